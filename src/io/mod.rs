@@ -1,0 +1,81 @@
+//! The seam to disk and clock. `storage` sees nothing else of the machine.
+//!
+//! `rt` implements it on direct I/O; [`sim`] is a disk in memory that tests crash, fill up and damage. Futures are
+//! `!Send`: they stay on the shard that made them.
+//!
+//! Rules that both implementations keep and callers rely on:
+//! - A write is durable once a later [`File::sync`] of the same file has returned `Ok`.
+//! - A name (created, renamed, removed) is durable once a later [`Disk::sync_dir`] of its directory has returned `Ok`.
+//! - After a `sync` that failed, what was written since the last good one is lost for this process: never retry it.
+//! - Offsets and lengths of writes are multiples of [`BLOCK_BYTES`]; reads may start and end anywhere within the file.
+
+pub mod sim;
+
+use std::future::Future;
+use std::io;
+use std::ops::Deref;
+
+use crate::model::TimestampMs;
+
+/// The alignment of every write, in bytes: what a disk may tear no finer than, and direct I/O asks for.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// One directory tree. Paths are relative to its root, separated by `/`.
+pub trait Disk: Clone + 'static {
+    /// An open file of this disk.
+    type File: File;
+
+    /// Makes a new file of `len` bytes, allocated and reading as zeros; fails if the name exists.
+    fn create(&self, path: &str, len: u64) -> impl Future<Output = io::Result<Self::File>>;
+    /// Opens an existing file for reading and writing.
+    fn open(&self, path: &str) -> impl Future<Output = io::Result<Self::File>>;
+    /// Gives a file another name; an existing file of that name is replaced in one step.
+    fn rename(&self, from: &str, to: &str) -> impl Future<Output = io::Result<()>>;
+    /// Removes a file.
+    fn remove(&self, path: &str) -> impl Future<Output = io::Result<()>>;
+    /// Makes a directory and the ones above it; existing ones are fine.
+    fn create_dir(&self, path: &str) -> impl Future<Output = io::Result<()>>;
+    /// The names in a directory, sorted; none if the directory does not exist.
+    fn list(&self, path: &str) -> impl Future<Output = io::Result<Vec<DirEntry>>>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, path: &str) -> impl Future<Output = io::Result<()>>;
+}
+
+/// One open file. Dropping it closes it without syncing.
+pub trait File: 'static {
+    /// What a read hands out.
+    type Read: Deref<Target = [u8]>;
+
+    /// Length in bytes, as this handle knows it: length at opening, grown by its own writes.
+    fn len(&self) -> u64;
+    /// Reads exactly `len` bytes at `offset`; fails with `UnexpectedEof` if the file does not hold them.
+    fn read_at(&self, offset: u64, len: usize) -> impl Future<Output = io::Result<Self::Read>>;
+    /// Writes all of `data` at `offset`; both are multiples of [`BLOCK_BYTES`]. A short write is an error.
+    fn write_at(&self, data: &[u8], offset: u64) -> impl Future<Output = io::Result<()>>;
+    /// Makes everything written so far durable.
+    fn sync(&self) -> impl Future<Output = io::Result<()>>;
+    /// Cuts or extends the file to `len` bytes.
+    fn set_len(&mut self, len: u64) -> impl Future<Output = io::Result<()>>;
+
+    /// No bytes at all?
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirEntry {
+    /// The last part of its path.
+    pub name: String,
+    /// A directory, not a file?
+    pub is_dir: bool,
+    /// A file's length in bytes.
+    pub len: u64,
+}
+
+/// What time it is.
+pub trait Clock: Clone + 'static {
+    /// Now, as the wall clock has it.
+    fn now(&self) -> TimestampMs;
+}

@@ -1,0 +1,17 @@
+//! The field's nouns: labels, matchers, samples, time, ids. Uses no other room, does no I/O and asks no clock.
+
+pub mod batch;
+pub mod fingerprint;
+pub mod id;
+pub mod labels;
+pub mod refusal;
+pub mod sample;
+pub mod time;
+
+pub use batch::{LabelText, Part, PartEntry, Span, WriteBatch};
+pub use fingerprint::{Fingerprint, Fingerprinter};
+pub use id::{SeriesRef, ShardId};
+pub use labels::{Label, Labels, LabelsBuilder, LabelsError, LabelsRef};
+pub use refusal::{Refusal, RefusalReason};
+pub use sample::{STALE_NAN_BITS, Sample, is_stale_nan};
+pub use time::{TimeRange, TimestampMs};

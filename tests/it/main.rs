@@ -1,0 +1,5 @@
+//! Everything that is tested through more than one room, or against real peers.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod layering;
