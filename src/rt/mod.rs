@@ -22,6 +22,7 @@
 //! | R13 the data directory is locked and the port is ours alone: a second server would steal connections | [`preflight`], [`net`] |
 
 pub mod clock;
+pub mod disk;
 pub mod entropy;
 pub mod executor;
 pub mod local;
@@ -33,5 +34,6 @@ pub mod task;
 pub mod timer;
 
 pub use clock::{Stopwatch, SystemClock};
+pub use disk::{RealDisk, RealFile};
 pub use pace::Slice;
 pub use signal::StopFlag;
