@@ -1,4 +1,8 @@
-//! Room server.
+//! HTTP: the only room with status codes and JSON.
+
+pub mod byte_size;
+pub mod cli;
+pub mod duration;
 
 /// Reads the command line and does what it says.
 #[must_use]
