@@ -3,6 +3,9 @@
 pub mod byte_size;
 pub mod cli;
 pub mod duration;
+pub mod form;
+pub mod params;
+pub mod rfc3339;
 
 /// Reads the command line and does what it says.
 #[must_use]

@@ -34,7 +34,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Take remote writes, answer PromQL (the default command)
-    Serve(ServeFlags),
+    Serve(Box<ServeFlags>),
     /// Check this host and print what was measured, with a verdict on each line
     Doctor(DoctorFlags),
 }
@@ -187,7 +187,7 @@ mod tests {
 
     fn serve(line: &str) -> ServeFlags {
         match run(line).command {
-            Command::Serve(flags) => flags,
+            Command::Serve(flags) => *flags,
             other => panic!("{line} is {other:?}"),
         }
     }
