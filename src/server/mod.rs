@@ -4,6 +4,7 @@ pub mod byte_size;
 pub mod cli;
 pub mod duration;
 pub mod form;
+pub mod json;
 pub mod params;
 pub mod rfc3339;
 
