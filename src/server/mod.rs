@@ -1,5 +1,6 @@
 //! HTTP: the only room with status codes and JSON.
 
+pub mod admission;
 pub mod byte_size;
 pub mod cli;
 pub mod duration;
@@ -7,6 +8,7 @@ pub mod form;
 pub mod json;
 pub mod params;
 pub mod rfc3339;
+pub mod route;
 
 /// Reads the command line and does what it says.
 #[must_use]
