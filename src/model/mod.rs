@@ -4,7 +4,9 @@ pub mod batch;
 pub mod fingerprint;
 pub mod id;
 pub mod labels;
+pub mod matcher;
 pub mod refusal;
+pub mod regexp;
 pub mod sample;
 pub mod time;
 
@@ -12,6 +14,8 @@ pub use batch::{LabelText, Part, PartEntry, Span, WriteBatch};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use id::{SeriesRef, ShardId};
 pub use labels::{Label, Labels, LabelsBuilder, LabelsError, LabelsRef};
+pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use refusal::{Refusal, RefusalReason};
+pub use regexp::{Anchored, GoRegex, RegexpError};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale_nan};
 pub use time::{TimeRange, TimestampMs};
