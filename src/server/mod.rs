@@ -6,9 +6,11 @@ pub mod cli;
 pub mod duration;
 pub mod form;
 pub mod json;
+pub mod metrics;
 pub mod params;
 pub mod rfc3339;
 pub mod route;
+pub mod version;
 
 /// Reads the command line and does what it says.
 #[must_use]
