@@ -78,8 +78,11 @@ pub enum BadSampleMode {
 pub struct WriteOutcome {
     /// How many of its samples the store now has, those included that it had before.
     pub written: u64,
-    /// What was refused and why, those included that the decoder had refused.
+    /// What the shards refused and why: the first [`REFUSALS_MAX`](crate::model::REFUSALS_MAX) series of it. What the
+    /// decoder had refused still stands in the batch.
     pub refused: Vec<Refusal>,
+    /// How many series the shards refused, whole or in part.
+    pub refused_series: u64,
     /// The batch, to be used again.
     pub batch: WriteBatch,
 }
@@ -161,6 +164,8 @@ pub struct ShardStatus {
     pub oldest: Option<TimestampMs>,
     /// Samples taken by the Head since the start, replayed ones not counted.
     pub samples_appended: u64,
+    /// Samples that the shard refused since the start.
+    pub refused: RefusedSamples,
     /// The number of the log segment being written.
     pub wal_segment: u64,
     /// What the log takes on disk, in bytes.
@@ -177,6 +182,21 @@ pub struct ShardStatus {
     pub replay_ms: Option<u64>,
     /// Tasks that panicked on this shard's core.
     pub panics: u64,
+}
+
+/// Samples that one shard refused, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RefusedSamples {
+    /// Older than the newest sample of their series.
+    pub out_of_order: u64,
+    /// Too far ahead of the clock, or older than what the store takes at all.
+    pub out_of_bounds: u64,
+    /// Older than the out-of-order window.
+    pub too_old: u64,
+    /// Their series has another value at their instant.
+    pub duplicate: u64,
+    /// Labels that are not a label set.
+    pub labels: u64,
 }
 
 /// Which names and pairs most series have. Every list is sorted, the largest first.

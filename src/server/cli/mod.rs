@@ -297,6 +297,6 @@ mod tests {
     #[test]
     fn a_bound_below_one_request_is_refused() {
         let text = refusal("floodplain --remote-write.max-inflight-bytes-per-shard=1MB");
-        assert!(text.contains("--remote-write.max-request-bytes"), "{text}");
+        assert!(text.contains("is less than 64MiB"), "{text}");
     }
 }

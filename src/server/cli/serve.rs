@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::model::regexp::{Anchored, GoRegex};
 use crate::server::byte_size::ByteSize;
 use crate::server::duration;
+use crate::wire::DECODED_BYTES_MAX as REQUEST_BYTES_MAX;
 
 /// Flags of `floodplain serve`.
 #[derive(Debug, Clone, clap::Args)]
@@ -82,10 +84,6 @@ pub struct ServeFlags {
     /// them; ignore: store the rest, answer 204; rollback: store nothing, answer 400
     #[arg(long = "remote-write.on-bad-sample", value_name = "MODE", default_value = "report")]
     pub bad_sample: BadSample,
-
-    /// The largest write request, both as sent and unpacked; a larger one is refused
-    #[arg(long = "remote-write.max-request-bytes", value_name = "SIZE", default_value = "32MiB")]
-    pub request_bytes_max: ByteSize,
 
     /// How many bytes of writes one core holds at once, as sent and unpacked; past it writes are answered 503
     #[arg(
@@ -174,7 +172,7 @@ pub enum CorsOrigin {
     /// All of them: `.*`.
     Any,
     /// Those that the expression matches as a whole.
-    Matching(regex::Regex),
+    Matching(GoRegex),
 }
 
 impl ServeFlags {
@@ -216,18 +214,18 @@ impl ServeFlags {
 
     /// Looks at what no flag can see alone.
     pub(super) fn check(&self) -> Result<(), String> {
-        // Admission takes a request's bytes twice, as sent and unpacked, and must be able to take one at all.
-        let one_request = self.request_bytes_max.0.saturating_mul(2);
+        // Admission counts a request's bytes twice, as sent and unpacked, and must be able to take one at all.
+        let one_request = ByteSize(2 * REQUEST_BYTES_MAX);
         let bounds = [
             ("remote-write.max-inflight-bytes-per-shard", self.inflight_bytes_per_shard_max),
             ("remote-write.max-inflight-bytes", self.inflight_bytes_max),
         ];
-        match bounds.iter().find(|(_, bound)| bound.0 < one_request) {
+        match bounds.iter().find(|(_, bound)| *bound < one_request) {
             None => Ok(()),
             Some((flag, bound)) => Err(format!(
-                "--{flag}={bound} is less than twice --remote-write.max-request-bytes={}: \
-                 the largest request could never be taken; raise the one or lower the other",
-                self.request_bytes_max
+                "--{flag}={bound} is less than {one_request}: the largest request, which is {} as sent and as much \
+                 unpacked, could never be taken",
+                ByteSize(REQUEST_BYTES_MAX)
             )),
         }
     }
@@ -282,8 +280,7 @@ fn cors_origin(text: &str) -> Result<CorsOrigin, String> {
     if text == ".*" {
         return Ok(CorsOrigin::Any);
     }
-    let anchored = format!("^(?s:{text})$");
-    regex::Regex::new(&anchored).map(CorsOrigin::Matching).map_err(|error| error.to_string())
+    GoRegex::new(text, Anchored::Yes).map(CorsOrigin::Matching).map_err(|error| error.to_string())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

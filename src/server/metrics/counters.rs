@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::exposition::Buckets;
-use crate::model::RefusalReason;
+use crate::model::{Refusal, RefusalReason};
 use crate::server::route::Endpoint;
 
 /// A number that one core writes and any may read.
@@ -86,18 +86,10 @@ const QUERY_BOUNDS: [f64; 9] = [0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.
 pub const STATUSES: [u16; 19] =
     [200, 204, 302, 400, 403, 404, 405, 408, 413, 415, 422, 431, 499, 500, 501, 503, 505, 507, 0];
 
-/// The classes of refusal, in the order of their counters.
-pub const REFUSALS: [&str; 9] = [
-    "out_of_order",
-    "out_of_bounds",
-    "too_old",
-    "duplicate",
-    "no_metric_name",
-    "labels",
-    "symbol_ref",
-    "no_samples",
-    "unsupported",
-];
+/// Why samples were refused while their request was decoded, in the order of the counters. The last one is for the
+/// series that a request with very many bad ones does not name.
+pub const REFUSALS: [&str; 6] =
+    ["no_metric_name", "labels", "label_refs", "no_samples", "unsupported", "unnamed"];
 
 /// What one core counts.
 #[derive(Debug)]
@@ -170,26 +162,34 @@ impl CoreCounters {
         }
     }
 
-    /// Counts samples that were refused.
-    pub fn refused(&self, reason: &RefusalReason, samples: u64) {
-        if let Some(count) = self.refused.get(refusal_class(reason)) {
-            count.add(samples);
+    /// Counts samples that were refused while their request was decoded: `named` series, and in all `samples`.
+    pub fn refused(&self, named: &[Refusal], samples: u64) {
+        let mut unnamed = samples;
+        for refusal in named {
+            let samples = u64::from(refusal.samples);
+            unnamed = unnamed.saturating_sub(samples);
+            if let Some(count) = self.refused.get(refusal_class(&refusal.reason)) {
+                count.add(samples);
+            }
+        }
+        if let Some(count) = self.refused.last() {
+            count.add(unnamed);
         }
     }
 }
 
-/// The place of a reason in [`REFUSALS`].
+/// The place of a reason in [`REFUSALS`]. Those of the shards are the shards' to count.
 fn refusal_class(reason: &RefusalReason) -> usize {
     match reason {
-        RefusalReason::OutOfOrder => 0,
-        RefusalReason::OutOfBounds => 1,
-        RefusalReason::TooOld => 2,
-        RefusalReason::Duplicate { .. } => 3,
-        RefusalReason::NoMetricName => 4,
-        RefusalReason::Labels(_) => 5,
-        RefusalReason::SymbolRef { .. } => 6,
-        RefusalReason::NoSamples => 7,
-        RefusalReason::Unsupported(_) => 8,
+        RefusalReason::NoMetricName => 0,
+        RefusalReason::Labels(_) => 1,
+        RefusalReason::SymbolRef { .. } | RefusalReason::OddLabelRefs(_) => 2,
+        RefusalReason::NoSamples => 3,
+        RefusalReason::Unsupported(_) => 4,
+        RefusalReason::OutOfOrder
+        | RefusalReason::OutOfBounds
+        | RefusalReason::TooOld
+        | RefusalReason::Duplicate { .. } => REFUSALS.len() - 1,
     }
 }
 
@@ -242,7 +242,7 @@ impl Counters {
             .collect()
     }
 
-    /// Refused samples by class.
+    /// Samples refused while decoding, by reason.
     #[must_use]
     pub fn refusals(&self) -> Vec<(&'static str, u64)> {
         let of = |core: &CoreCounters, place| core.refused.get(place).map_or(0, Counter::get);
@@ -325,11 +325,15 @@ mod tests {
     }
 
     #[test]
-    fn refusals_count_by_class() {
+    fn refusals_count_by_reason_and_those_without_a_name_apart() {
+        let refusal = |reason, samples| Refusal { series: String::new(), samples, reason };
         let cores = Counters::for_cores(1);
-        cores[0].refused(&RefusalReason::TooOld, 5);
-        cores[0].refused(&RefusalReason::Unsupported("native histograms"), 1);
+        let named = [
+            refusal(RefusalReason::NoMetricName, 5),
+            refusal(RefusalReason::Unsupported("native histograms"), 1),
+        ];
+        cores[0].refused(&named, 10);
         let counted: Vec<_> = cores[0].refusals().into_iter().filter(|(_, n)| *n > 0).collect();
-        assert_eq!(counted, [("too_old", 5), ("unsupported", 1)]);
+        assert_eq!(counted, [("no_metric_name", 5), ("unsupported", 1), ("unnamed", 4)]);
     }
 }

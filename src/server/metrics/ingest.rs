@@ -2,6 +2,7 @@
 
 use super::Scrape;
 use super::exposition::{Exposition, Kind};
+use crate::coordinator::api::RefusedSamples;
 
 impl Scrape<'_> {
     pub(super) fn remote_write(&self, to: &mut Exposition) {
@@ -46,41 +47,58 @@ impl Scrape<'_> {
     }
 
     pub(super) fn refusals(&self, to: &mut Exposition) {
-        let refusals = self.counters.refusals();
+        let sum = |of: fn(&RefusedSamples) -> u64| {
+            self.shards.iter().map(|shard| of(&shard.refused)).sum::<u64>()
+        };
+        let (out_of_order, out_of_bounds) = (sum(|r| r.out_of_order), sum(|r| r.out_of_bounds));
+        let too_old = sum(|r| r.too_old);
+        let mut reasons = vec![
+            ("out_of_order", out_of_order),
+            ("out_of_bounds", out_of_bounds),
+            ("too_old", too_old),
+            ("duplicate", sum(|r| r.duplicate)),
+        ];
+        let mut invalid_labels = 0;
+        for (reason, mut n) in self.counters.refusals() {
+            if reason == "labels" {
+                n += sum(|r| r.labels);
+            }
+            if matches!(reason, "no_metric_name" | "labels" | "label_refs") {
+                invalid_labels += n;
+            }
+            reasons.push((reason, n));
+        }
         let mut family = to.family(
             "floodplain_remote_write_refused_samples_total",
             Kind::Counter,
-            "Samples that were refused, by reason.",
+            "Samples that were refused, by reason; unnamed: of requests with very many bad series, those beyond.",
         );
-        for (reason, n) in &refusals {
-            family.count(&[("reason", reason)], *n);
+        for (reason, n) in reasons {
+            family.count(&[("reason", reason)], n);
         }
-        let of = |wanted: &[&str]| {
-            refusals.iter().filter(|(reason, _)| wanted.contains(reason)).map(|(_, n)| n).sum()
-        };
-        for (name, help, reason) in [
+        for (name, help, n) in [
             (
                 "prometheus_tsdb_out_of_order_samples_total",
                 "Samples that were refused because their series had a newer one.",
-                "out_of_order",
+                out_of_order,
             ),
             (
                 "prometheus_tsdb_out_of_bound_samples_total",
                 "Samples that were refused because their time is too far from now.",
-                "out_of_bounds",
+                out_of_bounds,
             ),
             (
                 "prometheus_tsdb_too_old_samples_total",
                 "Samples that were refused because they are older than the out-of-order window.",
-                "too_old",
+                too_old,
             ),
         ] {
-            to.family(name, Kind::Counter, help).count(&[("type", "float")], of(&[reason]));
+            to.family(name, Kind::Counter, help).count(&[("type", "float")], n);
         }
         to.counter(
             "prometheus_api_remote_write_invalid_labels_samples_total",
             "Samples that were refused because of their labels.",
-            of(&["no_metric_name", "labels", "symbol_ref"]),
+            invalid_labels,
         );
     }
 }

@@ -68,7 +68,8 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::model::{RefusalReason, ShardId, TimeRange};
+    use crate::coordinator::api::RefusedSamples;
+    use crate::model::{Refusal, RefusalReason, ShardId, TimeRange};
     use crate::server::route::Endpoint;
 
     fn shard(shard: u16, flushes_us: &[u64]) -> ShardStatus {
@@ -87,6 +88,7 @@ mod tests {
             head_range: TimeRange::new(TimestampMs(1_000), TimestampMs(5_500)),
             oldest: Some(TimestampMs(500)),
             samples_appended: 1_000_000_000_000,
+            refused: RefusedSamples { duplicate: 7, labels: 1, ..RefusedSamples::default() },
             wal_segment: 3,
             wal_bytes: 4096,
             wal_written_bytes: 8192,
@@ -103,7 +105,9 @@ mod tests {
         counters[0].request(Endpoint::Query, StatusCode::OK, Duration::from_millis(3));
         counters[1].request(Endpoint::Write, StatusCode::NO_CONTENT, Duration::from_millis(3));
         counters[1].write_durations.observe(Duration::from_millis(3));
-        counters[1].refused(&RefusalReason::NoMetricName, 4);
+        let refusal =
+            Refusal { series: String::new(), samples: 4, reason: RefusalReason::NoMetricName };
+        counters[1].refused(&[refusal], 4);
         let scrape = Scrape {
             counters: &counters[0],
             shards,
@@ -132,7 +136,8 @@ mod tests {
             "prometheus_tsdb_wal_fsync_duration_seconds_count 10",
             "prometheus_tsdb_data_replay_duration_seconds 1.5",
             "prometheus_http_requests_total{code=\"204\",handler=\"/api/v1/write\"} 1",
-            "prometheus_api_remote_write_invalid_labels_samples_total 4",
+            "prometheus_api_remote_write_invalid_labels_samples_total 6",
+            "floodplain_remote_write_refused_samples_total{reason=\"duplicate\"} 14",
             "floodplain_remote_write_duration_seconds_bucket{le=\"0.003\"} 1",
             "floodplain_shard_series{shard=\"001\"} 10",
             "process_start_time_seconds 1700000000.5",
