@@ -3,11 +3,14 @@
 pub mod admission;
 pub mod byte_size;
 pub mod cli;
+pub mod compression;
+pub mod cors;
 pub mod duration;
 pub mod form;
 pub mod json;
 pub mod metrics;
 pub mod params;
+pub mod refusal_text;
 pub mod rfc3339;
 pub mod route;
 pub mod version;

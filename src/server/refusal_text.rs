@@ -1,0 +1,80 @@
+//! What a sender is told about the samples that were refused.
+//!
+//! One line a series: `out of order sample for series {__name__="up"}`, as Prometheus answers remote write 2.0. Senders
+//! log the answer, so that it is kept short: a few lines, long ones cut, and then how many series more.
+
+use std::fmt::Write;
+
+use crate::model::Refusal;
+
+/// So many series are named.
+const LINES_MAX: usize = 20;
+/// A line is cut behind that many bytes.
+const LINE_BYTES_MAX: usize = 1024;
+
+/// The text for `refusals`, of `series` that were refused in all.
+#[must_use]
+pub fn refusal_text<'a>(refusals: impl Iterator<Item = &'a Refusal>, series: u64) -> String {
+    let mut text = String::new();
+    let mut named = 0;
+    for refusal in refusals.take(LINES_MAX) {
+        if named > 0 {
+            text.push('\n');
+        }
+        named += 1;
+        let line = format!("{} for series {}", refusal.reason, refusal.series);
+        push_cut(&mut text, &line);
+    }
+    let more = series.saturating_sub(named);
+    if more > 0 {
+        // Writing to a `String` does not fail.
+        let _ = write!(text, "\nand {more} more series");
+    }
+    text
+}
+
+/// Appends a line, or its beginning and how much is missing.
+fn push_cut(text: &mut String, line: &str) {
+    if line.len() <= LINE_BYTES_MAX {
+        return text.push_str(line);
+    }
+    let at = line.floor_char_boundary(LINE_BYTES_MAX);
+    text.push_str(line.get(..at).unwrap_or_default());
+    let _ = write!(text, "… ({} bytes more)", line.len() - at);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{RefusalReason, TimestampMs};
+
+    fn refusal(series: &str, reason: RefusalReason) -> Refusal {
+        Refusal { series: series.to_owned(), samples: 1, reason }
+    }
+
+    #[test]
+    fn each_series_is_named_with_its_reason() {
+        let duplicate = RefusalReason::Duplicate { t: TimestampMs(5), existing: 1.0, new: 2.5 };
+        let refusals =
+            [refusal("{a=\"b\"}", RefusalReason::OutOfOrder), refusal("{a=\"c\"}", duplicate)];
+        assert_eq!(
+            refusal_text(refusals.iter(), 2),
+            "out of order sample for series {a=\"b\"}\n\
+             duplicate sample for timestamp 5; overrides not allowed: existing 1, new value 2.5 for series {a=\"c\"}"
+        );
+    }
+
+    #[test]
+    fn many_series_are_counted_and_long_ones_cut() {
+        let refusals: Vec<_> =
+            (0..30).map(|i| refusal(&format!("{{a=\"{i}\"}}"), RefusalReason::TooOld)).collect();
+        let text = refusal_text(refusals.iter(), 1000);
+        assert!(
+            text.ends_with("too old sample for series {a=\"19\"}\nand 980 more series"),
+            "{text}"
+        );
+        let long = [refusal(&"ä".repeat(10_000), RefusalReason::TooOld)];
+        let text = refusal_text(long.iter(), 1);
+        assert!(text.len() < 1100 && text.ends_with(" bytes more)"), "{text}");
+    }
+}
