@@ -484,6 +484,14 @@ impl Clock for SimClock {
     }
 }
 
+/// Nobody else waits for the core of a simulation.
+#[derive(Clone, Copy, Debug)]
+pub struct NoPace;
+
+impl super::Pace for NoPace {
+    async fn breathe(&mut self) {}
+}
+
 /// Runs a future that only waits for a [`SimDisk`].
 ///
 /// # Panics
