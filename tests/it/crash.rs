@@ -211,10 +211,19 @@ impl Ledger {
     }
 }
 
-/// Runs the workload of `seed` through three starts; the machine stops in call `first` of the first and call `second`
-/// of the second. The number of calls that the first start makes if it is not stopped.
-fn crash_twice(seed: u64, first: Option<u64>, second: Option<u64>) -> u64 {
-    let story = format!("seed {seed}, stopped in call {first:?}, then in call {second:?}");
+/// What the first of two stops takes with it.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    /// Whatever was not flushed, as luck has it.
+    Power,
+    /// Nothing that was written; but it may not be durable yet.
+    Kill,
+}
+
+/// Runs the workload of `seed` through three starts; the machine stops in call `first` of the first and loses power in
+/// call `second` of the second. The number of calls that the first start makes if it is not stopped.
+fn crash_twice(seed: u64, stop: Stop, first: Option<u64>, second: Option<u64>) -> u64 {
+    let story = format!("seed {seed}, {stop:?} in call {first:?}, then Power in call {second:?}");
     let mut ledger = Ledger::default();
     let mut rng = Rng::new(seed);
     let crash = |at| Faults { crash_at: at, ..Faults::default() };
@@ -222,7 +231,10 @@ fn crash_twice(seed: u64, first: Option<u64>, second: Option<u64>) -> u64 {
     let stopped = run(ledger.run(&disk, 1, &mut rng));
     assert!(stopped.is_ok() || disk.crashed(), "{story}: {stopped:?}");
     let calls = disk.calls();
-    disk = disk.image_after_crash(seed.wrapping_add(first.unwrap_or(0)), crash(second));
+    disk = match stop {
+        Stop::Power => disk.image_after_crash(seed.wrapping_add(first.unwrap_or(0)), crash(second)),
+        Stop::Kill => disk.image_after_kill(crash(second)),
+    };
     let stopped = run(ledger.run(&disk, 2, &mut rng));
     assert!(stopped.is_ok() || disk.crashed(), "{story}: {stopped:?}");
     disk = disk.image_after_crash(seed.wrapping_add(second.unwrap_or(0)), Faults::default());
@@ -238,11 +250,12 @@ fn crash_twice(seed: u64, first: Option<u64>, second: Option<u64>) -> u64 {
 fn acknowledged_samples_survive_a_crash_in_the_middle_of_any_call() {
     let mut points = 0;
     for seed in 0.. {
-        let calls = crash_twice(seed, None, None);
+        let calls = crash_twice(seed, Stop::Power, None, None);
         for first in 1..=calls {
-            crash_twice(seed, Some(first), None);
-            crash_twice(seed, Some(first), Some(1 + (seed + first) % calls));
-            points += 2;
+            crash_twice(seed, Stop::Power, Some(first), None);
+            crash_twice(seed, Stop::Power, Some(first), Some(1 + (seed + first) % calls));
+            crash_twice(seed, Stop::Kill, Some(first), Some(1 + (seed + first) % calls));
+            points += 3;
         }
         if points >= 10_000 {
             break;
