@@ -148,6 +148,21 @@ impl SimDisk {
         Self(Rc::new(RefCell::new(State { inodes, dirs, calls: 0, crashed: false, faults, rng })))
     }
 
+    /// What a new start finds after the process was killed now: all that was written, durable or not. Power may still
+    /// be lost later.
+    #[must_use]
+    pub fn image_after_kill(&self, faults: Faults) -> Self {
+        let state = self.0.borrow();
+        Self(Rc::new(RefCell::new(State {
+            inodes: state.inodes.clone(),
+            dirs: state.dirs.clone(),
+            calls: 0,
+            crashed: false,
+            faults,
+            rng: state.rng.clone(),
+        })))
+    }
+
     /// Flips one bit of a file behind everybody's back.
     ///
     /// # Panics
@@ -482,6 +497,14 @@ impl Clock for SimClock {
     fn now(&self) -> TimestampMs {
         self.0.get()
     }
+}
+
+/// Nobody else waits for the core of a simulation.
+#[derive(Clone, Copy, Debug)]
+pub struct NoPace;
+
+impl super::Pace for NoPace {
+    async fn breathe(&mut self) {}
 }
 
 /// Runs a future that only waits for a [`SimDisk`].

@@ -55,6 +55,9 @@ pub enum RefusalReason {
     /// A series without any sample (remote write 2.0 forbids it).
     #[error("TimeSeries must contain at least one sample or histogram")]
     NoSamples,
+    /// The shard has as many series as it can number.
+    #[error("the shard holds as many series as it can number; start with more shards")]
+    TooManySeries,
     /// Something this version does not store yet; says what.
     #[error("{0} are not supported yet")]
     Unsupported(&'static str),
