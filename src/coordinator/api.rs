@@ -197,6 +197,8 @@ pub struct RefusedSamples {
     pub duplicate: u64,
     /// Labels that are not a label set.
     pub labels: u64,
+    /// The shard cannot number more series.
+    pub too_many_series: u64,
 }
 
 /// Which names and pairs most series have. Every list is sorted, the largest first.

@@ -38,7 +38,8 @@ fn push_cut(text: &mut String, line: &str) {
     if line.len() <= LINE_BYTES_MAX {
         return text.push_str(line);
     }
-    let at = line.floor_char_boundary(LINE_BYTES_MAX);
+    // A boundary of characters is at most three bytes away.
+    let at = (0..=LINE_BYTES_MAX).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
     text.push_str(line.get(..at).unwrap_or_default());
     let _ = write!(text, "… ({} bytes more)", line.len() - at);
 }

@@ -189,7 +189,8 @@ fn refusal_class(reason: &RefusalReason) -> usize {
         RefusalReason::OutOfOrder
         | RefusalReason::OutOfBounds
         | RefusalReason::TooOld
-        | RefusalReason::Duplicate { .. } => REFUSALS.len() - 1,
+        | RefusalReason::Duplicate { .. }
+        | RefusalReason::TooManySeries => REFUSALS.len() - 1,
     }
 }
 
