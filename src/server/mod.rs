@@ -1,6 +1,7 @@
 //! HTTP: the only room with status codes and JSON.
 
 pub mod admission;
+pub mod body;
 pub mod byte_size;
 pub mod cli;
 pub mod compression;

@@ -8,6 +8,7 @@
 //! Source: `web/api/v1/api.go` (`Response`), `util/annotations`, Prometheus 3.14.
 
 pub mod number;
+pub mod slices;
 pub mod text;
 
 /// Of warnings and of infos, an answer carries this many each, and says how many more there are.
