@@ -326,7 +326,12 @@ pub fn encode_canonical(labels: &mut [Label<'_>], out: &mut Vec<u8>) -> Result<(
 }
 
 fn push_label(out: &mut Vec<u8>, label: Label<'_>) {
-    let (name, value) = (label.name.as_bytes(), label.value.as_bytes());
+    push_canonical(out, label.name.as_bytes(), label.value.as_bytes());
+}
+
+/// Appends the canonical bytes of one label to `out`. Neither text is looked at: that they are UTF-8, not empty and in
+/// their place is the caller's to know.
+pub fn push_canonical(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let inner = 2 + varint_len(name.len()) + name.len() + varint_len(value.len()) + value.len();
     out.push(TAG_LABEL);
     push_varint(out, inner);

@@ -49,6 +49,9 @@ pub enum RefusalReason {
         /// How many symbols there are.
         symbols: usize,
     },
+    /// References to names and values that are not pairs (remote write 2.0).
+    #[error("{0} label references are not pairs of name and value")]
+    OddLabelRefs(usize),
     /// A series without any sample (remote write 2.0 forbids it).
     #[error("TimeSeries must contain at least one sample or histogram")]
     NoSamples,
