@@ -25,6 +25,7 @@ pub mod clock;
 pub mod entropy;
 pub mod executor;
 pub mod local;
+pub mod mesh;
 pub mod pace;
 pub mod preflight;
 pub mod signal;
