@@ -217,6 +217,13 @@ impl XorAppender {
         }
     }
 
+    /// The word that is written when the unfinished one is full, if there is room for it already.
+    #[inline]
+    #[must_use]
+    pub fn next_word<'a>(&self, words: &'a Words) -> Option<&'a u64> {
+        words.0.get(usize::from(self.words))
+    }
+
     #[inline]
     fn push_word(&mut self, words: &mut Words, word: u64) {
         let at = usize::from(self.words);

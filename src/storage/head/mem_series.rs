@@ -90,6 +90,14 @@ impl MemSeries {
         (self.chunk.count() > 0).then(|| self.chunk.last())
     }
 
+    /// Fetches what an append may touch outside of this struct.
+    #[inline]
+    pub fn prefetch_tail(&self) {
+        if let Some(word) = self.chunk.next_word(&self.words) {
+            super::paged::prefetch(word);
+        }
+    }
+
     /// Appends a sample that is later than all others; returns the chunk that it ended, if it did.
     #[inline]
     pub fn append(&mut self, sample: Sample) -> Option<HeadChunk> {

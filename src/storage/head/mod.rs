@@ -132,6 +132,11 @@ impl Head {
                 prefetch(series);
             }
         }
+        for index in found.iter().take(group.len()).flatten() {
+            if let Some(series) = self.series.get(*index) {
+                series.prefetch_tail();
+            }
+        }
         found
     }
 

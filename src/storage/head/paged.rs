@@ -84,6 +84,11 @@ pub fn prefetch<T>(element: &T) {
             unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(at)) };
             at += 64;
         }
+        if size_of::<T>() > 64 {
+            // An element that does not begin on a line may end on one more.
+            // SAFETY: as above; the last byte of the element.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(size_of::<T>() - 1)) };
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = element;
