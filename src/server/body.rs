@@ -16,6 +16,9 @@ use crate::rt::Slice;
 /// How many bytes of an answer are written before the core looks after others: some 100 microseconds' work.
 const SLICE_BYTES: usize = 64 << 10;
 
+/// A body of fewer bytes fits a packet and is sent as it is.
+const COMPRESSED_BYTES_MIN: usize = 1024;
+
 /// The body of an answer.
 pub enum Body {
     /// None.
@@ -27,32 +30,36 @@ pub enum Body {
 }
 
 impl Body {
-    /// The answer that `slices` write, compressed or not. One that fits a slice is written here and now, so that its
-    /// length is known.
+    /// The answer that `slices` write. One that fits a slice is written here and now, so that its length is known.
     #[must_use]
-    pub fn sliced(mut slices: Box<dyn Slices>, encoding: Option<Encoding>) -> Self {
+    pub fn sliced(mut slices: Box<dyn Slices>) -> Self {
         let mut first = Vec::new();
-        let more = slices.fill(&mut first, SLICE_BYTES);
-        if !more && encoding.is_none() {
+        if !slices.fill(&mut first, SLICE_BYTES) {
             return Self::Whole(Bytes::from(first));
         }
-        let rest = more.then_some(slices);
-        let compressor = encoding.map(Compressor::new);
-        let mut sliced =
-            Sliced { first, rest, compressor, pause: None, pace: Some(Slice::start()) };
-        if more {
-            return Self::Sliced(Box::new(sliced));
-        }
-        sliced.next().map_or(Self::Empty, Self::Whole)
+        let pace = Some(Slice::start());
+        let rest = Some(slices);
+        Self::Sliced(Box::new(Sliced { first, rest, compressor: None, pause: None, pace }))
     }
 
-    /// The same bytes, compressed.
-    #[must_use]
-    pub fn compressed(bytes: &[u8], encoding: Encoding) -> Self {
-        let mut compressor = Compressor::new(encoding);
-        let mut packed = compressor.push(bytes).unwrap_or_default();
-        packed.extend(compressor.finish().unwrap_or_default());
-        Self::Whole(Bytes::from(packed))
+    /// Compresses a body that was not sent yet, if it is worth it. Is it compressed now?
+    pub fn compress(&mut self, encoding: Encoding) -> bool {
+        match self {
+            Self::Empty => false,
+            Self::Whole(bytes) if bytes.len() < COMPRESSED_BYTES_MIN => false,
+            Self::Whole(bytes) => {
+                let mut compressor = Compressor::new(encoding);
+                // Writing to memory does not fail.
+                let mut packed = compressor.push(bytes).unwrap_or_default();
+                packed.extend(compressor.finish().unwrap_or_default());
+                *bytes = Bytes::from(packed);
+                true
+            }
+            Self::Sliced(sliced) => {
+                sliced.compressor = Some(Compressor::new(encoding));
+                true
+            }
+        }
     }
 }
 
@@ -225,8 +232,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use futures_lite::future::block_on;
 
     use super::*;
@@ -235,32 +240,7 @@ mod tests {
     use crate::server::admission::{Admission, ServerBudget};
     use crate::server::json::Notes;
     use crate::server::json::slices::{List, labels};
-
-    /// A body that arrives in these pieces.
-    struct Pieces {
-        pieces: VecDeque<&'static [u8]>,
-        declared: Option<u64>,
-    }
-
-    impl HttpBody for Pieces {
-        type Data = Bytes;
-        type Error = &'static str;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-            Poll::Ready(match self.pieces.pop_front() {
-                Some(b"broken") => Some(Err("connection reset")),
-                Some(piece) => Some(Ok(Frame::data(Bytes::from_static(piece)))),
-                None => None,
-            })
-        }
-
-        fn size_hint(&self) -> SizeHint {
-            self.declared.map_or_else(SizeHint::default, SizeHint::with_exact)
-        }
-    }
+    use crate::server::testing::Pieces;
 
     const BOUNDS: BodyBounds = BodyBounds { bytes_max: 10, unpacked_bytes_max: 20 };
 
@@ -269,7 +249,7 @@ mod tests {
         budget: usize,
     ) -> (Result<(), ReadBodyError>, Vec<u8>, usize) {
         let core = Admission::new(ServerBudget::new(1000), budget);
-        let body = Pieces { pieces: pieces.iter().copied().collect(), declared: None };
+        let body = Pieces::undeclared(pieces);
         let mut reservation = core.reserve(BOUNDS.weight_of(&body).unwrap()).unwrap();
         let mut out = Vec::new();
         let outcome = block_on(read_body(body, BOUNDS, &mut reservation, &mut out));
@@ -291,7 +271,7 @@ mod tests {
         let (outcome, out, _) = read(&[b"abcdefgh", b"ijk"], 1000);
         assert!(matches!(outcome, Err(ReadBodyError::TooLarge { max: 10 })), "{outcome:?}");
         assert_eq!(out, b"abcdefgh");
-        let declared = Pieces { pieces: VecDeque::new(), declared: Some(11) };
+        let declared = Pieces::declaring(11, &[]);
         assert!(matches!(BOUNDS.weight_of(&declared), Err(ReadBodyError::TooLarge { max: 10 })));
     }
 
@@ -316,27 +296,41 @@ mod tests {
     }
 
     #[test]
-    fn a_short_answer_has_a_length() {
-        let body = Body::sliced(many(1), None);
-        assert!(body.size_hint().exact().is_some_and(|length| length > 50));
-        let body = Body::sliced(many(1), Some(Encoding::Gzip));
-        assert!(body.size_hint().exact().is_some_and(|length| length > 50));
+    fn a_short_answer_has_a_length_and_stays_as_it_is() {
+        let mut body = Body::sliced(many(1));
+        let length = body.size_hint().exact();
+        assert!(length.is_some_and(|length| length > 50));
+        assert!(!body.compress(Encoding::Gzip));
+        assert_eq!(body.size_hint().exact(), length);
+    }
+
+    fn unpacked(packed: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(packed), &mut plain).unwrap();
+        plain
+    }
+
+    #[test]
+    fn an_answer_worth_it_is_compressed() {
+        let mut body = Body::sliced(many(100));
+        let length = body.size_hint().exact().unwrap();
+        assert!(body.compress(Encoding::Gzip));
+        assert!(body.size_hint().exact().is_some_and(|packed| packed < length / 10));
+        assert_eq!(unpacked(&block_on(frames(body)).concat()).len() as u64, length);
     }
 
     #[test]
     fn a_long_answer_comes_in_slices_that_are_one_answer() {
         on_one_shard(|_| async {
-            let plain = frames(Body::sliced(many(10_000), None)).await;
+            let plain = frames(Body::sliced(many(10_000))).await;
             assert!(plain.len() > 5, "{} frames", plain.len());
             assert!(plain.iter().all(|frame| frame.len() < SLICE_BYTES + 1000));
             let json: serde_json::Value = serde_json::from_slice(&plain.concat()).unwrap();
             assert_eq!(json["data"].as_array().unwrap().len(), 10_000);
 
-            let packed = frames(Body::sliced(many(10_000), Some(Encoding::Gzip))).await.concat();
-            let mut back = Vec::new();
-            let mut decoder = flate2::read::GzDecoder::new(packed.as_slice());
-            std::io::Read::read_to_end(&mut decoder, &mut back).unwrap();
-            assert_eq!(back, plain.concat());
+            let mut body = Body::sliced(many(10_000));
+            assert!(body.compress(Encoding::Gzip));
+            assert_eq!(unpacked(&frames(body).await.concat()), plain.concat());
         });
     }
 }

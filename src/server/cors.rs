@@ -4,16 +4,16 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, VARY,
 };
 use http::{HeaderMap, HeaderValue};
 
 use super::cli::serve::CorsOrigin;
 
-/// Adds the headers to the answer to a request with these headers.
-pub fn allow(origins: &CorsOrigin, request: &HeaderMap, answer: &mut HeaderMap) {
+/// Adds the headers to the answer to a request from a page of this origin, if it is a page's.
+pub fn allow(origins: &CorsOrigin, origin: Option<&HeaderValue>, answer: &mut HeaderMap) {
     answer.append(VARY, HeaderValue::from_static("Origin"));
-    let Some(origin) = request.get(ORIGIN).filter(|origin| !origin.is_empty()) else { return };
+    let Some(origin) = origin.filter(|origin| !origin.is_empty()) else { return };
     answer.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static("Accept, Authorization, Content-Type, Origin"),
@@ -38,12 +38,8 @@ mod tests {
     use crate::model::regexp::{Anchored, GoRegex};
 
     fn answer(origins: &CorsOrigin, origin: Option<&'static str>) -> HeaderMap {
-        let mut request = HeaderMap::new();
-        if let Some(origin) = origin {
-            request.insert(ORIGIN, HeaderValue::from_static(origin));
-        }
         let mut answer = HeaderMap::new();
-        allow(origins, &request, &mut answer);
+        allow(origins, origin.map(HeaderValue::from_static).as_ref(), &mut answer);
         answer
     }
 

@@ -1,11 +1,15 @@
-//! What a sender is told about the samples that were refused.
+//! What is told about samples that were refused: to their sender all that fits, to the log now and then.
 //!
 //! One line a series: `out of order sample for series {__name__="up"}`, as Prometheus answers remote write 2.0. Senders
 //! log the answer, so that it is kept short: a few lines, long ones cut, and then how many series more.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use crate::model::Refusal;
+
+/// Refusals are logged once in that time.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// So many series are named.
 const LINES_MAX: usize = 20;
@@ -44,6 +48,26 @@ fn push_cut(text: &mut String, line: &str) {
     let _ = write!(text, "… ({} bytes more)", line.len() - at);
 }
 
+/// Which of many refused requests are logged: a sender with a broken clock would otherwise fill the log.
+#[derive(Debug, Default)]
+pub struct RefusalLog {
+    logged_at: Option<Duration>,
+    kept_back: u64,
+}
+
+impl RefusalLog {
+    /// Is a request that is refused at `now`, counted from any fixed moment, to be logged? If so, how many were not
+    /// since the last one that was.
+    pub fn admit(&mut self, now: Duration) -> Option<u64> {
+        if self.logged_at.is_some_and(|last| now < last + LOG_EVERY) {
+            self.kept_back += 1;
+            return None;
+        }
+        self.logged_at = Some(now);
+        Some(std::mem::take(&mut self.kept_back))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +87,17 @@ mod tests {
             "out of order sample for series {a=\"b\"}\n\
              duplicate sample for timestamp 5; overrides not allowed: existing 1, new value 2.5 for series {a=\"c\"}"
         );
+    }
+
+    #[test]
+    fn the_log_hears_of_the_first_and_then_of_one_in_ten_seconds() {
+        let mut log = RefusalLog::default();
+        let at = Duration::from_secs;
+        assert_eq!(log.admit(at(0)), Some(0));
+        assert_eq!(log.admit(at(1)), None);
+        assert_eq!(log.admit(at(9)), None);
+        assert_eq!(log.admit(at(10)), Some(2));
+        assert_eq!(log.admit(at(11)), None);
     }
 
     #[test]
