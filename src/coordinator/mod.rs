@@ -1,1 +1,3 @@
-//! Room coordinator.
+//! One request that touches many cores: route, fan out, merge.
+
+pub mod api;

@@ -82,24 +82,22 @@ pub enum RecordError {
     Labels(#[from] LabelsError),
 }
 
-/// Appends a record of series whose references begin at `first` and are consecutive.
+/// Appends one series' labels to the body of a series record that is being gathered.
+pub fn push_labels(body: &mut Vec<u8>, labels: &[u8]) {
+    varint::push_unsigned(body, labels.len() as u64);
+    body.extend_from_slice(labels);
+}
+
+/// Appends a record of `count` series whose references begin at `first` and are consecutive; `body` was gathered with
+/// [`push_labels`].
 ///
 /// # Panics
 /// If it would be longer than a batch may be; callers bound what they put into one record.
-pub fn push_series<'a>(
-    out: &mut Vec<u8>,
-    first: SeriesRef,
-    labels: impl ExactSizeIterator<Item = &'a [u8]>,
-) {
+pub fn push_series(out: &mut Vec<u8>, first: SeriesRef, count: u32, body: &[u8]) {
     let start = begin(out, SERIES);
     out.extend_from_slice(&first.0.to_le_bytes());
-    out.extend_from_slice(
-        &u32::try_from(labels.len()).expect("bounded by the caller").to_le_bytes(),
-    );
-    for bytes in labels {
-        varint::push_unsigned(out, bytes.len() as u64);
-        out.extend_from_slice(bytes);
-    }
+    out.extend_from_slice(&count.to_le_bytes());
+    out.extend_from_slice(body);
     end(out, start);
 }
 
@@ -354,6 +352,12 @@ mod tests {
         LoggedSample { series: SeriesRef(series), sample: Sample { t: TimestampMs(t), v } }
     }
 
+    fn body_of<'a>(sets: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+        let mut body = Vec::new();
+        sets.into_iter().for_each(|labels| push_labels(&mut body, labels));
+        body
+    }
+
     fn read(payload: &[u8]) -> (Vec<(SeriesRef, String)>, Vec<LoggedSample>) {
         let (mut series, mut samples) = (Vec::new(), Vec::new());
         for record in records(payload) {
@@ -372,7 +376,7 @@ mod tests {
         let mut out = Vec::new();
         let (a, b) =
             (Labels::from_pairs([("a", "1")]).unwrap(), Labels::from_pairs([("b", "2")]).unwrap());
-        push_series(&mut out, SeriesRef(7), [a.as_bytes(), b.as_bytes()].into_iter());
+        push_series(&mut out, SeriesRef(7), 2, &body_of([a.as_bytes(), b.as_bytes()]));
         push_samples(&mut out, &[logged(7, 1000, 1.5), logged(8, 1000, 2.0)]);
         push_samples(&mut out, &[logged(8, 1000, 1.5), logged(7, 999, 2.0)]);
         push_samples(&mut out, &[logged(8, 0, 1.5), logged(7, i64::MAX, 2.0)]);
@@ -417,7 +421,7 @@ mod tests {
         fn any_series_come_back(first in 0u64..1 << 60, names in proptest::collection::vec("[a-z]{1,9}", 1..9)) {
             let sets: Vec<_> = names.iter().map(|n| Labels::from_pairs([("n", n.as_str())]).unwrap()).collect();
             let mut out = Vec::new();
-            push_series(&mut out, SeriesRef(first), sets.iter().map(Labels::as_bytes));
+            push_series(&mut out, SeriesRef(first), u32::try_from(sets.len()).unwrap(), &body_of(sets.iter().map(Labels::as_bytes)));
             let want: Vec<_> = (first..).map(SeriesRef).zip(sets.iter().map(ToString::to_string)).collect();
             prop_assert_eq!(read(&out).0, want);
         }
@@ -430,7 +434,7 @@ mod tests {
             random in proptest::collection::vec(any::<u8>(), 0..100),
         ) {
             let mut out = Vec::new();
-            push_series(&mut out, SeriesRef(1), [&b"\x0a\x06\x0a\x01a\x12\x011"[..]].into_iter());
+            push_series(&mut out, SeriesRef(1), 1, &body_of([&b"\x0a\x06\x0a\x01a\x12\x011"[..]]));
             push_samples(&mut out, &samples.iter().map(|(r, t)| logged(*r, *t, 0.0)).collect::<Vec<_>>());
             for (at, byte) in noise {
                 let at = at.index(out.len());

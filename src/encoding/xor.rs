@@ -26,50 +26,22 @@ const HEADER_BYTES: usize = 2;
 /// `leading` before there is a window.
 const NO_WINDOW: u8 = 0xff;
 
-/// The finished 64-bit words of a chunk that is being written; grows in small steps.
+/// Room for the finished 64-bit words of a chunk that is being written; grows in small steps. How many there are is
+/// [`XorAppender`]'s to know.
 #[derive(Clone, Debug, Default)]
-pub struct Words {
-    words: Box<[u64]>,
-    len: u8,
-}
+pub struct Words(Box<[u64]>);
 
 impl Words {
-    fn push(&mut self, word: u64) {
-        let len = usize::from(self.len);
-        if len == self.words.len() {
-            self.grow();
-        }
-        if let Some(slot) = self.words.get_mut(len) {
-            *slot = word;
-        }
-        self.len =
-            self.len.checked_add(1).expect("the Head cuts a chunk at 1,005 bytes, 126 words");
-    }
-
     #[cold]
+    #[inline(never)]
     fn grow(&mut self) {
         // Half as much again: a chunk of counters ends near 30 words, one of constants at 5.
-        let len = self.words.len();
+        let len = self.0.len();
         let mut words = vec![0u64; (len + len / 2).max(4)].into_boxed_slice();
-        for (to, from) in words.iter_mut().zip(&self.words) {
+        for (to, from) in words.iter_mut().zip(&self.0) {
             *to = *from;
         }
-        self.words = words;
-    }
-
-    fn filled(&self) -> &[u64] {
-        self.words.get(..usize::from(self.len)).unwrap_or_default()
-    }
-
-    /// Forgets the words, keeps the room.
-    fn clear(&mut self) {
-        self.len = 0;
-    }
-
-    /// Bytes allocated.
-    #[must_use]
-    pub fn allocated_bytes(&self) -> usize {
-        size_of_val(&*self.words)
+        self.0 = words;
     }
 }
 
@@ -86,6 +58,8 @@ pub struct XorAppender {
     tail: u64,
     /// How many samples there are.
     count: u16,
+    /// How many words are finished.
+    words: u8,
     /// How many bits of `tail` are used; below 64.
     tail_bits: u8,
     leading: u8,
@@ -102,6 +76,7 @@ impl XorAppender {
             v: 0,
             tail: 0,
             count: 0,
+            words: 0,
             tail_bits: 0,
             leading: NO_WINDOW,
             trailing: 0,
@@ -125,8 +100,8 @@ impl XorAppender {
     /// Length in bytes of the chunk as Prometheus counts it, header included.
     #[inline]
     #[must_use]
-    pub fn len_bytes(&self, words: &Words) -> usize {
-        HEADER_BYTES + usize::from(words.len) * 8 + usize::from(self.tail_bits).div_ceil(8)
+    pub fn len_bytes(&self) -> usize {
+        HEADER_BYTES + usize::from(self.words) * 8 + usize::from(self.tail_bits).div_ceil(8)
     }
 
     /// Appends one sample; amortized O(1), allocates only when `words` grows.
@@ -158,7 +133,6 @@ impl XorAppender {
     #[inline(never)]
     fn append_first_two(&mut self, words: &mut Words, t: i64, bits: u64) {
         if self.count == 0 {
-            words.clear();
             self.push_varint(words, super::varint::zigzag(t));
             self.push(words, bits, 64);
         } else {
@@ -237,17 +211,37 @@ impl XorAppender {
             self.tail_bits = after as u8;
         } else {
             let over = after - 64;
-            words.push(self.tail | bits >> over);
+            self.push_word(words, self.tail | bits >> over);
             self.tail = bits.checked_shl(64 - over).unwrap_or(0);
             self.tail_bits = over as u8;
         }
     }
 
+    /// The word that is written when the unfinished one is full, if there is room for it already.
+    #[inline]
+    #[must_use]
+    pub fn next_word<'a>(&self, words: &'a Words) -> Option<&'a u64> {
+        words.0.get(usize::from(self.words))
+    }
+
+    #[inline]
+    fn push_word(&mut self, words: &mut Words, word: u64) {
+        let at = usize::from(self.words);
+        if at == words.0.len() {
+            words.grow();
+        }
+        if let Some(slot) = words.0.get_mut(at) {
+            *slot = word;
+        }
+        self.words =
+            self.words.checked_add(1).expect("the Head cuts a chunk at 1,005 bytes, 126 words");
+    }
+
     /// Appends the chunk's bytes, as Prometheus has them on disk, to `out`.
     pub fn write_to(&self, words: &Words, out: &mut Vec<u8>) {
-        out.reserve(self.len_bytes(words));
+        out.reserve(self.len_bytes());
         out.extend_from_slice(&self.count.to_be_bytes());
-        for word in words.filled() {
+        for word in words.0.iter().take(usize::from(self.words)) {
             out.extend_from_slice(&word.to_be_bytes());
         }
         let tail = self.tail.to_be_bytes();
@@ -256,6 +250,9 @@ impl XorAppender {
         );
     }
 }
+
+const _: () =
+    assert!(size_of::<XorAppender>() == 40, "the hot state of a series is counted in bytes");
 
 impl Default for XorAppender {
     fn default() -> Self {
@@ -441,7 +438,7 @@ mod tests {
             appender.append(&mut words, sample.t, sample.v);
         }
         appender.write_to(&words, &mut out);
-        assert_eq!(out.len(), appender.len_bytes(&words));
+        assert_eq!(out.len(), appender.len_bytes());
         out
     }
 

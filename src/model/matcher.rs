@@ -1,14 +1,21 @@
 //! Compiled label matchers: what a selector asks of one label's value.
 //!
-//! Owns the comparison and its fast paths; the pattern language is `regexp`'s. A regular expression matches the whole
-//! value, with `.` matching a newline, as Prometheus 3 wraps it: `^(?s:…)$`.
+//! Owns the comparison; the pattern language, and which patterns need no automaton, is `regexp`'s. A pattern matches the
+//! whole value, with `.` matching a newline, as Prometheus 3 wraps it: `^(?s:…)$`.
 //! Source: Prometheus `model/labels/matcher.go` and `model/labels/regexp.go`.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+
 use super::labels::{is_legacy_name, write_quoted};
+use super::regexp::glob::{Glob, Shape, shape};
 use super::regexp::{Anchored, GoRegex, RegexpError};
+
+/// Up to this many values are compared one by one.
+const COMPARED_MAX: usize = 8;
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,10 +71,12 @@ struct Inner {
 
 /// What is asked of a value, before an operator with a `!` turns the answer around.
 enum Test {
-    /// Is it this matcher's value?
-    Literal,
-    /// Does the pattern match it?
-    Pattern(GoRegex),
+    /// Is it one of these? Sorted; with more than a few, the hashed copy answers.
+    Texts { texts: Vec<String>, hashed: Option<HashSet<Box<str>, FixedState>> },
+    /// Does one of these match it?
+    Globs { globs: Vec<Glob>, prefix: String },
+    /// Does the automaton match it?
+    Automaton { regex: GoRegex, prefix: String },
 }
 
 impl Matcher {
@@ -77,10 +86,8 @@ impl Matcher {
     /// A pattern that Go's `regexp` refuses, with Go's text.
     pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, MatcherError> {
         let test = match op {
-            MatchOp::Equal | MatchOp::NotEqual => Test::Literal,
-            MatchOp::Regex | MatchOp::NotRegex => {
-                Test::Pattern(GoRegex::new(value, Anchored::Yes)?)
-            }
+            MatchOp::Equal | MatchOp::NotEqual => Test::texts(vec![value.to_owned()]),
+            MatchOp::Regex | MatchOp::NotRegex => Test::pattern(value)?,
         };
         let mut inner =
             Inner { name: name.into(), op, value: value.into(), test, matches_empty: false };
@@ -98,6 +105,21 @@ impl Matcher {
     #[must_use]
     pub fn matches_empty(&self) -> bool {
         self.0.matches_empty
+    }
+
+    /// The same matcher with memory of its own to run its automaton in: one a thread, so that threads do not wait for
+    /// each other.
+    #[must_use]
+    pub fn unshared(&self) -> Self {
+        match &self.0.test {
+            Test::Automaton { regex, prefix } => {
+                let Inner { name, op, value, matches_empty, .. } = &*self.0;
+                let test = Test::Automaton { regex: regex.clone(), prefix: prefix.clone() };
+                let (name, value) = (name.clone(), value.clone());
+                Self(Arc::new(Inner { name, op: *op, value, test, matches_empty: *matches_empty }))
+            }
+            Test::Texts { .. } | Test::Globs { .. } => self.clone(),
+        }
     }
 
     /// Which label.
@@ -118,28 +140,60 @@ impl Matcher {
         &self.0.value
     }
 
-    /// The only values that the condition's text or pattern matches, if they are few; for `!=` and `!~`, the only
-    /// values that fail. Sorted, without repetition. Postings are looked up by them instead of scanned.
+    /// The only values that the text or the pattern matches, if they are few: with `=` and `=~` the values to look
+    /// postings up by, with `!=` and `!~` those to leave out. Sorted, none twice.
     #[must_use]
     pub fn set_matches(&self) -> Option<&[String]> {
-        None
+        match &self.0.test {
+            Test::Texts { texts, .. } => Some(texts),
+            Test::Globs { .. } | Test::Automaton { .. } => None,
+        }
     }
 
-    /// What every value that the pattern matches begins with; never empty. `None` for `=` and `!=`, and when
+    /// What every value begins with that the pattern matches; never empty. `None` if that is nothing, and where
     /// [`set_matches`](Self::set_matches) says more.
     #[must_use]
     pub fn prefix(&self) -> Option<&str> {
-        None
+        match &self.0.test {
+            Test::Texts { .. } => None,
+            Test::Globs { prefix, .. } | Test::Automaton { prefix, .. } => {
+                Some(prefix.as_str()).filter(|prefix| !prefix.is_empty())
+            }
+        }
+    }
+}
+
+impl Test {
+    fn texts(texts: Vec<String>) -> Self {
+        let hashed = (texts.len() > COMPARED_MAX)
+            .then(|| texts.iter().map(|text| text.as_str().into()).collect());
+        Self::Texts { texts, hashed }
+    }
+
+    fn pattern(pattern: &str) -> Result<Self, RegexpError> {
+        Ok(match shape(pattern)? {
+            Shape::Texts(texts) => Self::texts(texts),
+            Shape::Globs { globs, prefix } => Self::Globs { globs, prefix },
+            Shape::Automaton { parsed, prefix } => {
+                let regex = GoRegex::compile(pattern, parsed, Anchored::Yes)?;
+                Self::Automaton { regex, prefix }
+            }
+        })
+    }
+
+    fn matches(&self, value: &str) -> bool {
+        match self {
+            Self::Texts { hashed: Some(hashed), .. } => hashed.contains(value),
+            Self::Texts { texts, hashed: None } => texts.iter().any(|text| text == value),
+            Self::Globs { globs, .. } => globs.iter().any(|glob| glob.matches(value)),
+            Self::Automaton { regex, .. } => regex.is_match(value),
+        }
     }
 }
 
 impl Inner {
     fn matches(&self, value: &str) -> bool {
-        let found = match &self.test {
-            Test::Literal => *self.value == *value,
-            Test::Pattern(regex) => regex.is_match(value),
-        };
-        found != matches!(self.op, MatchOp::NotEqual | MatchOp::NotRegex)
+        self.test.matches(value) != matches!(self.op, MatchOp::NotEqual | MatchOp::NotRegex)
     }
 }
 
@@ -178,6 +232,8 @@ impl std::fmt::Debug for Matcher {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn matcher(name: &str, op: MatchOp, value: &str) -> Matcher {
@@ -209,5 +265,82 @@ mod tests {
     fn matchers_are_equal_by_their_text() {
         assert_eq!(matcher("a", MatchOp::Regex, "x"), matcher("a", MatchOp::Regex, "x"));
         assert_ne!(matcher("a", MatchOp::Regex, "x"), matcher("a", MatchOp::Equal, "x"));
+    }
+
+    #[test]
+    fn few_values_are_named_and_many_begin_alike() {
+        let texts = |matcher: &Matcher| matcher.set_matches().map(<[String]>::to_vec);
+        let few = Some(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(texts(&matcher("x", MatchOp::Regex, "b|a")), few);
+        assert_eq!(texts(&matcher("x", MatchOp::NotRegex, "b|a")), few);
+        assert_eq!(texts(&matcher("x", MatchOp::Equal, "a")), Some(vec!["a".to_owned()]));
+        assert_eq!(texts(&matcher("x", MatchOp::Regex, "a.*")), None);
+        assert_eq!(matcher("x", MatchOp::Regex, "ab.*|a[0-9]+").prefix(), Some("a"));
+        assert_eq!(matcher("x", MatchOp::Regex, ".*").prefix(), None);
+        assert_eq!(matcher("x", MatchOp::Regex, "a").prefix(), None);
+    }
+
+    #[test]
+    fn a_long_list_of_values_is_matched_like_a_short_one() {
+        let list: Vec<String> = (0..200).map(|i| format!("node-{i}")).collect();
+        let regex = matcher("node", MatchOp::Regex, &list.join("|"));
+        assert_eq!(regex.set_matches().map(<[String]>::len), Some(200));
+        assert!(list.iter().all(|value| regex.matches(value)));
+        assert!(!regex.matches("node-200") && !regex.matches(""));
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_is_refused_in_gos_words() {
+        let error = Matcher::new("a", MatchOp::Regex, "[a").unwrap_err();
+        assert_eq!(error.to_string(), "error parsing regexp: missing closing ]: `[a`");
+        assert!(Matcher::new("a", MatchOp::Equal, "[a").is_ok());
+    }
+
+    /// Patterns out of the parts that the fast paths recognise and some that they do not.
+    fn patterns() -> impl Strategy<Value = String> {
+        let leaf = proptest::sample::select(vec![
+            "a", "b", "ab", "é", "", ".*", ".+", ".", "[ab]", "[^a]", "a?", "b*", "b+", "a{2}",
+            "(?i:a)", "^", "$", "\\.", "a{0,2}", "(?-s:.*)", "\\b", "\\d",
+        ])
+        .prop_map(str::to_owned);
+        leaf.prop_recursive(3, 12, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 1..4).prop_map(|all| all.concat()),
+                proptest::collection::vec(inner.clone(), 1..4)
+                    .prop_map(|all| format!("({})", all.join("|"))),
+                inner.prop_map(|one| format!("(?:{one})?")),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn a_fast_path_answers_like_the_automaton(
+            pattern in patterns(),
+            values in proptest::collection::vec("[abé.1\n]{0,5}", 8),
+        ) {
+            let fast = matcher("x", MatchOp::Regex, &pattern);
+            let not = matcher("x", MatchOp::NotRegex, &pattern);
+            let plain = GoRegex::new(&pattern, Anchored::Yes).unwrap();
+            let named = fast.set_matches().unwrap_or_default();
+            for value in values.iter().chain(named) {
+                let found = plain.is_match(value);
+                prop_assert_eq!(fast.matches(value), found, "{} on {:?}", pattern, value);
+                prop_assert_eq!(not.matches(value), !found);
+                if found {
+                    prop_assert!(value.starts_with(fast.prefix().unwrap_or_default()));
+                    prop_assert!(fast.set_matches().is_none_or(|set| set.contains(value)));
+                }
+            }
+            prop_assert!(named.iter().all(|value| fast.matches(value)));
+        }
+
+        #[test]
+        fn no_text_panics_as_a_pattern(pattern in "[\\\\\\[\\](){}|*+?.^$a-c0-9:=<>PpQEx!-]{0,24}", value in "[a-c]{0,4}") {
+            if let Ok(regex) = Matcher::new("x", MatchOp::Regex, &pattern) {
+                let _ = regex.matches(&value);
+            }
+        }
     }
 }

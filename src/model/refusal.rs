@@ -49,9 +49,15 @@ pub enum RefusalReason {
         /// How many symbols there are.
         symbols: usize,
     },
+    /// References to names and values that are not pairs (remote write 2.0).
+    #[error("{0} label references are not pairs of name and value")]
+    OddLabelRefs(usize),
     /// A series without any sample (remote write 2.0 forbids it).
     #[error("TimeSeries must contain at least one sample or histogram")]
     NoSamples,
+    /// The shard has as many series as it can number.
+    #[error("the shard holds as many series as it can number; start with more shards")]
+    TooManySeries,
     /// Something this version does not store yet; says what.
     #[error("{0} are not supported yet")]
     Unsupported(&'static str),

@@ -32,7 +32,7 @@ impl Expr {
     }
 
     /// Takes the expression out and leaves a number in its place.
-    fn take(&mut self) -> Self {
+    pub(super) fn take(&mut self) -> Self {
         let number = Number { value: 0.0, is_duration: false };
         std::mem::replace(self, Self { kind: ExprKind::Number(number), span: TextRange::default() })
     }

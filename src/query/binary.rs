@@ -1,7 +1,7 @@
 //! Operators between results: scalars, a vector and a scalar, and the set operators. Pairs of vectors are `matching`'s.
 
 use super::annotation::Note;
-use super::arithmetic::{changes_metric, compute, holds, is_comparison, symbol};
+use super::arithmetic::{changes_metric, compute, holds};
 use super::ast::{BinaryOp, VectorMatching};
 use super::engine::{Evaluation, Value};
 use super::error::QueryError;
@@ -69,7 +69,7 @@ async fn with_scalar<P: Pace>(
         if !series.is_empty() {
             evaluation
                 .annotations
-                .add(Note::IncompatibleTypes("float", symbol(op), "float"), node.span);
+                .add(Note::IncompatibleTypes("float", op.name(), "float"), node.span);
         }
         return Ok(Vec::new());
     }
@@ -78,7 +78,7 @@ async fn with_scalar<P: Pace>(
         evaluation.meter.spend(one.column.len()).await?;
         one.column.map(|step, v| {
             let (a, b) = sides(v, scalar.at(step));
-            if !is_comparison(op) {
+            if !op.is_comparison() {
                 compute(op, a, b)
             } else if call.return_bool {
                 f64::from(holds(op, a, b))

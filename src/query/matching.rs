@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::annotation::Note;
-use super::arithmetic::{changes_metric, compute, holds, is_comparison, symbol};
+use super::arithmetic::{changes_metric, compute, holds};
 use super::ast::{BinaryOp, Cardinality, VectorMatching};
 use super::engine::Evaluation;
 use super::error::QueryError;
@@ -86,7 +86,7 @@ pub(super) async fn evaluate<P: Pace>(
     }
     if matches!(call.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
         if !pairs.is_empty() {
-            let note = Note::IncompatibleTypes("float", symbol(call.op), "float");
+            let note = Note::IncompatibleTypes("float", call.op.name(), "float");
             evaluation.annotations.add(note, node.span);
         }
         return Ok(Vec::new());
@@ -125,7 +125,7 @@ impl Pairing<'_> {
         let swapped = self.matching.cardinality == Cardinality::OneToMany;
         let (a, b) = if swapped { (one, many) } else { (many, one) };
         let op = self.call.op;
-        if !is_comparison(op) {
+        if !op.is_comparison() {
             return compute(op, a, b);
         }
         match (holds(op, a, b), self.call.return_bool) {

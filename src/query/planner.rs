@@ -5,7 +5,7 @@ use super::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Expr, ExprKind, LabelMatcher, MatchOp,
     MatrixSelector, Subquery, TextRange, VectorSelector,
 };
-use super::duration::{DurationContext, milliseconds};
+use super::duration_expr::{DurationContext, milliseconds};
 use super::error::QueryError;
 use super::grid::Grid;
 use super::grouping::Grouping;

@@ -116,7 +116,7 @@ pub fn prepare(text: &str, range: EvalRange, options: &Options) -> Result<Prepar
     let expr = parse_expr(text, &options.parse)?;
     let returns = expr.value_type();
     if !range.is_instant() && !matches!(returns, ValueType::Scalar | ValueType::Vector) {
-        let name = if returns == ValueType::Matrix { "range vector" } else { "string" };
+        let name = returns.documented();
         return Err(QueryError::BadData(format!(
             "invalid expression type \"{name}\" for range query, must be Scalar or instant Vector"
         )));
