@@ -229,7 +229,7 @@ impl<P: Pace> Evaluation<'_, P> {
         series: Vec<Series>,
         grid: Grid,
     ) -> Result<Vec<Series>, QueryError> {
-        if self.delayed && grid.count <= 1 {
+        if self.delayed && grid.is_instant {
             return Ok(series);
         }
         merge_same(series, Same::Merge, &self.meter).await
@@ -325,7 +325,7 @@ impl<P: Pace> Evaluation<'_, P> {
 
     async fn sort(&mut self, call: &VectorCall, node: &Node) -> Result<Vec<Series>, QueryError> {
         let series = self.vector(call.input)?;
-        if node.grid.count > 1 {
+        if !node.grid.is_instant {
             self.annotations.add(Note::SortInRangeQuery, node.span);
             return Ok(series);
         }

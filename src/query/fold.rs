@@ -433,7 +433,7 @@ mod tests {
             (length, offset, pinned) in (1i64..30_000, -9000i64..9000, any::<bool>()),
             cut in 0usize..60,
         ) {
-            let grid = Grid { start, step, count };
+            let grid = Grid { start, step, count, is_instant: false };
             let end_step = if pinned { 0 } else { step };
             let shape = Shape { grid, first_end: start - offset, end_step, length };
             let (left, right) = samples.split_at(cut.min(samples.len()));
@@ -446,7 +446,7 @@ mod tests {
         let value = |i: i64| if i % 1000 == 999 { 0.0 } else { (i % 1000) as f64 };
         let samples: Vec<Sample> =
             (0..10_000).map(|i| Sample { t: TimestampMs(i * 15_000), v: value(i) }).collect();
-        let grid = Grid { start: 7_000_000, step: 7_777_000, count: 19 };
+        let grid = Grid { start: 7_000_000, step: 7_777_000, count: 19, is_instant: false };
         // The second kind of window alone is larger than the buffer.
         for length in [9_000_000, 75_000_000] {
             let shape = Shape { grid, first_end: grid.start, end_step: grid.step, length };

@@ -11,6 +11,8 @@ pub struct Grid {
     pub step: i64,
     /// How many instants; may be none.
     pub count: usize,
+    /// Does the range that the grid covers end where it starts? With a longer one, a single instant is still a range.
+    pub is_instant: bool,
 }
 
 impl Grid {
@@ -24,13 +26,19 @@ impl Grid {
         } else {
             usize::try_from(span / step).unwrap_or(usize::MAX).saturating_add(1)
         };
-        Self { start, step, count }
+        Self { start, step, count, is_instant: start == end }
+    }
+
+    /// The first instant only, evaluated as an instant.
+    #[must_use]
+    pub fn first(self) -> Self {
+        Self { count: self.count.min(1), is_instant: true, ..self }
     }
 
     /// One instant.
     #[must_use]
     pub fn instant(at: i64) -> Self {
-        Self { start: at, step: 1, count: 1 }
+        Self { start: at, step: 1, count: 1, is_instant: true }
     }
 
     /// The instant of step `index`, in milliseconds.

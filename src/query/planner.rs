@@ -75,9 +75,9 @@ impl<'a> Planner<'a> {
     /// Plans `expr`, which is the same at all steps of `grid`, to be evaluated at the first one only.
     fn once(&mut self, expr: &Expr, grid: Grid) -> Result<NodeId, QueryError> {
         if grid.count <= 1 {
-            return self.plan(expr, grid);
+            return self.plan(expr, grid.first());
         }
-        let node = self.plan(expr, Grid { count: 1, ..grid })?;
+        let node = self.plan(expr, grid.first())?;
         Ok(self.push(NodeKind::Broadcast(node), grid, expr.span))
     }
 
@@ -100,7 +100,7 @@ impl<'a> Planner<'a> {
             let once = wraps && self.invariances.get(&binary.lhs).wrap;
             chain.push((lowest, binary, at, once));
             if once {
-                at = Grid { count: 1, ..at };
+                at = at.first();
             }
             lowest = &binary.lhs;
         };
@@ -220,11 +220,8 @@ impl<'a> Planner<'a> {
         let aligned = before / step * step;
         let start = if aligned <= before { aligned.saturating_add(step) } else { aligned };
         let end = shape.end(outer.count.saturating_sub(1));
-        let grid = if outer.count == 0 {
-            Grid { start, step, count: 0 }
-        } else {
-            Grid::new(start, end, step)
-        };
+        let grid = Grid::new(start, end, step);
+        let grid = if outer.count == 0 { Grid { count: 0, ..grid } } else { grid };
         let inner = &subquery.expr;
         let node = if self.invariances.get(inner).same {
             self.once(inner, grid)?

@@ -4,6 +4,9 @@
 
 use std::cmp::Ordering;
 
+/// From so many values on, selecting one is faster than sorting all.
+const SELECT_MIN: usize = 512;
+
 /// How values sort for quantiles: NaN before everything else.
 pub(super) fn nan_first(a: &f64, b: &f64) -> Ordering {
     a.partial_cmp(b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
@@ -28,9 +31,14 @@ pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
         reason = "a rank is not negative and below the count"
     )]
     let lower = (rank.floor() as usize).min(values.len() - 1);
-    let (_, below, rest) = values.select_nth_unstable_by(lower, nan_first);
-    let below = *below;
-    let above = rest.iter().copied().min_by(nan_first).unwrap_or(below);
+    let (below, above) = if values.len() < SELECT_MIN {
+        values.sort_unstable_by(nan_first);
+        let below = values.get(lower).copied().unwrap_or(f64::NAN);
+        (below, values.get(lower + 1).copied().unwrap_or(below))
+    } else {
+        let (_, below, rest) = values.select_nth_unstable_by(lower, nan_first);
+        (*below, rest.iter().copied().min_by(nan_first).unwrap_or(*below))
+    };
     below * (1.0 - weight) + above * weight
 }
 
@@ -222,6 +230,14 @@ mod tests {
         assert_eq!(quantile(-0.1, &mut [1.0]), f64::NEG_INFINITY);
         assert_eq!(quantile(1.1, &mut [1.0]), f64::INFINITY);
         assert!(quantile(f64::NAN, &mut [1.0]).is_nan() && quantile(0.5, &mut []).is_nan());
+    }
+
+    #[test]
+    fn many_values_have_the_same_quantile_as_few() {
+        let mut many: Vec<f64> = (0..1001u32).map(|i| f64::from(i * 7919 % 1001)).collect();
+        assert_eq!(quantile(0.25, &mut many), 250.0);
+        assert_eq!(quantile(1.0, &mut many), 1000.0);
+        assert_eq!(quantile(0.0005, &mut many), 0.5);
     }
 
     #[test]

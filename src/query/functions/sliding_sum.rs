@@ -19,7 +19,7 @@ pub(in crate::query) struct SlidingSum {
     prefixes: Vec<Kahan>,
     /// The prefix sum before the first buffered sample.
     base: Kahan,
-    /// The largest magnitude among prefixes and samples of this series.
+    /// The largest magnitude among the prefixes of this series. No sample is larger than twice that.
     largest: f64,
     /// Buffered samples that are infinite or NaN, in order; the prefixes leave them out.
     odd: Vec<usize>,
@@ -76,15 +76,20 @@ impl Kernel for SlidingSum {
     fn extend(&mut self, _ts: &[i64], vs: &[f64], from: usize) {
         let mut prefix = self.prefixes.last().copied().unwrap_or(self.base);
         let mut largest = self.largest;
-        for (index, v) in (from..).zip(vs.get(from..).unwrap_or_default()) {
+        let new = vs.get(from..).unwrap_or_default();
+        self.prefixes.resize(vs.len(), prefix);
+        let places = self.prefixes.get_mut(from..).unwrap_or_default();
+        for ((index, v), place) in (from..).zip(new).zip(places) {
             if v.is_finite() {
                 let (sum, lost) = two_sum(prefix.sum, *v);
                 prefix = Kahan { sum, lost: prefix.lost + lost };
-                largest = largest.max(sum.abs()).max(v.abs());
+                if sum.abs() > largest {
+                    largest = sum.abs();
+                }
             } else {
                 self.odd.push(index);
             }
-            self.prefixes.push(prefix);
+            *place = prefix;
         }
         self.largest = largest;
     }
