@@ -190,6 +190,7 @@ fn refusal_class(reason: &RefusalReason) -> usize {
         | RefusalReason::OutOfBounds
         | RefusalReason::TooOld
         | RefusalReason::Duplicate { .. }
+        | RefusalReason::LabelsTooLong { .. }
         | RefusalReason::TooManySeries => REFUSALS.len() - 1,
     }
 }
