@@ -24,20 +24,22 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  How much does the server take? 100,000 known series, as fast as it answers, for 30 seconds, with
-  the server's CPU and memory beside it:
-    floodplain-loadgen flood --series 100k --duration 30s --pid $(pidof floodplain)
 
-  How long does a write take when it is half busy? Latency counts from when a request was due:
-    floodplain-loadgen flood --rate 500k --duration 60s
+How much does the server take? 100,000 known series, as fast as it answers, for 30 seconds, with the \
+server's CPU and memory beside it:
+  floodplain-loadgen flood --series 100k --duration 30s --pid $(pidof floodplain)
 
-  Is everything still there after kill -9?
-    floodplain-loadgen flood --duration 20s --give-up-after 0s --ledger run.ledger &
-    sleep 10; kill -9 $(pidof floodplain); wait; floodplain serve &
-    floodplain-loadgen verify --ledger run.ledger
+How long does a write take when it is half busy? Latency counts from when a request was due:
+  floodplain-loadgen flood --rate 500k --duration 60s
 
-  What does the generator itself cost on this machine?
-    floodplain-loadgen sink & floodplain-loadgen flood --url http://127.0.0.1:9099/api/v1/write";
+Is everything still there after kill -9?
+  floodplain-loadgen flood --duration 20s --give-up-after 0s --ledger run.ledger &
+  sleep 10; kill -9 $(pidof floodplain); wait; floodplain serve &
+  floodplain-loadgen verify --ledger run.ledger
+
+What does the generator itself cost on this machine?
+  floodplain-loadgen sink &
+  floodplain-loadgen flood --url http://127.0.0.1:9099/api/v1/write";
 
 /// The things it can do.
 #[derive(Debug, Subcommand)]
@@ -51,29 +53,30 @@ pub enum Command {
 }
 
 const FLOOD_HELP: &str = "\
-What is sent. Series look like those of node_exporter, cAdvisor and services with histograms, about 940 a
-host and 7 labels each, all with cluster=\"flood-<seed>\". A request carries one sample of each of its
-series. Values are a function of (seed, series, step); labels of (seed, series, generation). Series belong
-to one connection for ever, so that the samples of a series arrive in order.
+What is sent. Series look like those of node_exporter, cAdvisor and services with histograms, about 940 \
+a host with 7 labels each, all with cluster=\"flood-<seed>\". A request carries one sample of each of its \
+series. Values are a function of (seed, series, step); labels of (seed, series, generation). Series \
+belong to one connection for ever, so that the samples of a series arrive in order.
 
-The synthetic clock. Step n of a series has the timestamp start + n * interval, however fast the flood
-runs. A flood as fast as it goes therefore needs room on the time axis: by default it starts so early that
-it ends about now, and the interval is 15s or as much shorter as makes it fit in the last 50 minutes, which
-every receiver takes. It stops rather than send more than 5 minutes ahead of now. For scrape-like intervals
-at high speed use a receiver with empty storage and e.g. --interval 15s --start-time now-12h.
+The synthetic clock. Step n of a series has the timestamp start + n * interval, however fast the flood \
+runs. A flood as fast as it goes therefore needs room on the time axis: by default it starts so early \
+that it ends about now, and the interval is 15s or as much shorter as makes it fit into the last 50 \
+minutes, which every receiver takes, at 6 million samples a second and core. It stops rather than send \
+more than 5 minutes ahead of now. For scrape-like intervals at high speed use a receiver with empty \
+storage and e.g. --interval 15s --start-time now-12h.
 
-Pre-encoding. Bodies are encoded before the clock starts, within --preencode-bytes. With snappy and no
-churn they are then sent again and again with the timestamp overwritten in place (--refill replay): the
-values repeat every so many rounds, which the summary tells, and a counter then looks as if its process
-had restarted. Otherwise bodies are encoded when due (--refill encode), in which case the generator's own
-CPU, shown in the summary, competes with the server's if both run on one machine.
+Pre-encoding. Bodies are encoded before the clock starts, within --preencode-bytes. With snappy and no \
+churn they are then sent again and again with the timestamp overwritten in place (--refill replay): the \
+values repeat every so many rounds, which the summary tells, and a counter then looks as if its process \
+had restarted. Otherwise bodies are encoded when due (--refill encode), in which case the generator's \
+own CPU, shown in the summary, competes with the server's if both run on one machine.
 
-What is measured. The warm-up creates all series and is not part of the window. Closed loop: latency is
-from the first byte sent until the acknowledgement, retries included. Open loop (--rate): from when the
+What is measured. The warm-up creates all series and is not part of the window. Closed loop: latency is \
+from the first byte sent until the acknowledgement, retries included. Open loop (--rate): from when the \
 request was due. Server CPU is utime + stime of --pid over the window; samples are acknowledged ones.
 
-Exit code: 0 if everything sent was acknowledged (requests that were being retried when the time was up do
-not count against it), 1 if not, 2 if the flood could not be run as asked.";
+Exit code: 0 if everything sent was acknowledged (requests that were being retried when the time was up \
+do not count against it), 1 if not, 2 if the flood could not be run as asked.";
 
 /// Options of `flood`.
 #[derive(Debug, Clone, Args)]
@@ -186,19 +189,19 @@ pub struct FloodArgs {
 }
 
 const VERIFY_HELP: &str = "\
-Every series of the ledger's flood is read back with range selectors, target by target, and compared with
-what was sent, value by value (a value is compared by its bits, which the shortest decimal text of the API
-preserves). Series of the flood's cluster label that were never sent are looked for, too.
+Every series of the ledger's flood is read back with range selectors, target by target, and compared \
+with what was sent, value by value (by their bits, which the shortest decimal text of the API preserves). \
+Series with the flood's cluster label that were never sent are looked for, too.
 
   lost      acknowledged, and not there
   altered   there with another value
   invented  there, and never sent
-  unknown   sent but not acknowledged (refused, or the connection died): may be there or not, but if it is,
-            with its value
+  unknown   sent but not acknowledged (refused, or the connection died): may be there or not,
+            but if it is, with its value
 
 Run at most one flood a seed against a server, or its samples will look invented to the other's ledger.
 
-Exit code: 0 if nothing was lost, altered or invented; 1 if anything was; 2 if it could not be told: the
+Exit code: 0 if nothing was lost, altered or invented; 1 if anything was; 2 if it could not be told: the \
 server does not answer, the ledger is damaged, or there was not a single sample to compare.";
 
 /// Options of `verify`.

@@ -72,11 +72,12 @@ pub fn run(args: &FloodArgs) -> Result<Report, FloodError> {
         }
     };
 
-    let setup = Setup::new(args, now_ms())?;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let setup = Setup::new(args, now_ms(), cores)?;
     let (rounds, series) = (setup.encoding.rounds, thousands(u64::from(args.series)));
     say(format!("encoding {rounds} rounds of {series} series"));
     let started = meter.read()?;
-    let magazines = encode(&setup)?;
+    let magazines = encode(&setup, cores)?;
     let encoded = meter.read()?;
 
     let ledger = args.ledger.as_deref().map(|path| Writer::create(path, &setup.header(args)));
@@ -127,9 +128,8 @@ pub fn run(args: &FloodArgs) -> Result<Report, FloodError> {
     Ok(summary::report(args, &setup, &lanes, &readings, &warmup, window.as_ref()))
 }
 
-/// Encodes the bodies of all connections, on as many threads as there are cores.
-fn encode(setup: &Setup) -> Result<Vec<Magazine<'_>>, FloodError> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+/// Encodes the bodies of all connections, on so many threads at a time.
+fn encode(setup: &Setup, threads: usize) -> Result<Vec<Magazine<'_>>, FloodError> {
     let mut magazines = Vec::with_capacity(setup.lanes.len());
     for lanes in setup.lanes.chunks(threads) {
         thread::scope(|scope| {

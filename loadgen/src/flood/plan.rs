@@ -63,8 +63,8 @@ pub fn quotas(lanes: &[Vec<SeriesRange>], bounds: &Bounds) -> Option<Vec<u64>> {
     Some(lanes.iter().map(quota).collect())
 }
 
-/// Samples a second that no server here is expected to exceed; a closed loop without other bounds is planned for it.
-const RATE_GUESS: f64 = 5e6;
+/// Samples a second and core that a closed loop without other bounds is planned for: what the fastest of receivers aim at.
+const RATE_PER_CORE_MAX: f64 = 6e6;
 /// Prometheus takes what is at most an hour older than its newest sample; its own scrapes are as new as now.
 const SPAN_MAX_MS: u64 = 50 * 60 * 1000;
 /// Prometheus takes what is at most ten minutes ahead of its clock.
@@ -74,11 +74,17 @@ const SKEW_MAX_MS: u32 = 30 * 60 * 1000;
 /// As many samples as a chunk holds: more different rounds make no flood more real, but its start longer.
 const ROUNDS_DISTINCT_MAX: u64 = 120;
 
+/// The samples a second that a closed loop is planned for on a machine of so many cores.
+#[must_use]
+pub fn closed_loop_rate(cores: usize) -> f64 {
+    RATE_PER_CORE_MAX * f64::from(u32::try_from(cores).unwrap_or(u32::MAX))
+}
+
 /// How many rounds the measured window is expected to have at most.
 #[must_use]
-pub fn rounds_expected(series: u32, per_round: u64, bounds: &Bounds, rate: Option<f64>) -> u64 {
+pub fn rounds_expected(series: u32, per_round: u64, bounds: &Bounds, rate: f64) -> u64 {
     let series = f64::from(series.max(1));
-    let by_time = bounds.duration.map(|d| d.as_secs_f64() * rate.unwrap_or(RATE_GUESS) / series);
+    let by_time = bounds.duration.map(|duration| duration.as_secs_f64() * rate / series);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
     let by_time = by_time.map(|rounds| rounds.ceil() as u64);
     let by_requests = bounds.requests.map(|requests| requests.div_ceil(per_round.max(1)));
@@ -247,10 +253,10 @@ mod tests {
     #[test]
     fn a_scrape_interval_shrinks_until_the_flood_fits_before_now() {
         let ten_seconds = Bounds { duration: Some(Duration::from_secs(10)), ..Bounds::default() };
-        let rounds = rounds_expected(100_000, 50, &ten_seconds, None);
-        assert_eq!((rounds, interval_default_ms(rounds)), (500, 5_000));
-        assert_eq!(start_default_ms(10_000_000, 500, 5_000), 7_500_000);
-        let slow = rounds_expected(100_000, 50, &ten_seconds, Some(20_000.0));
+        let rounds = rounds_expected(100_000, 50, &ten_seconds, closed_loop_rate(2));
+        assert_eq!((rounds, interval_default_ms(rounds)), (1_200, 2_000));
+        assert_eq!(start_default_ms(10_000_000, 1_200, 2_000), 7_600_000);
+        let slow = rounds_expected(100_000, 50, &ten_seconds, 20_000.0);
         assert_eq!((slow, interval_default_ms(slow)), (2, 15_000));
         assert_eq!(interval_default_ms(u64::MAX), 1);
     }
@@ -258,7 +264,7 @@ mod tests {
     #[test]
     fn counted_floods_need_as_many_rounds_as_they_count() {
         let bounds = Bounds { samples: Some(250), requests: Some(7), ..Bounds::default() };
-        assert_eq!(rounds_expected(100, 3, &bounds, None), 3);
+        assert_eq!(rounds_expected(100, 3, &bounds, 1e6), 3);
     }
 
     #[test]

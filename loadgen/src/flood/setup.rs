@@ -34,11 +34,11 @@ const DURATION_DEFAULT: std::time::Duration = std::time::Duration::from_secs(10)
 const INTERVAL_MAX_MS: u128 = 49 * 86_400_000;
 
 impl Setup {
-    /// What `args` ask for when it is `now_ms`.
+    /// What `args` ask for when it is `now_ms`, on a machine of so many `cores`.
     ///
     /// # Errors
     /// Options that contradict each other or make no sense.
-    pub fn new(args: &FloodArgs, now_ms: i64) -> Result<Self, FloodError> {
+    pub fn new(args: &FloodArgs, now_ms: i64, cores: usize) -> Result<Self, FloodError> {
         check(args)?;
         let counted = args.requests.is_some() || args.samples.is_some();
         let bounds = Bounds {
@@ -49,7 +49,7 @@ impl Setup {
         let lanes = plan::deal(args.series, args.connections, args.samples_per_request);
         let per_round: u64 = lanes.iter().map(|lane| lane.len() as u64).sum();
         #[expect(clippy::cast_precision_loss, reason = "a rate of more than 2^53 is unreachable")]
-        let rate = args.rate.map(|rate| rate as f64);
+        let rate = args.rate.map_or(plan::closed_loop_rate(cores), |rate| rate as f64);
         let expected = plan::rounds_expected(args.series, per_round, &bounds, rate);
         let rounds = expected.saturating_add(u64::from(args.warmup));
         let interval_ms = match args.interval {
@@ -176,7 +176,7 @@ mod tests {
     fn setup(args: &[&str]) -> Result<Setup, FloodError> {
         let words = ["floodplain-loadgen", "flood", "--preencode-bytes", "1MiB"].iter().chain(args);
         match Cli::try_parse_from(words).unwrap().command {
-            Command::Flood(args) => Setup::new(&args, NOW),
+            Command::Flood(args) => Setup::new(&args, NOW, 2),
             _ => unreachable!("the words say flood"),
         }
     }
@@ -186,8 +186,8 @@ mod tests {
         let setup = setup(&[]).unwrap();
         assert_eq!(setup.bounds.duration, Some(DURATION_DEFAULT));
         let timeline = setup.encoding.timeline;
-        assert_eq!(timeline.interval_ms, 5_000);
-        assert_eq!(timeline.time(501), NOW);
+        assert_eq!(timeline.interval_ms, 2_000);
+        assert_eq!(timeline.time(1_201), NOW);
         assert_eq!(timeline.value_period, Some(setup.encoding.rounds));
     }
 

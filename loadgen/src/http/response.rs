@@ -256,6 +256,10 @@ fn parse_head(bytes: &[u8]) -> Result<Response, ResponseError> {
             .ok_or(ResponseError::Malformed("a header line without a colon"))?;
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
+    if status_line.starts_with("HTTP/1.0") && !headers.iter().any(|(name, _)| name == "connection")
+    {
+        headers.push(("connection".to_owned(), "close".to_owned())); // what 1.0 means by saying nothing
+    }
     Ok(Response { status, headers, body: Vec::new() })
 }
 
@@ -294,7 +298,7 @@ mod tests {
                 true,
             ),
             ("HTTP/1.1 503 Busy\r\nconnection: Close\r\ncontent-length: 0\r\n\r\n", "", false),
-            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200\r\ncontent-length: 1\r\n\r\na", "a", true),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200\r\ncontent-length: 1\r\n\r\na", "a", false),
         ] {
             for piece in [1, 2, 7, 1000] {
                 let (response, kept) = read(text.as_bytes(), piece).unwrap();

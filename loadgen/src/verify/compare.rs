@@ -171,3 +171,122 @@ impl Flood<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::Protocol;
+    use crate::ledger::{Header, Outcome, Writer};
+    use crate::timeline::Timeline;
+    use crate::verify::plan::questions;
+
+    const TIMELINE: Timeline =
+        Timeline { start_ms: 1_780_000_000_000, interval_ms: 1_000, value_period: None };
+
+    /// The ledger of ten series and four steps: the last was never answered, the others were acknowledged.
+    fn ledger() -> Ledger {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger");
+        let header = Header {
+            population: Population::checksum(),
+            seed: 3,
+            series: 10,
+            generation_steps: None,
+            timeline: TIMELINE,
+            protocol: Protocol::V1,
+            url: String::new(),
+        };
+        let writer = Writer::create(&path, &header).unwrap();
+        for step in 0..4 {
+            writer.intent(&(0..10), step).unwrap();
+            if step < 3 {
+                writer.outcome(&(0..10), step, Outcome::Acknowledged, 204).unwrap();
+            }
+        }
+        Ledger::open(&path).unwrap()
+    }
+
+    /// What comparing finds if the samples of series 4 are changed by `change`: pairs of milliseconds since the start of
+    /// the flood and value.
+    fn findings(change: impl Fn(&mut Vec<(i64, f64)>)) -> Findings {
+        let ledger = ledger();
+        let population = ledger.header.population().unwrap();
+        let question = questions(&ledger, &population, 1_000_000).remove(0);
+        let flood = Flood { ledger: &ledger, population: &population, ignored: &[] };
+        let texts: Vec<Vec<(f64, String)>> = (0..10)
+            .map(|number| {
+                let shape = population.shape(number, 0);
+                let mut samples: Vec<(i64, f64)> = (0u32..4)
+                    .map(|step| (i64::from(step) * 1000, shape.value(u64::from(step))))
+                    .collect();
+                if number == 4 {
+                    change(&mut samples);
+                }
+                let seconds = |ms: i64| (TIMELINE.start_ms + ms) as f64 / 1000.0;
+                samples.into_iter().map(|(ms, v)| (seconds(ms), v.to_string())).collect()
+            })
+            .collect();
+        let answer = (0u32..).zip(&texts).map(|(number, texts)| Series {
+            metric: flood.labels(number, &question),
+            values: texts.iter().map(|(seconds, text)| (*seconds, text.as_str())).collect(),
+        });
+        flood.compare(&question, answer.collect())
+    }
+
+    /// Takes one sample away.
+    fn without(step: usize) -> impl Fn(&mut Vec<(i64, f64)>) {
+        move |samples| _ = samples.remove(step)
+    }
+
+    /// Lost, altered and invented.
+    fn counts(findings: &Findings) -> [u64; 3] {
+        [findings.lost, findings.altered, findings.invented]
+    }
+
+    #[test]
+    fn what_was_sent_and_is_there_is_clean() {
+        let clean = findings(|_| {});
+        assert_eq!((clean.acknowledged, clean.unknown_found, counts(&clean)), (30, 10, [0; 3]));
+        assert!(clean.examples.is_empty());
+    }
+
+    #[test]
+    fn a_single_missing_sample_is_lost_if_it_was_acknowledged() {
+        assert_eq!(counts(&findings(without(1))), [1, 0, 0]);
+        assert_eq!(counts(&findings(without(3))), [0, 0, 0]);
+    }
+
+    #[test]
+    fn a_single_bit_of_a_value_is_altered() {
+        for step in [1, 3] {
+            let bit =
+                findings(|samples| samples[step].1 = f64::from_bits(samples[step].1.to_bits() ^ 1));
+            assert_eq!(counts(&bit), [0, 1, 0]);
+            assert!(bit.examples[0].starts_with("altered from "));
+        }
+        assert_eq!(counts(&findings(|samples| samples[0].1 = f64::NAN)), [0, 1, 0]);
+    }
+
+    #[test]
+    fn samples_twice_between_steps_before_and_after_are_invented() {
+        assert_eq!(counts(&findings(|samples| samples.push(samples[2]))), [0, 0, 1]);
+        assert_eq!(counts(&findings(|samples| samples.push((2_001, 1.0)))), [0, 0, 1]);
+        assert_eq!(counts(&findings(|samples| samples.push((-999, 1.0)))), [0, 0, 1]);
+        assert_eq!(counts(&findings(|samples| samples.push((4_000, 1.0)))), [0, 0, 1]);
+    }
+
+    #[test]
+    fn a_sample_moved_in_time_is_lost_there_and_invented_here() {
+        assert_eq!(counts(&findings(|samples| samples[1].0 += 1)), [1, 0, 1]);
+    }
+
+    #[test]
+    fn only_some_examples_of_each_kind_are_kept() {
+        let mut all = Findings::default();
+        for _ in 0..20 {
+            all.add(findings(without(1)));
+            all.add(findings(|samples| samples[1].1 += 1.0));
+        }
+        assert_eq!((counts(&all), all.examples.len()), ([20, 20, 0], 2 * EXAMPLES_MAX));
+    }
+}

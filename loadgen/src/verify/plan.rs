@@ -105,3 +105,62 @@ pub fn was_sent(ledger: &Ledger, series: u32, steps: &Range<u32>) -> bool {
     let sent = fates.get(steps.start as usize..end).unwrap_or_default();
     sent.iter().any(|fate| *fate != Fate::Unsent)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TIMELINE: Timeline =
+        Timeline { start_ms: 1_780_000_000_000, interval_ms: 1_000, value_period: None };
+
+    fn windows_of(
+        population: &Population,
+        target: u32,
+        end: u32,
+        per_window: u32,
+    ) -> Vec<Question> {
+        let mut found = Vec::new();
+        for (generation, life) in lives(population, target, &(0..end)) {
+            windows(&mut found, &TIMELINE, &(0..end), &life, per_window, |window| Question {
+                target,
+                generation,
+                ..window
+            });
+        }
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn the_windows_of_a_generation_cover_all_of_time_and_its_steps_once(churn in proptest::option::of(1u32..50), end in 1u32..200, per_window in 1u32..60) {
+            let population = Population::new(1, 5_000, churn);
+            let questions = windows_of(&population, 7, end, per_window);
+            let mut next_step = 0;
+            for life in questions.chunk_by(|a, b| a.generation == b.generation) {
+                prop_assert_eq!(life[0].after_ms, TIMELINE.time(0) - 1_000);
+                prop_assert_eq!(life[life.len() - 1].until_ms, TIMELINE.time(end));
+                prop_assert!(life.windows(2).all(|pair| pair[0].until_ms == pair[1].after_ms));
+                for question in life {
+                    prop_assert_eq!(question.steps.start, next_step);
+                    prop_assert!(question.steps.len() <= per_window as usize);
+                    prop_assert!(question.after_ms < TIMELINE.time(question.steps.start));
+                    prop_assert!(question.until_ms >= TIMELINE.time(question.steps.end - 1));
+                    prop_assert_eq!(population.generation(7, question.steps.start).0, question.generation);
+                    next_step = question.steps.end;
+                }
+            }
+            prop_assert_eq!(next_step, end);
+        }
+    }
+
+    #[test]
+    fn a_question_is_a_range_selector() {
+        let population = Population::new(3, 5_000, None);
+        let question =
+            Question { target: 1, generation: 0, steps: 0..1, after_ms: 1_000, until_ms: 3_500 };
+        let selector = r#"{cluster="flood-3",instance="node-00000.eu1:9100"}[2500ms]"#;
+        assert_eq!(question.selector(&population), selector);
+    }
+}
