@@ -13,7 +13,7 @@ use super::ast::{
 use super::durations::format_duration_ms;
 use super::quote::push_quoted;
 use crate::model::TimestampMs;
-use crate::model::labels::METRIC_NAME;
+use crate::model::labels::{METRIC_NAME, is_legacy_name};
 
 impl Expr {
     /// The expression as text.
@@ -132,10 +132,7 @@ fn push_labels(out: &mut String, keyword: &str, labels: &[String]) {
 
 /// Writes a label's name, in quotes if it would not be read as a name without them.
 fn push_label_name(out: &mut String, name: &str) {
-    let mut bytes = name.bytes();
-    let plain = bytes.next().is_some_and(|byte| byte == b'_' || byte.is_ascii_alphabetic())
-        && bytes.all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
-    if plain {
+    if is_legacy_name(name) {
         out.push_str(name);
     } else {
         push_quoted(out, name.as_bytes());
@@ -240,7 +237,7 @@ fn push_name_and_matchers(out: &mut String, selector: &VectorSelector) {
 
 fn push_matcher(out: &mut String, matcher: &LabelMatcher) {
     push_label_name(out, &matcher.name);
-    out.push_str(matcher.op.name());
+    out.push_str(matcher.op.as_str());
     push_quoted(out, matcher.value.as_bytes());
 }
 

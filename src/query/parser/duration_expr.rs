@@ -72,7 +72,7 @@ impl Parser<'_> {
     /// The number that comes next. One that is too large is reported at `sign`, if it has one that counts.
     fn length_number(&mut self, sign: Option<Token>) -> Length {
         let (number, span) = self.number();
-        if number.value.abs() > SECONDS_MAX {
+        if number.value.is_nan() || number.value.abs() > SECONDS_MAX {
             self.report(sign.map_or(span, Token::span), "duration out of range");
             return Length::zero();
         }
