@@ -98,6 +98,12 @@ impl BinaryOp {
         matches!(self, Self::Eq | Self::Ne | Self::Gt | Self::Lt | Self::Ge | Self::Le)
     }
 
+    /// `+ - * / % ^`: also computes lengths of time.
+    #[must_use]
+    pub fn is_arithmetic(self) -> bool {
+        matches!(self, Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Mod | Self::Pow)
+    }
+
     /// `and or unless`: works on whole sets of series.
     #[must_use]
     pub fn is_set(self) -> bool {
