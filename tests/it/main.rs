@@ -4,3 +4,4 @@
 
 mod crash;
 mod layering;
+mod promql_parser;
