@@ -4,12 +4,12 @@
 //! they run on the core that took the request.
 
 use std::future::Future;
+use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
-use crate::model::{
-    Fingerprinter, Labels, Matcher, Refusal, ShardId, TimeRange, TimestampMs, WriteBatch,
-};
+pub use crate::model::RefusedSamples;
+use crate::model::{Fingerprinter, Labels, Matcher, Refusal, TimeRange, WriteBatch};
+use crate::query::{Answer, EvalRange, Options, QueryError};
+pub use crate::shard::ShardStatus;
 
 /// The store as one core sees it. Cheap to clone.
 pub trait Store: Clone + 'static {
@@ -44,6 +44,17 @@ pub trait Store: Clone + 'static {
         range: TimeRange,
         limit: Option<usize>,
     ) -> impl Future<Output = Result<Limited<String>, ReadError>>;
+
+    /// Evaluates a PromQL text. Dropping the future ends the work on all shards.
+    ///
+    /// - `timeout`: how long it may take in all.
+    fn query(
+        &self,
+        text: &str,
+        range: EvalRange,
+        options: &Options,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Answer, QueryError>>;
 
     /// Counters and gauges of all shards, in order of the shards.
     fn status(&self) -> impl Future<Output = Vec<ShardStatus>>;
@@ -135,70 +146,10 @@ pub enum Readiness {
 /// How far the replay is, over all shards.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReplayProgress {
-    /// How many segments are replayed.
-    pub segments_done: u64,
-    /// How many there are to replay.
-    pub segments: u64,
-}
-
-/// One shard's counters and gauges. Counters begin at zero when the process starts.
-#[derive(Debug, Clone)]
-pub struct ShardStatus {
-    /// Which shard.
-    pub shard: ShardId,
-    /// Series in the Head.
-    pub series: u64,
-    /// Series made since the start, replay included.
-    pub series_created: u64,
-    /// Series removed since the start.
-    pub series_removed: u64,
-    /// Chunks of the Head, open ones included.
-    pub chunks: u64,
-    /// Chunks begun since the start.
-    pub chunks_created: u64,
-    /// Chunks dropped since the start.
-    pub chunks_removed: u64,
-    /// The time of the oldest and the newest sample of the Head; `None` if it has none.
-    pub head_range: Option<TimeRange>,
-    /// The time of the oldest sample that the shard can answer for, blocks included.
-    pub oldest: Option<TimestampMs>,
-    /// Samples taken by the Head since the start, replayed ones not counted.
-    pub samples_appended: u64,
-    /// Samples that the shard refused since the start.
-    pub refused: RefusedSamples,
-    /// The number of the log segment being written.
-    pub wal_segment: u64,
-    /// What the log takes on disk, in bytes.
-    pub wal_bytes: u64,
-    /// Commits of the log since the start: how many bytes they wrote, padding included.
-    pub wal_written_bytes: u64,
-    /// How long flushes of the log took, in microseconds.
-    pub wal_flushes: Histogram<u64>,
-    /// Writes and flushes of the log that failed since the start.
-    pub wal_failures: u64,
-    /// Places in the log that replay found damaged.
-    pub wal_corruptions: u64,
-    /// How long the replay took, in milliseconds; `None` while it lasts.
-    pub replay_ms: Option<u64>,
-    /// Tasks that panicked on this shard's core.
-    pub panics: u64,
-}
-
-/// Samples that one shard refused, by reason.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RefusedSamples {
-    /// Older than the newest sample of their series.
-    pub out_of_order: u64,
-    /// Too far ahead of the clock, or older than what the store takes at all.
-    pub out_of_bounds: u64,
-    /// Older than the out-of-order window.
-    pub too_old: u64,
-    /// Their series has another value at their instant.
-    pub duplicate: u64,
-    /// Labels that are not a label set.
-    pub labels: u64,
-    /// The shard cannot number more series.
-    pub too_many_series: u64,
+    /// Bytes of log that are read.
+    pub bytes_read: u64,
+    /// Bytes of log that there are.
+    pub bytes: u64,
 }
 
 /// Which names and pairs most series have. Every list is sorted, the largest first.

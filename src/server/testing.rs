@@ -10,6 +10,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
@@ -26,8 +27,11 @@ use crate::coordinator::api::{
     WriteError, WriteOutcome,
 };
 use crate::model::{
-    Fingerprinter, Labels, Matcher, Refusal, RefusalReason, ShardId, TimeRange, TimestampMs,
-    WriteBatch,
+    Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Sample, ShardId, TimeRange,
+    TimestampMs, WriteBatch,
+};
+use crate::query::{
+    Answer, EvalRange, Leaf, LeafFold, Options, QueryError, Unpaced, evaluate, prepare,
 };
 use crate::rt::local::Event;
 
@@ -126,6 +130,36 @@ impl Store for FakeStore {
             series.extend(samples.iter().map(|sample| (sample.t.0, sample.v)));
         }
         Ok(WriteOutcome { written, refused, refused_series, batch })
+    }
+
+    async fn query(
+        &self,
+        text: &str,
+        range: EvalRange,
+        options: &Options,
+        timeout: Duration,
+    ) -> Result<Answer, QueryError> {
+        let prepared = prepare(text, range, options)?;
+        let fold = |leaf: &Leaf| {
+            let mut fold = LeafFold::new(leaf);
+            for (labels, samples) in &*self.samples.borrow() {
+                if leaf
+                    .matchers()
+                    .iter()
+                    .all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
+                {
+                    let samples = samples.iter().map(|(t, v)| Sample { t: TimestampMs(*t), v: *v });
+                    fold.push(labels.as_ref(), samples)?;
+                }
+            }
+            Ok(vec![fold.finish()])
+        };
+        let parts: Result<_, QueryError> = prepared.leaves().iter().map(fold).collect();
+        if timeout.is_zero() {
+            Err(QueryError::Timeout)
+        } else {
+            evaluate(&prepared, parts?, &Unpaced).await
+        }
     }
 
     async fn series(
