@@ -9,3 +9,4 @@
 mod crash;
 mod layering;
 mod promql_parser;
+mod promql_scripts;
