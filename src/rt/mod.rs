@@ -27,6 +27,7 @@ pub mod entropy;
 pub mod executor;
 pub mod local;
 pub mod mesh;
+pub mod net;
 pub mod pace;
 pub mod preflight;
 pub mod signal;
