@@ -21,6 +21,7 @@
 //! | R12 no spinning before a sleep: two executors on a core would starve each other | [`executor`] |
 //! | R13 the data directory is locked and the port is ours alone: a second server would steal connections | [`preflight`], [`net`] |
 
+pub mod background;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
