@@ -409,6 +409,14 @@ mod tests {
     }
 
     #[test]
+    fn when_an_executor_cannot_be_made_no_main_runs() {
+        let too_deep = Options { ring_depth: 1 << 20, ..options() };
+        let main = |_: ShardContext| async { unreachable!("this shard was not to start") };
+        let error = start(&too_deep, vec![main, main]).map(drop).unwrap_err();
+        assert!(matches!(error, StartError::Executor { .. }), "{error}");
+    }
+
+    #[test]
     fn many_executors_fit_into_one_process() {
         for _ in 0..10 {
             on_one_shard(|_| timer::sleep(Duration::from_micros(1)));

@@ -37,5 +37,8 @@ pub mod timer;
 
 pub use clock::{Stopwatch, SystemClock};
 pub use disk::{RealDisk, RealFile};
+pub use executor::ShardContext;
+pub use mesh::{CallError, Peers};
 pub use pace::Slice;
+pub use preflight::{DataDir, DataPlace, StartError};
 pub use signal::StopFlag;
