@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use super::{Fingerprint, Refusal, Sample};
 
+/// [`WriteBatch::refused`] names at most this many series of a request; those beyond are only counted.
+pub const REFUSALS_MAX: usize = 64;
+
 /// A write request, decoded and routed.
 #[derive(Debug, Default)]
 pub struct WriteBatch {
@@ -14,8 +17,32 @@ pub struct WriteBatch {
     pub text: Arc<LabelText>,
     /// One part a shard, in order of the shards; parts may be empty.
     pub parts: Vec<Part>,
-    /// What was refused while decoding, so that no shard sees it.
+    /// What was refused while decoding, so that no shard sees it: the first [`REFUSALS_MAX`] series of it.
     pub refused: Vec<Refusal>,
+}
+
+impl WriteBatch {
+    /// Takes the last request's buffer out, to decompress the next one into; a new one if a shard still holds it.
+    /// What was decoded from it is lost.
+    #[must_use]
+    pub fn reclaim_body(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.text_mut().body)
+    }
+
+    /// The text, to be filled; another one if a shard still holds this one.
+    pub fn text_mut(&mut self) -> &mut LabelText {
+        if Arc::get_mut(&mut self.text).is_none() {
+            self.text = Arc::default();
+        }
+        Arc::make_mut(&mut self.text)
+    }
+
+    /// Forgets the last request but for its text, keeps the room, and has one empty part for each of `shards`.
+    pub fn start(&mut self, shards: usize) {
+        self.parts.resize_with(shards, Part::default);
+        self.parts.iter_mut().for_each(Part::clear);
+        self.refused.clear();
+    }
 }
 
 /// What one shard gets of a request.
@@ -49,7 +76,7 @@ pub struct Span {
 
 /// The bytes that spans point into: the decoded request itself, and behind it, as if appended, the label sets that did
 /// not lie there in canonical form.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LabelText {
     /// The decoded request.
     pub body: Vec<u8>,
@@ -84,8 +111,17 @@ impl Part {
 
     /// The entries, each with its samples.
     pub fn iter(&self) -> impl Iterator<Item = (&PartEntry, &[Sample])> {
-        let mut start = 0usize;
-        self.entries.iter().map(move |entry| {
+        self.iter_within(0..self.entries.len())
+    }
+
+    /// Some of the entries, each with its samples.
+    pub fn iter_within(
+        &self,
+        entries: std::ops::Range<usize>,
+    ) -> impl Iterator<Item = (&PartEntry, &[Sample])> {
+        let before = entries.start.checked_sub(1).and_then(|last| self.entries.get(last));
+        let mut start = before.map_or(0, |entry| entry.samples_end as usize);
+        self.entries.get(entries).unwrap_or_default().iter().map(move |entry| {
             let end = entry.samples_end as usize;
             let samples = self.samples.get(start..end).unwrap_or_default();
             start = end;
@@ -105,5 +141,16 @@ mod tests {
         assert_eq!(text.get(Span { offset: 4, len: 2 }), Some(&b"ef"[..]));
         assert_eq!(text.get(Span { offset: 2, len: 2 }), None);
         assert_eq!(text.get(Span { offset: u32::MAX, len: u32::MAX }), None);
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_unless_a_shard_still_holds_it() {
+        let mut batch = WriteBatch::default();
+        batch.text_mut().body = b"first".to_vec();
+        let held = Arc::clone(&batch.text);
+        assert_eq!(batch.reclaim_body(), b"");
+        assert_eq!(held.body, b"first");
+        batch.text_mut().body = b"second".to_vec();
+        assert_eq!(batch.reclaim_body(), b"second");
     }
 }

@@ -36,9 +36,16 @@ impl Fingerprinter {
     #[inline]
     #[must_use]
     pub fn of(&self, canonical: &[u8]) -> Fingerprint {
+        Fingerprint { route: seahash::hash(canonical), check: self.keyed(canonical) }
+    }
+
+    /// The keyed half alone, for tables within one process.
+    #[inline]
+    #[must_use]
+    pub fn keyed(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.keyed.build_hasher();
-        hasher.write(canonical);
-        Fingerprint { route: seahash::hash(canonical), check: hasher.finish() }
+        hasher.write(bytes);
+        hasher.finish()
     }
 }
 

@@ -169,10 +169,27 @@ impl<'a> LabelsRef<'a> {
         Ok(Self(bytes))
     }
 
+    /// Borrows bytes that this process has checked or made itself, without looking at them again. Bytes that are not
+    /// canonical give labels up to the first that is not.
+    #[must_use]
+    pub fn trusted(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// The canonical bytes.
     #[must_use]
     pub fn as_bytes(self) -> &'a [u8] {
         self.0
+    }
+
+    /// The labels in order of their names, each with its own canonical bytes.
+    pub fn iter_with_bytes(self) -> impl Iterator<Item = (Label<'a>, &'a [u8])> {
+        let mut iter = self.iter();
+        std::iter::from_fn(move || {
+            let before = iter.0;
+            let label = iter.next()?;
+            Some((label, before.get(..before.len() - iter.0.len())?))
+        })
     }
 
     /// The labels in order of their names.
@@ -226,10 +243,10 @@ impl<'a> Iterator for LabelIter<'a> {
         }
         let ((name, value), used) = raw_label(self.0)?;
         self.0 = self.0.get(used..)?;
-        // SAFETY: a `LabelIter` is only made from a `Labels` or `LabelsRef`, and each constructor of those has either
-        // checked every name and value to be UTF-8 or built the bytes from `str`s.
-        let text = |bytes| unsafe { std::str::from_utf8_unchecked(bytes) };
-        Some(Label { name: text(name), value: text(value) })
+        Some(Label {
+            name: std::str::from_utf8(name).ok()?,
+            value: std::str::from_utf8(value).ok()?,
+        })
     }
 }
 
@@ -309,7 +326,12 @@ pub fn encode_canonical(labels: &mut [Label<'_>], out: &mut Vec<u8>) -> Result<(
 }
 
 fn push_label(out: &mut Vec<u8>, label: Label<'_>) {
-    let (name, value) = (label.name.as_bytes(), label.value.as_bytes());
+    push_canonical(out, label.name.as_bytes(), label.value.as_bytes());
+}
+
+/// Appends the canonical bytes of one label to `out`. Neither text is looked at: that they are UTF-8, not empty and in
+/// their place is the caller's to know.
+pub fn push_canonical(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let inner = 2 + varint_len(name.len()) + name.len() + varint_len(value.len()) + value.len();
     out.push(TAG_LABEL);
     push_varint(out, inner);

@@ -1,1 +1,25 @@
-//! Room wire.
+//! Bytes on the network to nouns: remote write 1.0 and 2.0. No I/O, no clock; which HTTP status an error becomes is
+//! `server`'s.
+//!
+//! One request takes three steps: [`negotiate`] reads the headers, [`Decompressor`] undoes the compression into a reused
+//! buffer, [`decode_v1`] or [`decode_v2`] walks that buffer once and fills a [`crate::model::WriteBatch`], which keeps
+//! the buffer, since the batch's label sets lie in it.
+
+pub mod body;
+pub mod content;
+pub mod counts;
+pub mod error;
+pub mod proto;
+pub mod write_v1;
+pub mod write_v2;
+
+mod batch_writer;
+mod fields;
+mod label_set;
+
+pub use body::{BodyError, DECODED_BYTES_MAX, Decompressor};
+pub use content::{Compression, Content, ContentError, Message, negotiate};
+pub use counts::Counts;
+pub use error::WireError;
+pub use write_v1::decode_v1;
+pub use write_v2::decode_v2;

@@ -1,0 +1,524 @@
+//! Prometheus's XOR chunk (encoding 1): timestamps as delta of delta, values as XOR with the one before.
+//!
+//! ```text
+//! chunk     count u16 big-endian │ sample 0 │ sample 1 │ sample 2 ... │ zero bits to the end of the byte
+//! sample 0  t zigzag varint │ v 64 bits
+//! sample 1  t - t0 unsigned varint │ value
+//! sample n  dod │ value
+//! dod       0                      the same delta again
+//!           10 14 bits, 110 17 bits, 1110 20 bits, 1111 64 bits;  n bits hold -(2^(n-1) - 1) ..= 2^(n-1)
+//! value     0                      the same value again
+//!           10 bits                the XOR's significant bits, within the window of the one before
+//!           11 leading 5 bits, significant 6 bits (0 is 64), then these bits: a new window
+//! ```
+//! A chunk that is being written keeps its last, unfinished 64 bits beside the hot state of its series, so that most
+//! appends touch no other memory. [`XorAppender`] is that state; the whole words lie in a [`Words`].
+//! Source: Gorilla (VLDB 2015) section 4.1; the widths are Prometheus's, `tsdb/chunkenc/xor.go`.
+//! Golden bytes: `tests/golden/xor_chunk.hex`.
+
+use super::bits::BitReader;
+use crate::model::{Sample, TimestampMs};
+
+/// The encoding's number in Prometheus's formats.
+pub const ENCODING: u8 = 1;
+/// Bytes before the first sample.
+const HEADER_BYTES: usize = 2;
+/// `leading` before there is a window.
+const NO_WINDOW: u8 = 0xff;
+
+/// Room for the finished 64-bit words of a chunk that is being written; grows in small steps. How many there are is
+/// [`XorAppender`]'s to know.
+#[derive(Clone, Debug, Default)]
+pub struct Words(Box<[u64]>);
+
+impl Words {
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        // Half as much again: a chunk of counters ends near 30 words, one of constants at 5.
+        let len = self.0.len();
+        let mut words = vec![0u64; (len + len / 2).max(4)].into_boxed_slice();
+        for (to, from) in words.iter_mut().zip(&self.0) {
+            *to = *from;
+        }
+        self.0 = words;
+    }
+}
+
+/// Where the writing of a chunk stands. Together with its [`Words`] it is the chunk.
+#[derive(Clone, Debug)]
+pub struct XorAppender {
+    /// Timestamp of the last sample.
+    t: i64,
+    /// What it was later than the one before.
+    delta: i64,
+    /// Bits of the last value.
+    v: u64,
+    /// Bits that do not fill a word yet, at the top.
+    tail: u64,
+    /// How many samples there are.
+    count: u16,
+    /// How many words are finished.
+    words: u8,
+    /// How many bits of `tail` are used; below 64.
+    tail_bits: u8,
+    leading: u8,
+    trailing: u8,
+}
+
+impl XorAppender {
+    /// The state before the first sample.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            t: 0,
+            delta: 0,
+            v: 0,
+            tail: 0,
+            count: 0,
+            words: 0,
+            tail_bits: 0,
+            leading: NO_WINDOW,
+            trailing: 0,
+        }
+    }
+
+    /// How many samples the chunk has.
+    #[inline]
+    #[must_use]
+    pub fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// The last sample; meaningless before the first.
+    #[inline]
+    #[must_use]
+    pub fn last(&self) -> Sample {
+        Sample { t: TimestampMs(self.t), v: f64::from_bits(self.v) }
+    }
+
+    /// Length in bytes of the chunk as Prometheus counts it, header included.
+    #[inline]
+    #[must_use]
+    pub fn len_bytes(&self) -> usize {
+        HEADER_BYTES + usize::from(self.words) * 8 + usize::from(self.tail_bits).div_ceil(8)
+    }
+
+    /// Appends one sample; amortized O(1), allocates only when `words` grows.
+    ///
+    /// - `t`: later than the last one (the Head sees to it).
+    /// - `v`: any bit pattern. NaN payloads survive, and with them the staleness marker.
+    #[inline]
+    pub fn append(&mut self, words: &mut Words, t: TimestampMs, v: f64) {
+        let (t, bits) = (t.0, v.to_bits());
+        if self.count < 2 {
+            self.append_first_two(words, t, bits);
+        } else {
+            let delta = t.wrapping_sub(self.t);
+            let dod = delta.wrapping_sub(self.delta);
+            self.delta = delta;
+            if dod == 0 {
+                self.push(words, 0, 1);
+            } else {
+                self.push_dod(words, dod);
+            }
+            self.push_value(words, bits);
+        }
+        self.t = t;
+        self.v = bits;
+        self.count += 1;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn append_first_two(&mut self, words: &mut Words, t: i64, bits: u64) {
+        if self.count == 0 {
+            self.push_varint(words, super::varint::zigzag(t));
+            self.push(words, bits, 64);
+        } else {
+            self.delta = t.wrapping_sub(self.t);
+            self.push_varint(words, self.delta.cast_unsigned());
+            self.push_value(words, bits);
+        }
+    }
+
+    fn push_varint(&mut self, words: &mut Words, n: u64) {
+        let mut bytes = Vec::with_capacity(super::varint::BYTES_MAX);
+        super::varint::push_unsigned(&mut bytes, n);
+        for byte in bytes {
+            self.push(words, u64::from(byte), 8);
+        }
+    }
+
+    fn push_dod(&mut self, words: &mut Words, dod: i64) {
+        let fits = |bits: u32| -((1i64 << (bits - 1)) - 1) <= dod && dod <= 1i64 << (bits - 1);
+        let low = |bits: u32| dod.cast_unsigned() & ((1u64 << bits) - 1);
+        if fits(14) {
+            self.push(words, 0b10 << 14 | low(14), 16);
+        } else if fits(17) {
+            self.push(words, 0b110 << 17 | low(17), 20);
+        } else if fits(20) {
+            self.push(words, 0b1110 << 20 | low(20), 24);
+        } else {
+            self.push(words, 0b1111, 4);
+            self.push(words, dod.cast_unsigned(), 64);
+        }
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "counts of bits in a word")]
+    fn push_value(&mut self, words: &mut Words, bits: u64) {
+        let xor = bits ^ self.v;
+        if xor == 0 {
+            self.push(words, 0, 1);
+            return;
+        }
+        // Five bits hold at most 31.
+        let leading = (xor.leading_zeros() as u8).min(31);
+        let trailing = xor.trailing_zeros() as u8;
+        if self.leading != NO_WINDOW && leading >= self.leading && trailing >= self.trailing {
+            let width = 64 - u32::from(self.leading) - u32::from(self.trailing);
+            let value = xor >> self.trailing;
+            if width <= 62 {
+                self.push(words, 0b10 << width | value, width + 2);
+            } else {
+                self.push(words, 0b10, 2);
+                self.push(words, value, width);
+            }
+        } else {
+            self.leading = leading;
+            self.trailing = trailing;
+            let width = 64 - u32::from(leading) - u32::from(trailing);
+            let head = 0b11 << 11 | u64::from(leading) << 6 | u64::from(width & 63);
+            let value = xor >> trailing;
+            if width <= 51 {
+                self.push(words, head << width | value, width + 13);
+            } else {
+                self.push(words, head, 13);
+                self.push(words, value, width);
+            }
+        }
+    }
+
+    /// Appends the low `count` bits of `bits`; the others are zero. `1 <= count <= 64`.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "below 64")]
+    fn push(&mut self, words: &mut Words, bits: u64, count: u32) {
+        let used = u32::from(self.tail_bits);
+        let after = used + count;
+        if after < 64 {
+            self.tail |= bits << (64 - after);
+            self.tail_bits = after as u8;
+        } else {
+            let over = after - 64;
+            self.push_word(words, self.tail | bits >> over);
+            self.tail = bits.checked_shl(64 - over).unwrap_or(0);
+            self.tail_bits = over as u8;
+        }
+    }
+
+    /// The word that is written when the unfinished one is full, if there is room for it already.
+    #[inline]
+    #[must_use]
+    pub fn next_word<'a>(&self, words: &'a Words) -> Option<&'a u64> {
+        words.0.get(usize::from(self.words))
+    }
+
+    #[inline]
+    fn push_word(&mut self, words: &mut Words, word: u64) {
+        let at = usize::from(self.words);
+        if at == words.0.len() {
+            words.grow();
+        }
+        if let Some(slot) = words.0.get_mut(at) {
+            *slot = word;
+        }
+        self.words =
+            self.words.checked_add(1).expect("the Head cuts a chunk at 1,005 bytes, 126 words");
+    }
+
+    /// Appends the chunk's bytes, as Prometheus has them on disk, to `out`.
+    pub fn write_to(&self, words: &Words, out: &mut Vec<u8>) {
+        out.reserve(self.len_bytes());
+        out.extend_from_slice(&self.count.to_be_bytes());
+        for word in words.0.iter().take(usize::from(self.words)) {
+            out.extend_from_slice(&word.to_be_bytes());
+        }
+        let tail = self.tail.to_be_bytes();
+        out.extend_from_slice(
+            tail.get(..usize::from(self.tail_bits).div_ceil(8)).unwrap_or_default(),
+        );
+    }
+}
+
+const _: () =
+    assert!(size_of::<XorAppender>() == 40, "the hot state of a series is counted in bytes");
+
+impl Default for XorAppender {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why a chunk cannot be read, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum XorError {
+    /// Too short for its header.
+    #[error("xor chunk of {len} bytes is shorter than its header of 2")]
+    NoHeader {
+        /// Its length.
+        len: usize,
+    },
+    /// The bits end before the promised samples do.
+    #[error("xor chunk of {len} bytes ends within sample {at} of {count}")]
+    Cut {
+        /// Its length.
+        len: usize,
+        /// Index of the sample that is not whole.
+        at: u16,
+        /// How many samples the header promises.
+        count: u16,
+    },
+    /// A value's window does not fit 64 bits.
+    #[error(
+        "xor chunk: sample {at} has a window of {leading} leading and {width} significant bits, more than 64"
+    )]
+    Window {
+        /// Index of the sample.
+        at: u16,
+        /// Leading zero bits.
+        leading: u8,
+        /// Significant bits.
+        width: u8,
+    },
+}
+
+/// The samples of a chunk, oldest first. Ends with an error where the bytes are not what they promise.
+#[derive(Clone, Debug)]
+pub struct XorReader<'a> {
+    bits: BitReader<'a>,
+    len: usize,
+    count: u16,
+    read: u16,
+    t: i64,
+    delta: i64,
+    v: u64,
+    leading: u8,
+    trailing: u8,
+    has_window: bool,
+}
+
+impl<'a> XorReader<'a> {
+    /// Reads the chunk that `bytes` are.
+    ///
+    /// # Errors
+    /// Bytes too short for a header.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, XorError> {
+        let Some((count, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+            return Err(XorError::NoHeader { len: bytes.len() });
+        };
+        Ok(Self {
+            bits: BitReader::new(rest),
+            len: bytes.len(),
+            count: u16::from_be_bytes(*count),
+            read: 0,
+            t: 0,
+            delta: 0,
+            v: 0,
+            leading: 0,
+            trailing: 0,
+            has_window: false,
+        })
+    }
+
+    /// How many samples the header promises.
+    #[must_use]
+    pub fn promised(&self) -> u16 {
+        self.count
+    }
+
+    #[inline]
+    fn step(&mut self) -> Option<Result<(), XorError>> {
+        match self.read {
+            0 => {
+                self.t = super::varint::unzigzag(self.bits.unsigned_varint()?);
+                self.v = self.bits.bits(64)?;
+                return Some(Ok(()));
+            }
+            1 => self.delta = self.bits.unsigned_varint()?.cast_signed(),
+            _ => self.delta = self.delta.wrapping_add(self.dod()?),
+        }
+        self.t = self.t.wrapping_add(self.delta);
+        self.value()
+    }
+
+    #[inline]
+    fn dod(&mut self) -> Option<i64> {
+        let width = if !self.bits.bit()? {
+            return Some(0);
+        } else if !self.bits.bit()? {
+            14
+        } else if !self.bits.bit()? {
+            17
+        } else if !self.bits.bit()? {
+            20
+        } else {
+            return Some(self.bits.bits(64)?.cast_signed());
+        };
+        let raw = self.bits.bits(width)?.cast_signed();
+        Some(if raw > 1 << (width - 1) { raw - (1 << width) } else { raw })
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "fields of five and six bits")]
+    fn value(&mut self) -> Option<Result<(), XorError>> {
+        if !self.bits.bit()? {
+            return Some(Ok(()));
+        }
+        if self.bits.bit()? {
+            let leading = self.bits.bits(5)? as u8;
+            let width = match self.bits.bits(6)? as u8 {
+                0 => 64,
+                width => width,
+            };
+            if leading + width > 64 {
+                return Some(Err(XorError::Window { at: self.read, leading, width }));
+            }
+            self.leading = leading;
+            self.trailing = 64 - leading - width;
+            self.has_window = true;
+        } else if !self.has_window {
+            // Nothing to reuse: 64 bits, as upstream's reader has it.
+            (self.leading, self.trailing, self.has_window) = (0, 0, true);
+        }
+        let width = 64 - u32::from(self.leading) - u32::from(self.trailing);
+        self.v ^= self.bits.bits(width)? << self.trailing;
+        Some(Ok(()))
+    }
+}
+
+impl Iterator for XorReader<'_> {
+    type Item = Result<Sample, XorError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.read == self.count {
+            return None;
+        }
+        let at = self.read;
+        match self.step() {
+            Some(Ok(())) => {
+                self.read += 1;
+                Some(Ok(Sample { t: TimestampMs(self.t), v: f64::from_bits(self.v) }))
+            }
+            stopped => {
+                let count = std::mem::replace(&mut self.count, at);
+                Some(Err(match stopped {
+                    Some(Err(error)) => error,
+                    _ => XorError::Cut { len: self.len, at, count },
+                }))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(usize::from(self.count - self.read)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encode(samples: &[Sample]) -> Vec<u8> {
+        let (mut words, mut appender, mut out) = (Words::default(), XorAppender::new(), Vec::new());
+        for sample in samples {
+            appender.append(&mut words, sample.t, sample.v);
+        }
+        appender.write_to(&words, &mut out);
+        assert_eq!(out.len(), appender.len_bytes());
+        out
+    }
+
+    fn sample(t: i64, v: f64) -> Sample {
+        Sample { t: TimestampMs(t), v }
+    }
+
+    #[test] // golden bytes: Prometheus reads these
+    fn a_chunk_has_these_bytes() {
+        let golden = include_str!("../../tests/golden/xor_chunk.hex");
+        let chunk = encode(&[
+            sample(1_600_000_000_000, 1.0),
+            sample(1_600_000_015_000, 1.0),
+            sample(1_600_000_030_000, 2.5),
+            sample(1_600_000_045_123, 2.75),
+            sample(1_600_000_200_000, f64::from_bits(crate::model::STALE_NAN_BITS)),
+            sample(1_600_009_000_000, -1e300),
+            sample(1_900_009_000_000, 0.0),
+        ]);
+        let hex: String = chunk.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, golden.split_whitespace().collect::<String>());
+    }
+
+    fn any_samples() -> impl Strategy<Value = Vec<Sample>> {
+        let delta = prop_oneof![
+            4 => Just(15_000i64),
+            3 => 1i64..40_000,
+            1 => 1i64..2_000_000,
+            1 => 1i64..i64::MAX / 256,
+        ];
+        let value = prop_oneof![
+            3 => Just(f64::to_bits(1.0)),
+            3 => (0u32..1000).prop_map(|n| f64::from(n).to_bits()),
+            2 => any::<u64>(),
+        ];
+        (any::<i32>(), proptest::collection::vec((delta, value), 0..100)).prop_map(
+            |(start, steps)| {
+                let mut t = i64::from(start);
+                steps
+                    .into_iter()
+                    .map(|(delta, v)| {
+                        t += delta;
+                        sample(t, f64::from_bits(v))
+                    })
+                    .collect()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_samples_come_back_to_the_bit(samples in any_samples()) {
+            let chunk = encode(&samples);
+            let back: Result<Vec<_>, _> = XorReader::new(&chunk).unwrap().collect();
+            prop_assert_eq!(back.unwrap(), samples);
+        }
+
+        #[test]
+        fn cut_and_flipped_chunks_end_in_an_error_or_in_other_samples(
+            samples in any_samples(), cut in any::<prop::sample::Index>(), flip in any::<prop::sample::Index>(),
+        ) {
+            let mut chunk = encode(&samples);
+            let bit = flip.index(chunk.len() * 8);
+            chunk[bit / 8] ^= 1 << (bit % 8);
+            for sample in XorReader::new(&chunk).unwrap() {
+                let _ = sample; // must only not panic, and end
+            }
+            chunk.truncate(cut.index(chunk.len()));
+            if let Ok(reader) = XorReader::new(&chunk) {
+                let promised = usize::from(reader.promised());
+                prop_assert!(reader.count() <= promised + 1);
+            }
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(reader) = XorReader::new(&bytes) {
+                let promised = usize::from(reader.promised());
+                prop_assert!(reader.count() <= promised + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Puts decoded series into a write batch: the part of the shard that owns them, or among what was refused.
+
+use super::label_set::LabelSet;
+use super::{Counts, DECODED_BYTES_MAX, WireError};
+use crate::model::{
+    Fingerprint, Fingerprinter, LabelText, Part, PartEntry, REFUSALS_MAX, Refusal, RefusalReason,
+    Sample, Span, WriteBatch,
+};
+
+/// One request carries at most this many samples. Two bytes can encode one, and sixteen hold it: without a limit, a
+/// hostile body would grow eightfold. Prometheus sends 2,000 a request, vmagent 10,000.
+pub(super) const SAMPLES_MAX: usize = 4 << 20;
+
+/// A request's way into the parts of a batch.
+pub(super) struct BatchWriter<'a, P> {
+    pub(super) fingerprinter: &'a Fingerprinter,
+    pub(super) part_of: P,
+    pub(super) parts: &'a mut [Part],
+    pub(super) refused: &'a mut Vec<Refusal>,
+    pub(super) counts: Counts,
+}
+
+/// One series as the general walk has read it; used again for the next one.
+#[derive(Default)]
+pub(super) struct Series<'b> {
+    pub(super) labels: LabelSet<'b>,
+    pub(super) samples: Vec<Sample>,
+    pub(super) histograms: u32,
+}
+
+impl Series<'_> {
+    pub(super) fn clear(&mut self) {
+        self.labels.clear();
+        self.samples.clear();
+        self.histograms = 0;
+    }
+
+    /// Takes one more sample, the one at `offset`; `before` are those of the request's other series.
+    pub(super) fn push(
+        &mut self,
+        sample: Sample,
+        before: u64,
+        offset: usize,
+    ) -> Result<(), WireError> {
+        if before + self.samples.len() as u64 >= SAMPLES_MAX as u64 {
+            return Err(WireError::TooManySamples { offset, max: SAMPLES_MAX });
+        }
+        self.samples.push(sample);
+        Ok(())
+    }
+}
+
+/// Starts `batch`, has `walk` fill it from `body`, and leaves both the body and what was written behind it with the
+/// batch. The batch holds nothing if the walk fails.
+pub(super) fn fill<P: Fn(u64) -> usize>(
+    body: Vec<u8>,
+    fingerprinter: &Fingerprinter,
+    (shards, part_of): (usize, P),
+    batch: &mut WriteBatch,
+    counts: &mut Counts,
+    walk: impl FnOnce(&[u8], &mut Vec<u8>, &mut BatchWriter<'_, P>) -> Result<(), WireError>,
+) -> Result<(), WireError> {
+    batch.start(shards);
+    let mut rewritten = std::mem::take(&mut batch.text_mut().rewritten);
+    rewritten.clear();
+    let mut writer = BatchWriter {
+        fingerprinter,
+        part_of,
+        parts: &mut batch.parts,
+        refused: &mut batch.refused,
+        counts: Counts::default(),
+    };
+    let result = if body.len() > DECODED_BYTES_MAX {
+        Err(WireError::TooLarge { len: body.len(), max: DECODED_BYTES_MAX })
+    } else {
+        walk(&body, &mut rewritten, &mut writer)
+    };
+    let found = writer.counts;
+    *batch.text_mut() = LabelText { body, rewritten };
+    match result {
+        Ok(()) => *counts += found,
+        Err(_) => batch.start(shards),
+    }
+    result
+}
+
+impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
+    /// The part of the shard that owns a series.
+    #[inline]
+    pub(super) fn part(&mut self, fingerprint: Fingerprint) -> &mut Part {
+        let index = (self.part_of)(fingerprint.route);
+        let parts = self.parts.len();
+        match self.parts.get_mut(index) {
+            Some(part) => part,
+            None => panic!("a series is routed to part {index} of {parts}"),
+        }
+    }
+
+    /// Takes a series from the general walk, whose labels have been written to `rewritten` behind a body of
+    /// `body_bytes`, or refuses it.
+    pub(super) fn take(
+        &mut self,
+        series: &mut Series<'_>,
+        rewritten: &mut Vec<u8>,
+        body_bytes: usize,
+    ) {
+        let start = rewritten.len();
+        let all = u32::try_from(series.samples.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(series.histograms);
+        if let Err(reason) = series.labels.canonicalise(rewritten) {
+            return self.refuse(|| series.labels.spell(), all, reason);
+        }
+        if series.histograms > 0 {
+            let reason = RefusalReason::Unsupported("native histograms");
+            self.refuse(|| series.labels.spell(), series.histograms, reason);
+        }
+        if series.samples.is_empty() {
+            rewritten.truncate(start);
+            return;
+        }
+        let canonical = rewritten.get(start..).unwrap_or_default();
+        let fingerprint = self.fingerprinter.of(canonical);
+        let labels = span(body_bytes + start, canonical.len());
+        let part = self.part(fingerprint);
+        part.samples.extend_from_slice(&series.samples);
+        part.entries.push(PartEntry {
+            fingerprint,
+            labels,
+            samples_end: index(part.samples.len()),
+        });
+    }
+
+    /// Counts a series as refused, and names it if there is room.
+    #[cold]
+    pub(super) fn refuse(
+        &mut self,
+        series: impl FnOnce() -> String,
+        samples: u32,
+        reason: RefusalReason,
+    ) {
+        self.counts.refused_series += 1;
+        self.counts.refused_samples += u64::from(samples);
+        if self.refused.len() < REFUSALS_MAX {
+            self.refused.push(Refusal { series: series(), samples, reason });
+        }
+    }
+}
+
+/// A place in the label text. Both numbers are bounded by the caps on a body and on what is written behind it.
+#[inline]
+pub(super) fn span(offset: usize, len: usize) -> Span {
+    Span { offset: index(offset), len: index(len) }
+}
+
+/// A place in an array or a text of a request, of which neither has 2^32.
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "asserted in tests and debug builds; bounded by the caps on a request"
+)]
+pub(super) fn index(n: usize) -> u32 {
+    debug_assert!(u32::try_from(n).is_ok(), "{n} is beyond the caps on a request");
+    n as u32
+}

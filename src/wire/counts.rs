@@ -1,0 +1,32 @@
+//! How much of what a request carried, for metrics, headers and answers.
+
+/// What was in one request. Add up with `+=`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Series, refused ones included.
+    pub series: u64,
+    /// Float samples, refused ones included.
+    pub samples: u64,
+    /// Native histograms. Not stored yet: their series are refused with them.
+    pub histograms: u64,
+    /// Exemplars. Not stored yet, and not an error.
+    pub exemplars: u64,
+    /// Metadata: messages of 1.0, series that carry some in 2.0. Not stored yet, and not an error.
+    pub metadata: u64,
+    /// Series that were refused while decoding, also those beyond what `WriteBatch::refused` names.
+    pub refused_series: u64,
+    /// The float samples and histograms of those series.
+    pub refused_samples: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.series += other.series;
+        self.samples += other.samples;
+        self.histograms += other.histograms;
+        self.exemplars += other.exemplars;
+        self.metadata += other.metadata;
+        self.refused_series += other.refused_series;
+        self.refused_samples += other.refused_samples;
+    }
+}

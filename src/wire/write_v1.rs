@@ -1,0 +1,177 @@
+//! Remote write 1.0: one walk over a decompressed `prometheus.WriteRequest` into a write batch.
+//!
+//! ```text
+//! WriteRequest  1 TimeSeries*, 3 MetricMetadata*
+//! TimeSeries    1 Label*, 2 Sample*, 3 Exemplar*, 4 Histogram*
+//! Label         1 name, 2 value          bytes
+//! Sample        1 value double, 2 timestamp int64
+//! ```
+//! A label set that lies in the body in canonical form (see [`crate::model::labels`]) is fingerprinted where it lies;
+//! any other is written in that form behind the body. Source: Prometheus remote write 1.0 specification.
+
+use std::ops::Range;
+
+use prost::Message;
+
+use super::batch_writer::{BatchWriter, Series, fill};
+use super::fields::Fields;
+use super::{Counts, WireError, proto};
+use crate::model::{Fingerprinter, Sample, TimestampMs, WriteBatch};
+
+/// Decodes a request into `batch`, which keeps `body`: the label sets lie in it. Adds what was in it to `counts`.
+///
+/// - `shards`: how many parts the batch gets.
+/// - `part_of`: which part owns a series, from the routing half of its fingerprint; less than `shards` (asserted).
+///
+/// Series that cannot be stored are refused one by one: without a metric name, with an empty or repeated label name,
+/// with native histograms (not stored yet). Series without samples are passed over. Not looked at: whether labels are
+/// UTF-8, which the shard does when it makes a series.
+///
+/// # Errors
+/// Bytes that are not such a request, with the place; the batch then holds nothing and `counts` is as it was.
+pub fn decode_v1(
+    body: Vec<u8>,
+    fingerprinter: &Fingerprinter,
+    shards: usize,
+    part_of: impl Fn(u64) -> usize,
+    batch: &mut WriteBatch,
+    counts: &mut Counts,
+) -> Result<(), WireError> {
+    fill(body, fingerprinter, (shards, part_of), batch, counts, request)
+}
+
+fn request<P: Fn(u64) -> usize>(
+    body: &[u8],
+    rewritten: &mut Vec<u8>,
+    writer: &mut BatchWriter<'_, P>,
+) -> Result<(), WireError> {
+    let mut series = Series::default();
+    let mut fields = Fields::new(body, 0..body.len());
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => {
+                time_series(body, field.bytes("WriteRequest")?, &mut series, writer)?;
+                if !series.samples.is_empty() || series.histograms > 0 {
+                    writer.take(&mut series, rewritten, body.len());
+                }
+            }
+            3 => {
+                nested::<proto::v1::MetricMetadata>(
+                    body,
+                    field.bytes("WriteRequest")?,
+                    "MetricMetadata",
+                )?;
+                writer.counts.metadata += 1;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Reads any spelling of a series that protobuf allows.
+fn time_series<'b, P: Fn(u64) -> usize>(
+    body: &'b [u8],
+    place: Range<usize>,
+    series: &mut Series<'b>,
+    writer: &mut BatchWriter<'_, P>,
+) -> Result<(), WireError> {
+    series.clear();
+    let mut fields = Fields::new(body, place);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => {
+                let (name, value) = label(body, field.bytes("TimeSeries")?)?;
+                series.labels.push(name, value);
+            }
+            2 => {
+                let sample = sample(body, field.bytes("TimeSeries")?)?;
+                series.push(sample, writer.counts.samples, field.offset)?;
+            }
+            3 => {
+                nested::<proto::v1::Exemplar>(body, field.bytes("TimeSeries")?, "Exemplar")?;
+                writer.counts.exemplars += 1;
+            }
+            4 => {
+                nested::<proto::v1::Histogram>(body, field.bytes("TimeSeries")?, "Histogram")?;
+                series.histograms += 1;
+            }
+            _ => {}
+        }
+    }
+    writer.counts.series += 1;
+    writer.counts.samples += series.samples.len() as u64;
+    writer.counts.histograms += u64::from(series.histograms);
+    Ok(())
+}
+
+fn label(body: &[u8], place: Range<usize>) -> Result<(&[u8], &[u8]), WireError> {
+    let (mut name, mut value) = (&b""[..], &b""[..]);
+    let mut fields = Fields::new(body, place);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => name = body.get(field.bytes("Label")?).unwrap_or_default(),
+            2 => value = body.get(field.bytes("Label")?).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    Ok((name, value))
+}
+
+fn sample(body: &[u8], place: Range<usize>) -> Result<Sample, WireError> {
+    let mut sample = Sample { t: TimestampMs(0), v: 0.0 };
+    let mut fields = Fields::new(body, place);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => sample.v = field.double("Sample")?,
+            2 => sample.t = TimestampMs(field.varint("Sample")?.cast_signed()),
+            _ => {}
+        }
+    }
+    Ok(sample)
+}
+
+/// Looks whether a part off the hot path is what it should be.
+pub(super) fn nested<M: Message + Default>(
+    body: &[u8],
+    place: Range<usize>,
+    message: &'static str,
+) -> Result<M, WireError> {
+    let offset = place.start;
+    M::decode(body.get(place).unwrap_or_default()).map_err(|source| WireError::Nested {
+        offset,
+        message,
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Labels;
+
+    #[test] // golden bytes
+    fn a_request_of_two_series_is_routed_and_read() {
+        let body = b"\
+            \x0a\x1b\x0a\x0e\x0a\x08__name__\x12\x02up\x12\x09\x09\0\0\0\0\0\0\xf0\x3f\
+            \x0a\x22\x0a\x06\x0a\x01a\x12\x011\x0a\x0e\x0a\x08__name__\x12\x02up\x12\x02\x10\x05\x12\x04\x10\x06\x20\x01";
+        let (fingerprinter, mut batch) = (Fingerprinter::new(1), WriteBatch::default());
+        let mut counts = Counts::default();
+        decode_v1(body.to_vec(), &fingerprinter, 1, |_| 0, &mut batch, &mut counts).unwrap();
+        let read: Vec<_> = batch.parts[0]
+            .iter()
+            .map(|(entry, samples)| (batch.text.get(entry.labels).unwrap(), samples))
+            .collect();
+        let sample = |t, v| Sample { t: TimestampMs(t), v };
+        let up = Labels::from_pairs([("__name__", "up")]).unwrap();
+        let up_1 = Labels::from_pairs([("__name__", "up"), ("a", "1")]).unwrap();
+        assert_eq!(
+            read,
+            [
+                (up.as_bytes(), &[sample(0, 1.0)][..]),
+                (up_1.as_bytes(), &[sample(5, 0.0), sample(6, 0.0)][..])
+            ]
+        );
+        assert_eq!(counts, Counts { series: 2, samples: 3, ..Counts::default() });
+    }
+}
