@@ -8,6 +8,7 @@ pub mod cli;
 pub mod compression;
 pub mod connection;
 pub mod cors;
+pub mod doctor;
 pub mod duration;
 pub mod form;
 pub mod home;
