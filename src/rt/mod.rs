@@ -22,10 +22,12 @@
 //! | R13 the data directory is locked and the port is ours alone: a second server would steal connections | [`preflight`], [`net`] |
 
 pub mod clock;
+pub mod disk;
 pub mod entropy;
 pub mod executor;
 pub mod local;
 pub mod mesh;
+pub mod net;
 pub mod pace;
 pub mod preflight;
 pub mod signal;
@@ -33,5 +35,6 @@ pub mod task;
 pub mod timer;
 
 pub use clock::{Stopwatch, SystemClock};
+pub use disk::{RealDisk, RealFile};
 pub use pace::Slice;
 pub use signal::StopFlag;
