@@ -1,0 +1,498 @@
+//! Evaluation on the coordinator: the shards' parts are merged in order of the shards, then the rest of the plan runs,
+//! node by node, over whole columns.
+
+use super::annotation::{Annotations, Note};
+use super::error::QueryError;
+use super::fold::SeriesFold;
+use super::functions::{date, maths};
+use super::grid::Grid;
+use super::leaf::{Fold, NameRule, Param};
+use super::leaf_fold::{LeafPart, PartData};
+use super::pace::{LABELS_POINTS, Meter, Pace};
+use super::plan::{MapFunction, Node, NodeId, NodeKind, RangeCall, VectorCall, VectorFunction};
+use super::prepare::Prepared;
+use super::series_set::{Same, drop_names, merge_same, sort_by_labels};
+use super::value::{ABSENT, AnswerValue, Column, RawSeries, Series, is_absent};
+use super::{aggregate, arithmetic, binary, histogram, label_functions};
+use crate::model::labels::METRIC_NAME;
+use crate::model::{Labels, Sample, TimestampMs};
+
+/// A query's answer and what was odd on the way to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The answer.
+    pub value: AnswerValue,
+    /// Warnings and infos; their texts need the query's.
+    pub annotations: Annotations,
+    /// How many samples the shards have read.
+    pub samples_read: u64,
+}
+
+/// What a node evaluates to.
+#[derive(Debug)]
+pub(super) enum Value {
+    /// A number for each step.
+    Scalar(Param),
+    /// A text.
+    String(Vec<u8>),
+    /// Series over the node's grid.
+    Vector(Vec<Series>),
+    /// Samples at their own instants.
+    Samples(Vec<RawSeries>),
+}
+
+/// An evaluation in progress.
+pub(super) struct Evaluation<'a, P> {
+    /// Paces the work and bounds what is held.
+    pub meter: Meter<'a, P>,
+    /// What was odd so far.
+    pub annotations: Annotations,
+    /// Are metric names only taken off in the end?
+    pub delayed: bool,
+    values: Vec<Option<Value>>,
+}
+
+/// Evaluates a prepared query from what the shards answered: `parts[leaf][shard]`, in the order of
+/// [`Prepared::leaves`] and of the shards.
+///
+/// # Errors
+/// Data that the query cannot be answered for, more samples than it may hold, an evaluation that `pace` stops, or parts
+/// that are not this query's.
+pub async fn evaluate<P: Pace>(
+    prepared: &Prepared,
+    parts: Vec<Vec<LeafPart>>,
+    pace: &P,
+) -> Result<Answer, QueryError> {
+    let mut evaluation = Evaluation {
+        meter: Meter::new(pace, prepared.options.samples_max),
+        annotations: Annotations::default(),
+        delayed: prepared.options.delayed_name_removal,
+        values: Vec::with_capacity(prepared.nodes.len()),
+    };
+    let samples_read = parts.iter().flatten().map(LeafPart::samples_read).sum();
+    let mut parts: Vec<Option<Vec<LeafPart>>> = parts.into_iter().map(Some).collect();
+    for node in &prepared.nodes {
+        evaluation.meter.spend(1).await?;
+        let value = evaluation.compute(node, &mut parts).await?;
+        evaluation.meter.hold(value.points())?;
+        evaluation.values.push(Some(value));
+    }
+    let last = prepared.nodes.len().wrapping_sub(1);
+    let grid = prepared.nodes.get(last).map(|node| node.grid);
+    let value = evaluation.take(last)?;
+    let value = evaluation.answer(prepared, value, grid.unwrap_or(Grid::instant(0))).await?;
+    Ok(Answer { value, annotations: evaluation.annotations, samples_read })
+}
+
+impl Value {
+    fn points(&self) -> usize {
+        match self {
+            Self::Scalar(Param::Same(_)) | Self::String(_) => 1,
+            Self::Scalar(Param::Each(values)) => values.len(),
+            Self::Vector(series) => series.iter().map(|series| series.column.len()).sum(),
+            Self::Samples(series) => series.iter().map(|series| series.samples.len()).sum(),
+        }
+    }
+}
+
+fn misfit(what: &str) -> QueryError {
+    QueryError::Internal(format!("{what} does not fit the plan"))
+}
+
+impl<P: Pace> Evaluation<'_, P> {
+    /// The value of an earlier node, whose only use this is.
+    fn take(&mut self, id: NodeId) -> Result<Value, QueryError> {
+        let value = self.values.get_mut(id).and_then(Option::take);
+        let value = value.ok_or_else(|| misfit("a node used twice"))?;
+        self.meter.release(value.points());
+        Ok(value)
+    }
+
+    /// The series of an earlier node.
+    pub(super) fn vector(&mut self, id: NodeId) -> Result<Vec<Series>, QueryError> {
+        match self.take(id)? {
+            Value::Vector(series) => Ok(series),
+            _ => Err(misfit("a value that is no vector")),
+        }
+    }
+
+    /// The numbers of an earlier node.
+    pub(super) fn scalar(&mut self, id: NodeId) -> Result<Param, QueryError> {
+        match self.take(id)? {
+            Value::Scalar(value) => Ok(value),
+            _ => Err(misfit("a value that is no scalar")),
+        }
+    }
+
+    /// The numbers of an earlier node, or `absent` at every step.
+    fn scalar_or(&mut self, id: Option<NodeId>, absent: f64) -> Result<Param, QueryError> {
+        id.map_or(Ok(Param::Same(absent)), |id| self.scalar(id))
+    }
+
+    async fn compute(
+        &mut self,
+        node: &Node,
+        parts: &mut [Option<Vec<LeafPart>>],
+    ) -> Result<Value, QueryError> {
+        match &node.kind {
+            NodeKind::Scalar(value) => Ok(Value::Scalar(value.clone())),
+            NodeKind::String(text) => Ok(Value::String(text.clone())),
+            NodeKind::Empty => Ok(Value::Vector(Vec::new())),
+            NodeKind::Leaf { leaf, name, one_name } => {
+                let parts = parts.get_mut(*leaf).and_then(Option::take);
+                let parts = parts.ok_or_else(|| misfit("the number of leaves answered"))?;
+                self.leaf(parts, *name, *one_name).await
+            }
+            NodeKind::Broadcast(input) => self.broadcast(*input, node.grid.count).await,
+            NodeKind::Range(call) => self.range(call).await.map(Value::Vector),
+            NodeKind::Absent(input, labels, drop_name) => {
+                self.absent(*input, labels, *drop_name, node.grid.count).await
+            }
+            NodeKind::Aggregate(call) => aggregate::evaluate(self, call, node.grid).await,
+            NodeKind::Negate(input) => self.negate(*input).await,
+            NodeKind::Binary(call) => binary::evaluate(self, call, node).await,
+            NodeKind::Map(input, function) => self.map(*input, function, node.grid).await,
+            NodeKind::Vector(call) => self.vector_call(call, node).await,
+        }
+    }
+
+    /// Merges what the shards answered for one leaf.
+    async fn leaf(
+        &mut self,
+        parts: Vec<LeafPart>,
+        name: NameRule,
+        one_name: bool,
+    ) -> Result<Value, QueryError> {
+        let (mut series, mut samples, mut groups) = (Vec::new(), Vec::new(), None);
+        let mut identities = Vec::new();
+        let mut raw = false;
+        for part in parts {
+            self.annotations.merge(part.annotations);
+            identities.extend(part.identities);
+            match part.data {
+                PartData::Series(more) => series.extend(more),
+                PartData::Samples(more) => {
+                    raw = true;
+                    samples.extend(more);
+                }
+                PartData::Groups(more) => match &mut groups {
+                    None => groups = Some(more),
+                    Some(groups) => groups.merge(*more, &self.meter).await?,
+                },
+            }
+        }
+        if raw {
+            samples.sort_by(|a: &RawSeries, b| a.labels.cmp(&b.labels));
+            return Ok(Value::Samples(samples));
+        }
+        if let Some(groups) = groups {
+            series.extend(groups.into_series(&self.meter).await?);
+        }
+        let unsure = !one_name || identities.iter().any(|identities| identities.typed);
+        if unsure && !identities.is_empty() {
+            let mut seen: Vec<_> = identities.into_iter().flat_map(|one| one.seen).collect();
+            seen.sort_unstable_by_key(|id| (id.route, id.check));
+            if seen.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
+                return Err(QueryError::same_labelset());
+            }
+        }
+        let mut series = sort_by_labels(series, &self.meter).await?;
+        if name == NameRule::Drop {
+            series = merge_same(series, Same::Refuse, &self.meter).await?;
+        }
+        Ok(Value::Vector(series))
+    }
+
+    async fn broadcast(&mut self, input: NodeId, count: usize) -> Result<Value, QueryError> {
+        let mut series = match self.take(input)? {
+            Value::Vector(series) => series,
+            Value::Scalar(value) => return Ok(Value::Scalar(Param::Same(value.at(0)))),
+            other => return Ok(other),
+        };
+        self.meter.hold(series.len().saturating_mul(count))?;
+        self.meter.release(series.len().saturating_mul(count));
+        for one in &mut series {
+            self.meter.spend(count).await?;
+            if let Some(column) = Column::repeated(one.column.at(0), count) {
+                one.column = column;
+            }
+        }
+        Ok(Value::Vector(series))
+    }
+
+    /// A range function over a subquery's steps, or over samples that a leaf sent as they are.
+    async fn range(&mut self, call: &RangeCall) -> Result<Vec<Series>, QueryError> {
+        let mut params = Vec::new();
+        for param in &call.params {
+            params.push(self.scalar(*param)?);
+        }
+        let source = self.take(call.source)?;
+        if call.shape.grid.count == 0 {
+            return Ok(Vec::new());
+        }
+        let fold = Fold::Range(call.function.clone().with_params(&params));
+        let samples_max = self.meter.held_max();
+        let mut fold = SeriesFold::new(call.shape, &fold, samples_max, call.span);
+        let mut folded = Vec::new();
+        match (source, call.inner) {
+            (Value::Samples(series), None) => {
+                for RawSeries { labels, samples } in series {
+                    self.meter.spend(LABELS_POINTS + samples.len() + call.shape.grid.count).await?;
+                    fold.begin();
+                    fold.feed(samples)?;
+                    folded.extend(end_series(&mut fold, labels, false, call.name)?);
+                }
+            }
+            (Value::Vector(series), Some(inner)) => {
+                for Series { labels, drop_name, column } in series {
+                    self.meter.spend(LABELS_POINTS + column.len() + call.shape.grid.count).await?;
+                    fold.begin();
+                    fold.feed(
+                        column
+                            .points()
+                            .map(|(step, v)| Sample { t: TimestampMs(inner.time(step)), v }),
+                    )?;
+                    folded.extend(end_series(&mut fold, labels, drop_name, call.name)?);
+                }
+            }
+            (Value::Scalar(value), Some(inner)) => {
+                fold.begin();
+                let times = (0..inner.count).map(|step| (inner.time(step), value.at(step)));
+                fold.feed(times.map(|(t, v)| Sample { t: TimestampMs(t), v }))?;
+                folded.extend(end_series(&mut fold, Labels::empty(), false, call.name)?);
+            }
+            _ => return Err(misfit("the source of a range function")),
+        }
+        self.annotations.merge(fold.into_annotations());
+        if call.name == NameRule::Drop {
+            folded = merge_same(folded, Same::Refuse, &self.meter).await?;
+        }
+        Ok(folded)
+    }
+
+    async fn absent(
+        &mut self,
+        input: NodeId,
+        labels: &Labels,
+        drop_name: bool,
+        count: usize,
+    ) -> Result<Value, QueryError> {
+        let mut values = vec![1.0; count];
+        for series in self.vector(input)? {
+            self.meter.spend(series.column.len()).await?;
+            for (step, _) in series.column.points() {
+                if let Some(v) = values.get_mut(step) {
+                    *v = ABSENT;
+                }
+            }
+        }
+        let column = Column::of(&values);
+        let series = column.map(|column| Series { labels: labels.clone(), drop_name, column });
+        Ok(Value::Vector(series.into_iter().collect()))
+    }
+
+    async fn negate(&mut self, input: NodeId) -> Result<Value, QueryError> {
+        let mut series = match self.take(input)? {
+            Value::Scalar(value) => return Ok(Value::Scalar(value.map(|v| -v))),
+            Value::Vector(series) => series,
+            _ => return Err(misfit("the operand of a sign")),
+        };
+        for one in &mut series {
+            self.meter.spend(one.column.len()).await?;
+            one.column.map(|_, v| -v);
+        }
+        self.without_names(series, Same::Merge).await.map(Value::Vector)
+    }
+
+    /// The series without their metric names, or marked to lose them in the end.
+    pub(super) async fn without_names(
+        &mut self,
+        mut series: Vec<Series>,
+        same: Same,
+    ) -> Result<Vec<Series>, QueryError> {
+        if self.delayed {
+            series.iter_mut().for_each(|series| series.drop_name = true);
+            return Ok(series);
+        }
+        drop_names(&mut series, |_| true, &self.meter).await?;
+        merge_same(series, same, &self.meter).await
+    }
+
+    /// Merges series that have become the same, as upstream does where it puts vectors of many steps together. With names
+    /// that are still to go, an instant's series are left as they are.
+    pub(super) async fn together(
+        &mut self,
+        series: Vec<Series>,
+        grid: Grid,
+    ) -> Result<Vec<Series>, QueryError> {
+        if self.delayed && grid.count <= 1 {
+            return Ok(series);
+        }
+        merge_same(series, Same::Merge, &self.meter).await
+    }
+
+    async fn map(
+        &mut self,
+        input: NodeId,
+        function: &MapFunction,
+        grid: Grid,
+    ) -> Result<Value, QueryError> {
+        let mut series = self.vector(input)?;
+        let bounds = match function {
+            MapFunction::Clamp(lower, upper) => {
+                let lower = self.scalar_or(*lower, f64::NEG_INFINITY)?;
+                (lower, self.scalar_or(*upper, f64::INFINITY)?)
+            }
+            MapFunction::Round(to) => {
+                (self.scalar_or(*to, 1.0)?.map(|to| 1.0 / to), Param::Same(0.0))
+            }
+            _ => (Param::Same(0.0), Param::Same(0.0)),
+        };
+        for one in &mut series {
+            self.meter.spend(one.column.len() * 2).await?;
+            map_column(&mut one.column, function, &bounds, grid);
+        }
+        series.retain(|series| !series.column.is_empty());
+        let series = self.without_names(series, Same::Merge).await?;
+        self.together(series, grid).await.map(Value::Vector)
+    }
+
+    async fn vector_call(&mut self, call: &VectorCall, node: &Node) -> Result<Value, QueryError> {
+        let grid = node.grid;
+        let series = match &call.function {
+            VectorFunction::Vector => {
+                let value = self.scalar(call.input)?;
+                let values: Vec<f64> = (0..grid.count).map(|step| value.at(step)).collect();
+                let column = Column::of(&values);
+                let labels = Labels::empty();
+                column
+                    .map(|column| Series { labels, drop_name: false, column })
+                    .into_iter()
+                    .collect()
+            }
+            VectorFunction::Scalar => return self.only_value(call.input, grid.count).await,
+            VectorFunction::MaxOf(other) | VectorFunction::MinOf(other) => {
+                let largest = matches!(call.function, VectorFunction::MaxOf(_));
+                let choose = if largest { arithmetic::go_max } else { arithmetic::go_min };
+                let (a, b) = (self.scalar(call.input)?, self.scalar(*other)?);
+                return Ok(Value::Scalar(a.zip(&b, grid.count, choose)));
+            }
+            VectorFunction::Sort { .. } | VectorFunction::SortByLabel { .. } => {
+                self.sort(call, node).await?
+            }
+            VectorFunction::LabelReplace { .. } | VectorFunction::LabelJoin { .. } => {
+                let mut series = self.vector(call.input)?;
+                for one in &mut series {
+                    self.meter.spend(LABELS_POINTS * 4).await?;
+                    label_functions::change(one, &call.function);
+                }
+                merge_same(series, Same::Merge, &self.meter).await?
+            }
+            VectorFunction::HistogramQuantile { .. }
+            | VectorFunction::HistogramQuantiles { .. }
+            | VectorFunction::HistogramFraction { .. } => {
+                histogram::evaluate(self, call, grid).await?
+            }
+        };
+        Ok(Value::Vector(series))
+    }
+
+    /// `scalar`: the value of the only series at each step, NaN where there is not exactly one.
+    async fn only_value(&mut self, input: NodeId, count: usize) -> Result<Value, QueryError> {
+        let mut values = vec![(0u32, f64::NAN); count];
+        for series in self.vector(input)? {
+            self.meter.spend(series.column.len()).await?;
+            for (step, v) in series.column.points() {
+                if let Some((seen, value)) = values.get_mut(step) {
+                    *seen += 1;
+                    *value = if *seen == 1 { v } else { f64::NAN };
+                }
+            }
+        }
+        Ok(Value::Scalar(Param::Each(values.into_iter().map(|(_, v)| v).collect())))
+    }
+
+    async fn sort(&mut self, call: &VectorCall, node: &Node) -> Result<Vec<Series>, QueryError> {
+        let mut series = self.vector(call.input)?;
+        self.meter.spend(series.len()).await?;
+        if node.grid.count > 1 {
+            self.annotations.add(Note::SortInRangeQuery, node.span);
+            return Ok(series);
+        }
+        label_functions::sort(&mut series, &call.function);
+        Ok(series)
+    }
+
+    /// Makes the answer of the last node's value.
+    async fn answer(
+        &mut self,
+        prepared: &Prepared,
+        value: Value,
+        grid: Grid,
+    ) -> Result<AnswerValue, QueryError> {
+        let t = TimestampMs(prepared.range.start());
+        let mut series = match value {
+            Value::String(v) => return Ok(AnswerValue::String { t, v }),
+            Value::Samples(series) => return Ok(AnswerValue::Ranges(series)),
+            Value::Scalar(v) if prepared.range.is_instant() => {
+                return Ok(AnswerValue::Scalar { t, v: v.at(0) });
+            }
+            Value::Scalar(value) => {
+                let values: Vec<f64> = (0..grid.count).map(|step| value.at(step)).collect();
+                let labels = Labels::empty();
+                let column = Column::of(&values);
+                let series = column.map(|column| Series { labels, drop_name: false, column });
+                series.into_iter().collect()
+            }
+            Value::Vector(series) => series,
+        };
+        if self.delayed {
+            drop_names(&mut series, |series| series.drop_name, &self.meter).await?;
+            series = merge_same(series, Same::Merge, &self.meter).await?;
+        }
+        if prepared.is_instant_vector() {
+            let samples = series.into_iter().map(|series| (series.labels, series.column.at(0)));
+            let samples = samples.filter(|(_, v)| !is_absent(*v)).collect();
+            return Ok(AnswerValue::Vector { t, samples });
+        }
+        let series = sort_by_labels(series, &self.meter).await?;
+        Ok(AnswerValue::Matrix { grid, series })
+    }
+}
+
+/// Ends a series of a fold; `None` if it has no value.
+fn end_series(
+    fold: &mut SeriesFold,
+    labels: Labels,
+    drop_name: bool,
+    name: NameRule,
+) -> Result<Option<Series>, QueryError> {
+    let (first, values) = fold.end()?;
+    let Some(column) = Column::from_step(first, values) else {
+        return Ok(None);
+    };
+    fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
+    let labels = if name == NameRule::Drop {
+        super::grouping::without_metric(labels.as_ref())
+    } else {
+        labels
+    };
+    Ok(Some(Series { labels, drop_name: drop_name || name == NameRule::Mark, column }))
+}
+
+fn map_column(column: &mut Column, function: &MapFunction, (a, b): &(Param, Param), grid: Grid) {
+    match function {
+        MapFunction::Maths(function) => column.map(|_, v| function(v)),
+        MapFunction::Clamp(..) => column.map(|step, v| {
+            let (lower, upper) = (a.at(step), b.at(step));
+            if upper < lower {
+                ABSENT
+            } else {
+                arithmetic::go_max(lower, arithmetic::go_min(upper, v))
+            }
+        }),
+        MapFunction::Round(_) => column.map(|step, v| maths::round(v, a.at(step))),
+        MapFunction::Date(part) => column.map(|_, v| date::part_of(*part, v)),
+        MapFunction::Timestamp => column.map(|step, _| grid.time(step) as f64 / 1000.0),
+    };
+}

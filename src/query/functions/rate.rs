@@ -1,0 +1,190 @@
+//! `rate`, `increase` and `delta`, which extrapolate to the edges of their windows, and the functions over neighbouring
+//! samples: `irate`, `idelta`, `resets`, `changes`.
+//!
+//! Source: `promql/functions.go`, `extrapolatedRate` and `instantValue`.
+
+use crate::query::value::ABSENT;
+use crate::query::window::{Kernel, Window};
+
+/// How much the samples of a window rise over the whole window.
+#[derive(Debug)]
+pub(in crate::query) struct Extrapolated {
+    /// Falling values are resets?
+    counter: bool,
+    /// Divide by the window's seconds?
+    per_second: bool,
+    /// Buffered samples that are below the one before them, in order.
+    resets: Vec<usize>,
+}
+
+impl Extrapolated {
+    /// `rate`
+    pub(in crate::query) fn rate() -> Self {
+        Self { counter: true, per_second: true, resets: Vec::new() }
+    }
+
+    /// `increase`
+    pub(in crate::query) fn increase() -> Self {
+        Self { counter: true, per_second: false, resets: Vec::new() }
+    }
+
+    /// `delta`
+    pub(in crate::query) fn delta() -> Self {
+        Self { counter: false, per_second: false, resets: Vec::new() }
+    }
+
+    /// What the resets inside of the window have hidden, added to `rise` in order of time.
+    #[inline(always)]
+    fn with_resets(&self, mut rise: f64, window: &Window<'_>) -> f64 {
+        if self.resets.last().is_none_or(|last| *last <= window.lo) {
+            return rise;
+        }
+        let before = self.resets.partition_point(|reset| *reset <= window.lo);
+        for reset in self.resets.iter().skip(before).take_while(|reset| **reset < window.hi) {
+            rise += window.sample(reset - 1).1;
+        }
+        rise
+    }
+}
+
+impl Kernel for Extrapolated {
+    fn reset(&mut self) {
+        self.resets.clear();
+    }
+
+    fn extend(&mut self, _ts: &[i64], vs: &[f64], from: usize) {
+        if !self.counter {
+            return;
+        }
+        let before = from.saturating_sub(1);
+        let known = vs.get(before..).unwrap_or_default();
+        for (index, pair) in (before + 1..).zip(known.windows(2)) {
+            if let [previous, current] = pair
+                && current < previous
+            {
+                self.resets.push(index);
+            }
+        }
+    }
+
+    fn shrink(&mut self, count: usize) {
+        // A reset at the new front has lost the sample that it compares with, and no window can see it any more.
+        self.resets.retain_mut(|reset| {
+            let stays = *reset > count;
+            *reset = reset.saturating_sub(count);
+            stays
+        });
+    }
+
+    #[inline(always)]
+    fn value(&mut self, window: &Window<'_>) -> f64 {
+        if window.len() < 2 {
+            return ABSENT;
+        }
+        let ((first_t, first), (last_t, last)) = (window.first(), window.last());
+        let mut rise = last - first;
+        if self.counter {
+            rise = self.with_resets(rise, window);
+        }
+        let start = window.end - window.length;
+        let mut to_start = (first_t - start) as f64 / 1000.0;
+        let mut to_end = (window.end - last_t) as f64 / 1000.0;
+        let sampled = (last_t - first_t) as f64 / 1000.0;
+        let spacing = sampled / (window.len() - 1) as f64;
+        // A sample that is missing at an edge means that the series begins or ends there, half a spacing away.
+        let threshold = spacing * 1.1;
+        if to_start >= threshold {
+            to_start = spacing / 2.0;
+        }
+        if self.counter && rise > 0.0 && first >= 0.0 {
+            // A counter does not begin below zero.
+            let to_zero = sampled * (first / rise);
+            if to_zero < to_start {
+                to_start = to_zero;
+            }
+        }
+        if to_end >= threshold {
+            to_end = spacing / 2.0;
+        }
+        let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
+        if self.per_second {
+            factor /= window.length as f64 / 1000.0;
+        }
+        rise * factor
+    }
+}
+
+/// The step between a window's last two samples.
+#[derive(Debug)]
+pub(in crate::query) struct LastStep {
+    /// `irate`, not `idelta`?
+    pub rate: bool,
+}
+
+impl Kernel for LastStep {
+    #[inline(always)]
+    fn value(&mut self, window: &Window<'_>) -> f64 {
+        if window.len() < 2 {
+            return ABSENT;
+        }
+        let (t, v) = window.last();
+        let (before_t, before) = window.sample(window.hi - 2);
+        if t == before_t {
+            return ABSENT;
+        }
+        // After a reset, a counter has counted what it shows.
+        let step = if self.rate && v < before { v } else { v - before };
+        if self.rate { step / ((t - before_t) as f64 / 1000.0) } else { step }
+    }
+}
+
+/// How often neighbouring samples of a window differ.
+#[derive(Debug)]
+pub(in crate::query) struct Turns {
+    /// Does going from the first value to the second count?
+    turns: fn(f64, f64) -> bool,
+    /// For each buffered sample, how many turns there have been up to it, modulo 2^32.
+    counts: Vec<u32>,
+}
+
+impl Turns {
+    /// `resets`
+    pub(in crate::query) fn resets() -> Self {
+        Self { turns: |before, v| v < before, counts: Vec::new() }
+    }
+
+    /// `changes`
+    pub(in crate::query) fn changes() -> Self {
+        Self {
+            turns: |before, v| v != before && !(v.is_nan() && before.is_nan()),
+            counts: Vec::new(),
+        }
+    }
+}
+
+impl Kernel for Turns {
+    fn reset(&mut self) {
+        self.counts.clear();
+    }
+
+    fn extend(&mut self, _ts: &[i64], vs: &[f64], from: usize) {
+        let mut count = self.counts.last().copied().unwrap_or(0);
+        let mut before = from.checked_sub(1).and_then(|i| vs.get(i)).copied();
+        for v in vs.get(from..).unwrap_or_default() {
+            if before.is_some_and(|before| (self.turns)(before, *v)) {
+                count = count.wrapping_add(1);
+            }
+            self.counts.push(count);
+            before = Some(*v);
+        }
+    }
+
+    fn shrink(&mut self, count: usize) {
+        self.counts.drain(..count.min(self.counts.len()));
+    }
+
+    fn value(&mut self, window: &Window<'_>) -> f64 {
+        let at = |index: usize| self.counts.get(index).copied().unwrap_or(0);
+        f64::from(at(window.hi - 1).wrapping_sub(at(window.lo)))
+    }
+}

@@ -1,0 +1,302 @@
+//! Windows sliding over one series' samples, decoded once and in order.
+//!
+//! Owns the buffer and the two cursors that bound a window; what a window's samples become is a [`Kernel`]'s. The
+//! buffer holds what the current window and the ones still open need, and a few thousand samples more, so that a series
+//! of any length is folded in the caches.
+//! ```text
+//! samples   . . . . . [ . . . . . . . . ] . . .          buffered: from lo on
+//!                     lo                hi
+//! window            (start             end]              left-open
+//! ```
+
+use super::leaf::Shape;
+use super::value::{ABSENT, present};
+use crate::model::{Sample, is_stale_nan};
+
+/// Samples to gather before stepping on.
+const GATHER_SAMPLES: usize = 4096;
+
+/// The samples of one step's window; never empty.
+pub(super) struct Window<'a> {
+    /// All buffered times, in milliseconds; the window's are `lo..hi`.
+    pub ts: &'a [i64],
+    /// All buffered values.
+    pub vs: &'a [f64],
+    /// The window's first sample.
+    pub lo: usize,
+    /// The sample behind the window's last one.
+    pub hi: usize,
+    /// The window ends here, in milliseconds.
+    pub end: i64,
+    /// How long the window is, in milliseconds.
+    pub length: i64,
+    /// Which step.
+    pub step: usize,
+    /// The instant of the step, in milliseconds; not the window's end where an offset or `@` has moved it.
+    pub eval: i64,
+}
+
+impl<'a> Window<'a> {
+    /// The times of the window's samples.
+    pub(super) fn times(&self) -> &'a [i64] {
+        self.ts.get(self.lo..self.hi).unwrap_or_default()
+    }
+
+    /// The values of the window's samples.
+    pub(super) fn values(&self) -> &'a [f64] {
+        self.vs.get(self.lo..self.hi).unwrap_or_default()
+    }
+
+    /// Time and value of the buffered sample `index`.
+    #[inline(always)]
+    pub(super) fn sample(&self, index: usize) -> (i64, f64) {
+        match (self.ts.get(index), self.vs.get(index)) {
+            (Some(t), Some(v)) => (*t, *v),
+            _ => (0, f64::NAN),
+        }
+    }
+
+    /// Time and value of the window's first sample.
+    #[inline(always)]
+    pub(super) fn first(&self) -> (i64, f64) {
+        self.sample(self.lo)
+    }
+
+    /// Time and value of the window's last sample.
+    #[inline(always)]
+    pub(super) fn last(&self) -> (i64, f64) {
+        self.sample(self.hi.wrapping_sub(1))
+    }
+
+    /// How many samples the window has.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.hi - self.lo
+    }
+}
+
+/// What a window's samples become. Kernels may keep what they know of the buffered samples from window to window.
+pub(super) trait Kernel {
+    /// Forgets everything: another series begins.
+    fn reset(&mut self) {}
+
+    /// Takes note of the buffered samples from index `from` on.
+    fn extend(&mut self, _ts: &[i64], _vs: &[f64], _from: usize) {}
+
+    /// Takes note that the first `count` buffered samples are gone.
+    fn shrink(&mut self, _count: usize) {}
+
+    /// The window's value, or [`ABSENT`].
+    fn value(&mut self, window: &Window<'_>) -> f64;
+}
+
+/// One series' samples and how far its windows have come.
+#[derive(Debug)]
+pub(super) struct Windows {
+    shape: Shape,
+    /// Do stale markers count as samples? They end an instant selector's series and are invisible to range selectors.
+    keeps_stale: bool,
+    ts: Vec<i64>,
+    vs: Vec<f64>,
+    /// Buffered samples that the kernel has been told of.
+    known: usize,
+    lo: usize,
+    hi: usize,
+    /// By how much the cursors moved last time: with regular samples, by how much they will move next.
+    lo_stride: usize,
+    hi_stride: usize,
+    step: usize,
+    /// The steps written for this series lie in this range; not all of it need be.
+    written: std::ops::Range<usize>,
+    gather: usize,
+    /// Samples buffered so far, of all series.
+    samples_read: u64,
+}
+
+impl Windows {
+    /// Windows of `shape`, before any sample.
+    pub(super) fn new(shape: Shape, keeps_stale: bool) -> Self {
+        Self {
+            shape,
+            keeps_stale,
+            ts: Vec::new(),
+            vs: Vec::new(),
+            known: 0,
+            lo: 0,
+            hi: 0,
+            lo_stride: 0,
+            hi_stride: 0,
+            step: 0,
+            written: 0..0,
+            gather: GATHER_SAMPLES,
+            samples_read: 0,
+        }
+    }
+
+    /// Forgets the series: another one begins.
+    pub(super) fn reset(&mut self) {
+        self.ts.clear();
+        self.vs.clear();
+        (self.known, self.lo, self.hi, self.step) = (0, 0, 0, 0);
+        self.written = 0..0;
+        self.gather = GATHER_SAMPLES;
+    }
+
+    /// How many samples are buffered.
+    pub(super) fn buffered(&self) -> usize {
+        self.ts.len()
+    }
+
+    /// How many samples of all series have been buffered before the last [`advance`](Self::advance).
+    pub(super) fn samples_read(&self) -> u64 {
+        self.samples_read
+    }
+
+    /// Steps of this series that have been written all lie in this range.
+    pub(super) fn written(&self) -> std::ops::Range<usize> {
+        self.written.clone()
+    }
+
+    /// Takes samples in until enough are there to step on, and says whether that is so; otherwise `samples` has ended.
+    pub(super) fn gather(&mut self, samples: &mut impl Iterator<Item = Sample>) -> bool {
+        let before = self.shape.end(self.step).saturating_sub(self.shape.length);
+        let last = self.shape.end(self.shape.grid.count.saturating_sub(1));
+        while self.ts.len() < self.gather {
+            let Some(Sample { t, v }) = samples.next() else {
+                return false;
+            };
+            if t.0 <= before || t.0 > last {
+                continue;
+            }
+            if is_stale_nan(v) {
+                if self.keeps_stale {
+                    self.ts.push(t.0);
+                    self.vs.push(v);
+                }
+                continue;
+            }
+            self.ts.push(t.0);
+            self.vs.push(present(v));
+        }
+        true
+    }
+
+    /// Writes the value of every window that no later sample can fall into to `out`, which has one place a step; with
+    /// `ended`, of all windows. Steps whose windows are empty are left as they are.
+    pub(super) fn advance(&mut self, kernel: &mut impl Kernel, ended: bool, out: &mut [f64]) {
+        kernel.extend(&self.ts, &self.vs, self.known);
+        self.samples_read += (self.ts.len() - self.known) as u64;
+        self.known = self.ts.len();
+        let Some(newest) = self.ts.last().copied() else {
+            return;
+        };
+        let shape = self.shape;
+        while self.step < shape.grid.count {
+            let end = shape.end(self.step);
+            if !ended && end >= newest {
+                break;
+            }
+            self.hi = first_after(&self.ts, self.hi, end, &mut self.hi_stride);
+            let start = end.saturating_sub(shape.length);
+            self.lo = first_after(&self.ts, self.lo, start, &mut self.lo_stride);
+            if self.lo < self.hi {
+                let window = Window {
+                    ts: &self.ts,
+                    vs: &self.vs,
+                    lo: self.lo,
+                    hi: self.hi,
+                    end,
+                    length: shape.length,
+                    step: self.step,
+                    eval: shape.grid.time(self.step),
+                };
+                if let Some(slot) = out.get_mut(self.step) {
+                    *slot = kernel.value(&window);
+                }
+                if self.written.is_empty() {
+                    self.written.start = self.step;
+                }
+                self.step += 1;
+                self.written.end = self.step;
+            } else {
+                self.step = self.step_of_next_sample(end);
+            }
+        }
+        let gone = self.lo.min(self.hi);
+        self.drop_front(gone);
+        kernel.shrink(gone);
+    }
+
+    /// With nothing in the window that ends at `end`: the next step that may see a sample.
+    fn step_of_next_sample(&self, end: i64) -> usize {
+        let Some(next) = self.ts.get(self.hi) else {
+            return self.shape.grid.count; // only reached when no more samples come
+        };
+        let ahead = next.saturating_sub(end).max(1);
+        let steps = if self.shape.end_step > 0 { (ahead - 1) / self.shape.end_step + 1 } else { 1 };
+        self.step.saturating_add(usize::try_from(steps).unwrap_or(usize::MAX))
+    }
+
+    /// Forgets the first `gone` samples. A window that fills the buffer makes it larger.
+    fn drop_front(&mut self, gone: usize) {
+        let kept = self.ts.len() - gone;
+        self.ts.copy_within(gone.., 0);
+        self.ts.truncate(kept);
+        self.vs.copy_within(gone.., 0);
+        self.vs.truncate(kept);
+        self.known -= gone;
+        self.hi -= gone;
+        self.lo -= gone;
+        self.gather = GATHER_SAMPLES.max(kept * 2);
+    }
+}
+
+/// The index of the first of `ts` after `bound`, searched from index `from` on; tries `stride` further first.
+#[inline(always)]
+fn first_after(ts: &[i64], from: usize, bound: i64, stride: &mut usize) -> usize {
+    let guess = from + *stride;
+    let reached = guess == from || ts.get(guess - 1).is_some_and(|t| *t <= bound);
+    if reached && guess <= ts.len() && ts.get(guess).is_none_or(|t| *t > bound) {
+        return guess;
+    }
+    let found = match ts.get(from) {
+        Some(t) if *t <= bound => search_after(ts, from, bound),
+        _ => from,
+    };
+    *stride = found - from;
+    found
+}
+
+/// Like [`first_after`], by doubling steps: `ts[from]` is known not to lie after `bound`.
+fn search_after(ts: &[i64], from: usize, bound: i64) -> usize {
+    let mut width = 1;
+    let mut at = from;
+    while ts.get(at + width).is_some_and(|t| *t <= bound) {
+        at += width;
+        width *= 2;
+    }
+    let rest = ts.get(at + 1..ts.len().min(at + width)).unwrap_or_default();
+    at + 1 + rest.partition_point(|t| *t <= bound)
+}
+
+/// The newest sample of each window, unless it is a stale marker.
+#[derive(Debug, Default)]
+pub(super) struct Newest;
+
+impl Kernel for Newest {
+    #[inline(always)]
+    fn value(&mut self, window: &Window<'_>) -> f64 {
+        window.last().1 // the marker's bits are those of ABSENT
+    }
+}
+
+/// The time of the newest sample of each window in seconds, unless it is a stale marker.
+#[derive(Debug, Default)]
+pub(super) struct NewestTime;
+
+impl Kernel for NewestTime {
+    fn value(&mut self, window: &Window<'_>) -> f64 {
+        let (t, v) = window.last();
+        if is_stale_nan(v) { ABSENT } else { t as f64 / 1000.0 }
+    }
+}
