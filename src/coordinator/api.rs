@@ -4,12 +4,14 @@
 //! they run on the core that took the request.
 
 use std::future::Future;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
 use crate::model::{
     Fingerprinter, Labels, Matcher, Refusal, ShardId, TimeRange, TimestampMs, WriteBatch,
 };
+use crate::query::{Answer, EvalRange, Options, QueryError};
 
 /// The store as one core sees it. Cheap to clone.
 pub trait Store: Clone + 'static {
@@ -19,6 +21,9 @@ pub trait Store: Clone + 'static {
         batch: WriteBatch,
         mode: BadSampleMode,
     ) -> impl Future<Output = Result<WriteOutcome, WriteError>>;
+
+    /// Answers a query. Whoever drops the future wants no answer any more.
+    fn query(&self, question: Question) -> impl Future<Output = Result<Answer, QueryError>>;
 
     /// The label sets of all series that any of the selectors finds in the range; sorted, each once.
     fn series(
@@ -62,6 +67,19 @@ pub trait Store: Clone + 'static {
 
     /// Makes the fingerprints by which this process knows series.
     fn fingerprinter(&self) -> &Fingerprinter;
+}
+
+/// A query, and what it may cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// The query's text.
+    pub text: String,
+    /// When it is evaluated.
+    pub range: EvalRange,
+    /// What the engine is set to.
+    pub options: Options,
+    /// How long it may take from now on. Who asks stops waiting by then; that shards work no longer is up to the store.
+    pub timeout: Duration,
 }
 
 /// What becomes of the good samples of a batch that has bad ones.

@@ -27,7 +27,7 @@ use super::reply::{self, Reply};
 use super::route::{self, Endpoint, Found, Miss};
 use super::settings::Settings;
 use super::write::{self, WriteState};
-use super::{cors, home, status};
+use super::{cors, home, query, series, status};
 use crate::coordinator::api::Store;
 use crate::model::TimestampMs;
 use crate::rt::local::Semaphore;
@@ -139,9 +139,11 @@ impl<S: Store> Server<S> {
             Endpoint::Lifecycle => {
                 Ok(reply::text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled."))
             }
-            Endpoint::Series | Endpoint::Labels | Endpoint::LabelValues => {
-                Ok(reply::empty(StatusCode::NOT_FOUND))
-            }
+            Endpoint::Query => query::instant(self, &form).await,
+            Endpoint::QueryRange => query::range(self, &form).await,
+            Endpoint::Series => series::series(self, &form).await,
+            Endpoint::Labels => series::label_names(self, &form).await,
+            Endpoint::LabelValues => series::label_values(self, &found.name, &form).await,
             Endpoint::Metadata => Ok(status::metadata()),
             Endpoint::Rules => Ok(status::rules()),
             Endpoint::Alerts => Ok(status::alerts()),
@@ -151,9 +153,7 @@ impl<S: Store> Server<S> {
             Endpoint::TsdbStatus => status::tsdb(self, &form).await,
             Endpoint::WalReplay => Ok(status::wal_replay(readiness)),
             Endpoint::Preflight => Ok(reply::empty(StatusCode::NO_CONTENT)),
-            Endpoint::Query | Endpoint::QueryRange | Endpoint::Write | Endpoint::Unknown => {
-                Ok(reply::empty(StatusCode::NOT_FOUND))
-            }
+            Endpoint::Write | Endpoint::Unknown => Ok(reply::empty(StatusCode::NOT_FOUND)),
         };
         outcome.unwrap_or_else(|error| error.reply())
     }

@@ -22,13 +22,14 @@ use super::metrics::Counters;
 use super::service::Server;
 use super::settings::Settings;
 use crate::coordinator::api::{
-    BadSampleMode, Cardinality, Limited, ReadError, Readiness, RefusedSamples, ShardStatus, Store,
-    WriteError, WriteOutcome,
+    BadSampleMode, Cardinality, Limited, Question, ReadError, Readiness, RefusedSamples,
+    ShardStatus, Store, WriteError, WriteOutcome,
 };
 use crate::model::{
     Fingerprinter, Labels, Matcher, Refusal, RefusalReason, ShardId, TimeRange, TimestampMs,
     WriteBatch,
 };
+use crate::query::{Answer, QueryError};
 use crate::rt::local::Event;
 
 /// What every test takes for now.
@@ -44,8 +45,12 @@ pub struct Fake {
     pub readiness: Cell<Readiness>,
     /// Every write fails so.
     pub write_error: RefCell<Option<WriteError>>,
-    /// Writes wait for it.
+    /// Writes and queries wait for it.
     pub gate: RefCell<Option<Event>>,
+    /// What every query is answered.
+    pub answer: RefCell<Option<Result<Answer, QueryError>>>,
+    /// The last query.
+    pub question: RefCell<Option<Question>>,
     /// Reports panic.
     pub panics: Cell<bool>,
     fingerprinter: Fingerprinter,
@@ -66,9 +71,18 @@ impl FakeStore {
             readiness: Cell::new(Readiness::Ready),
             write_error: RefCell::default(),
             gate: RefCell::default(),
+            answer: RefCell::default(),
+            question: RefCell::default(),
             panics: Cell::new(false),
             fingerprinter: Fingerprinter::new(7),
         }))
+    }
+
+    async fn pass_gate(&self) {
+        let gate = self.gate.borrow().clone();
+        if let Some(gate) = gate {
+            gate.wait().await;
+        }
     }
 
     fn matching(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<Labels> {
@@ -96,10 +110,7 @@ impl Store for FakeStore {
         batch: WriteBatch,
         mode: BadSampleMode,
     ) -> Result<WriteOutcome, WriteError> {
-        let gate = self.gate.borrow().clone();
-        if let Some(gate) = gate {
-            gate.wait().await;
-        }
+        self.pass_gate().await;
         if let Some(error) = self.write_error.borrow().clone() {
             return Err(error);
         }
@@ -126,6 +137,12 @@ impl Store for FakeStore {
             series.extend(samples.iter().map(|sample| (sample.t.0, sample.v)));
         }
         Ok(WriteOutcome { written, refused, refused_series, batch })
+    }
+
+    async fn query(&self, question: Question) -> Result<Answer, QueryError> {
+        *self.question.borrow_mut() = Some(question);
+        self.pass_gate().await;
+        self.answer.borrow().clone().unwrap()
     }
 
     async fn series(
