@@ -79,7 +79,7 @@ fn append(c: &mut Criterion) {
         let mut parts = parts(&keys, series);
         let (mut head, mut log, mut step) = (Head::new(keys), LogBuffer::new(), 0);
         for (part, text) in &parts {
-            head.append(part, text, TimestampMs(NOW), &mut log);
+            head.append(part, 0..part.entries.len(), text, TimestampMs(NOW), &mut log);
             log.take();
         }
         step += 1;
@@ -93,7 +93,7 @@ fn append(c: &mut Criterion) {
                     let now = TimestampMs(NOW + step_of(&parts));
                     let start = std::time::Instant::now();
                     for (part, text) in &parts {
-                        head.append(part, text, now, &mut log);
+                        head.append(part, 0..part.entries.len(), text, now, &mut log);
                         for payload in log.take() {
                             log.recycle(payload);
                         }
@@ -124,7 +124,7 @@ fn create(c: &mut Criterion) {
             || (Head::new(keys.clone()), LogBuffer::new()),
             |(mut head, mut log)| {
                 for (part, text) in &parts {
-                    head.append(part, text, TimestampMs(NOW), &mut log);
+                    head.append(part, 0..part.entries.len(), text, TimestampMs(NOW), &mut log);
                     for payload in log.take() {
                         log.recycle(payload);
                     }
@@ -173,7 +173,13 @@ fn read(c: &mut Criterion) {
     for step in 0..480 {
         advance(&mut parts, step);
         for (part, text) in &parts {
-            head.append(part, text, TimestampMs(NOW + step as i64 * 15_000), &mut log);
+            head.append(
+                part,
+                0..part.entries.len(),
+                text,
+                TimestampMs(NOW + step as i64 * 15_000),
+                &mut log,
+            );
         }
         log.take();
     }
@@ -198,7 +204,7 @@ fn replay(c: &mut Criterion) {
     let parts = parts(&keys, 100_000);
     let (mut head, mut log) = (Head::new(keys.clone()), LogBuffer::new());
     for (part, text) in &parts {
-        head.append(part, text, TimestampMs(NOW), &mut log);
+        head.append(part, 0..part.entries.len(), text, TimestampMs(NOW), &mut log);
     }
     let payloads = log.take();
     group.throughput(Throughput::Elements(100_000));

@@ -6,12 +6,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
-use crate::model::{
-    Fingerprinter, Labels, Matcher, Refusal, ShardId, TimeRange, TimestampMs, WriteBatch,
-};
+pub use crate::model::RefusedSamples;
+use crate::model::{Fingerprinter, Labels, Matcher, Refusal, TimeRange, WriteBatch};
 use crate::query::{Answer, EvalRange, Options, QueryError};
+pub use crate::shard::ShardStatus;
 
 /// The store as one core sees it. Cheap to clone.
 pub trait Store: Clone + 'static {
@@ -21,9 +19,6 @@ pub trait Store: Clone + 'static {
         batch: WriteBatch,
         mode: BadSampleMode,
     ) -> impl Future<Output = Result<WriteOutcome, WriteError>>;
-
-    /// Answers a query. Whoever drops the future wants no answer any more.
-    fn query(&self, question: Question) -> impl Future<Output = Result<Answer, QueryError>>;
 
     /// The label sets of all series that any of the selectors finds in the range; sorted, each once.
     fn series(
@@ -50,6 +45,17 @@ pub trait Store: Clone + 'static {
         limit: Option<usize>,
     ) -> impl Future<Output = Result<Limited<String>, ReadError>>;
 
+    /// Evaluates a PromQL text. Dropping the future ends the work on all shards.
+    ///
+    /// - `timeout`: how long it may take in all.
+    fn query(
+        &self,
+        text: &str,
+        range: EvalRange,
+        options: &Options,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Answer, QueryError>>;
+
     /// Counters and gauges of all shards, in order of the shards.
     fn status(&self) -> impl Future<Output = Vec<ShardStatus>>;
 
@@ -67,19 +73,6 @@ pub trait Store: Clone + 'static {
 
     /// Makes the fingerprints by which this process knows series.
     fn fingerprinter(&self) -> &Fingerprinter;
-}
-
-/// A query, and what it may cost.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Question {
-    /// The query's text.
-    pub text: String,
-    /// When it is evaluated.
-    pub range: EvalRange,
-    /// What the engine is set to.
-    pub options: Options,
-    /// How long it may take from now on. Who asks stops waiting by then; that shards work no longer is up to the store.
-    pub timeout: Duration,
 }
 
 /// What becomes of the good samples of a batch that has bad ones.
@@ -153,70 +146,10 @@ pub enum Readiness {
 /// How far the replay is, over all shards.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReplayProgress {
-    /// How many segments are replayed.
-    pub segments_done: u64,
-    /// How many there are to replay.
-    pub segments: u64,
-}
-
-/// One shard's counters and gauges. Counters begin at zero when the process starts.
-#[derive(Debug, Clone)]
-pub struct ShardStatus {
-    /// Which shard.
-    pub shard: ShardId,
-    /// Series in the Head.
-    pub series: u64,
-    /// Series made since the start, replay included.
-    pub series_created: u64,
-    /// Series removed since the start.
-    pub series_removed: u64,
-    /// Chunks of the Head, open ones included.
-    pub chunks: u64,
-    /// Chunks begun since the start.
-    pub chunks_created: u64,
-    /// Chunks dropped since the start.
-    pub chunks_removed: u64,
-    /// The time of the oldest and the newest sample of the Head; `None` if it has none.
-    pub head_range: Option<TimeRange>,
-    /// The time of the oldest sample that the shard can answer for, blocks included.
-    pub oldest: Option<TimestampMs>,
-    /// Samples taken by the Head since the start, replayed ones not counted.
-    pub samples_appended: u64,
-    /// Samples that the shard refused since the start.
-    pub refused: RefusedSamples,
-    /// The number of the log segment being written.
-    pub wal_segment: u64,
-    /// What the log takes on disk, in bytes.
-    pub wal_bytes: u64,
-    /// Commits of the log since the start: how many bytes they wrote, padding included.
-    pub wal_written_bytes: u64,
-    /// How long flushes of the log took, in microseconds.
-    pub wal_flushes: Histogram<u64>,
-    /// Writes and flushes of the log that failed since the start.
-    pub wal_failures: u64,
-    /// Places in the log that replay found damaged.
-    pub wal_corruptions: u64,
-    /// How long the replay took, in milliseconds; `None` while it lasts.
-    pub replay_ms: Option<u64>,
-    /// Tasks that panicked on this shard's core.
-    pub panics: u64,
-}
-
-/// Samples that one shard refused, by reason.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RefusedSamples {
-    /// Older than the newest sample of their series.
-    pub out_of_order: u64,
-    /// Too far ahead of the clock, or older than what the store takes at all.
-    pub out_of_bounds: u64,
-    /// Older than the out-of-order window.
-    pub too_old: u64,
-    /// Their series has another value at their instant.
-    pub duplicate: u64,
-    /// Labels that are not a label set.
-    pub labels: u64,
-    /// The shard cannot number more series.
-    pub too_many_series: u64,
+    /// Bytes of log that are read.
+    pub bytes_read: u64,
+    /// Bytes of log that there are.
+    pub bytes: u64,
 }
 
 /// Which names and pairs most series have. Every list is sorted, the largest first.

@@ -34,9 +34,20 @@ impl Slice {
     /// call it once a series, not once a sample. Hold no borrow over it.
     pub async fn breathe(&mut self) {
         if self.started.elapsed() > SLICE {
-            timer::sleep(BREATH).await;
+            Self::pause().await;
             self.restart();
         }
+    }
+
+    /// Lets the rest of the shard go on, for work that measures its slices by itself.
+    pub async fn pause() {
+        timer::sleep(BREATH).await;
+    }
+}
+
+impl crate::io::Pace for Slice {
+    async fn breathe(&mut self) {
+        Self::breathe(self).await;
     }
 }
 

@@ -72,8 +72,9 @@ fn unready(readiness: Readiness) -> String {
         Readiness::Ready => "ready".to_owned(),
         Readiness::Stopping => "stopping".to_owned(),
         Readiness::Replaying(progress) => format!(
-            "replaying the log, {} of {} segments done",
-            progress.segments_done, progress.segments
+            "replaying the log, {} of {} MiB read",
+            progress.bytes_read >> 20,
+            progress.bytes >> 20
         ),
     }
 }

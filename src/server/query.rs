@@ -16,7 +16,7 @@ use super::params;
 use super::reply::{self, Reply};
 use super::series::TRUNCATED;
 use super::service::Server;
-use crate::coordinator::api::{Question, Store};
+use crate::coordinator::api::Store;
 use crate::query::{Answer, AnswerValue, EvalRange, Options, QueryError, QueryErrorKind};
 use crate::rt::{Stopwatch, timer};
 
@@ -64,8 +64,8 @@ async fn answer<S: Store>(
     let running = Running::begin(&server.counters);
     let evaluation = Stopwatch::start();
     let left = timeout.saturating_sub(waited);
-    let question = Question { text: text.to_owned(), range, options, timeout: left };
-    let outcome = timer::timeout(left, server.store.query(question)).await;
+    let asked = server.store.query(text, range, &options, left);
+    let outcome = timer::timeout(left, asked).await;
     let took = evaluation.elapsed();
     server.counters.query_durations.observe(took);
     drop(running);
@@ -151,7 +151,9 @@ mod tests {
     use crate::rt::executor::testing::on_one_shard;
     use crate::rt::local::Event;
     use crate::rt::task;
-    use crate::server::testing::{Answered, FakeStore, NOW, Pieces, ask, get, post_form, server};
+    use crate::server::testing::{
+        Answered, FakeStore, NOW, Pieces, Question, ask, get, post_form, server, write_v1,
+    };
 
     fn answered(value: AnswerValue) -> Result<Answer, QueryError> {
         Ok(Answer { value, annotations: Annotations::default(), samples_read: 3 })
@@ -191,6 +193,29 @@ mod tests {
             assert_eq!(question.range, EvalRange::instant(TimestampMs(1500)));
             assert_eq!(question.options.lookback_ms, 60_000);
             assert!(question.timeout <= Duration::from_secs(3));
+        });
+    }
+
+    #[test]
+    fn what_was_written_is_answered() {
+        on_one_shard(|_| async {
+            let server = server(&FakeStore::new(), "");
+            let series = (&[("__name__", "up"), ("job", "a")][..], &[(1000, 1.0), (2000, 3.0)][..]);
+            assert_eq!(ask(&server, write_v1(&[series])).await.status, 204);
+            let answered = ask(&server, get("/api/v1/query?query=up%2B1&time=2")).await;
+            assert_eq!(
+                answered.body,
+                r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"job":"a"},"value":[2,"4"]}]}}"#
+            );
+            let answered = ask(&server, get("/api/v1/query?query=up%7B&time=2")).await;
+            assert_eq!(answered.status, 400);
+            assert!(
+                answered
+                    .body
+                    .contains(r#""error":"invalid parameter \"query\": 1:4: parse error: "#),
+                "{}",
+                answered.body
+            );
         });
     }
 

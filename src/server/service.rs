@@ -262,7 +262,7 @@ mod tests {
     use crate::server::testing::{FakeStore, Pieces, ask, get, post_form, request, server};
 
     const REPLAYING: Readiness =
-        Readiness::Replaying(ReplayProgress { segments_done: 3, segments: 10 });
+        Readiness::Replaying(ReplayProgress { bytes_read: 3 << 20, bytes: 10 << 20 });
 
     #[test]
     fn while_the_log_is_replayed_only_what_can_answer_does() {
@@ -279,7 +279,7 @@ mod tests {
                 assert!(
                     answered
                         .body
-                        .starts_with("Service Unavailable: replaying the log, 3 of 10 segments"),
+                        .starts_with("Service Unavailable: replaying the log, 3 of 10 MiB"),
                     "{}",
                     answered.body
                 );

@@ -94,14 +94,16 @@ pub async fn runtime_info<S: Store>(server: &Server<S>) -> Reply {
     })
 }
 
-/// `status/walreplay`, which also answers during the replay.
+/// `status/walreplay`, which also answers during the replay. It counts MiB of log over all shards, where Prometheus counts
+/// segments of its one log.
 #[must_use]
 pub fn wal_replay(readiness: Readiness) -> Reply {
     let progress = match readiness {
         Readiness::Replaying(progress) => progress,
         Readiness::Ready | Readiness::Stopping => Default::default(),
     };
-    let members = [("min", 0), ("max", progress.segments), ("current", progress.segments_done)];
+    let members =
+        [("min", 0), ("max", progress.bytes >> 20), ("current", progress.bytes_read >> 20)];
     reply::success(|out| object(out, members, number::unsigned))
 }
 

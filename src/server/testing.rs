@@ -10,6 +10,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
@@ -22,14 +23,16 @@ use super::metrics::Counters;
 use super::service::Server;
 use super::settings::Settings;
 use crate::coordinator::api::{
-    BadSampleMode, Cardinality, Limited, Question, ReadError, Readiness, RefusedSamples,
-    ShardStatus, Store, WriteError, WriteOutcome,
+    BadSampleMode, Cardinality, Limited, ReadError, Readiness, RefusedSamples, ShardStatus, Store,
+    WriteError, WriteOutcome,
 };
 use crate::model::{
-    Fingerprinter, Labels, Matcher, Refusal, RefusalReason, ShardId, TimeRange, TimestampMs,
-    WriteBatch,
+    Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Sample, ShardId, TimeRange,
+    TimestampMs, WriteBatch,
 };
-use crate::query::{Answer, QueryError};
+use crate::query::{
+    Answer, EvalRange, Leaf, LeafFold, Options, QueryError, Unpaced, evaluate, prepare,
+};
 use crate::rt::local::Event;
 
 /// What every test takes for now.
@@ -47,13 +50,22 @@ pub struct Fake {
     pub write_error: RefCell<Option<WriteError>>,
     /// Writes and queries wait for it.
     pub gate: RefCell<Option<Event>>,
-    /// What every query is answered.
+    /// What every query is answered; without it, queries are evaluated.
     pub answer: RefCell<Option<Result<Answer, QueryError>>>,
     /// The last query.
     pub question: RefCell<Option<Question>>,
     /// Reports panic.
     pub panics: Cell<bool>,
     fingerprinter: Fingerprinter,
+}
+
+/// A query as the store was asked it.
+#[derive(Debug, PartialEq)]
+pub struct Question {
+    pub text: String,
+    pub range: EvalRange,
+    pub options: Options,
+    pub timeout: Duration,
 }
 
 impl std::ops::Deref for FakeStore {
@@ -139,10 +151,36 @@ impl Store for FakeStore {
         Ok(WriteOutcome { written, refused, refused_series, batch })
     }
 
-    async fn query(&self, question: Question) -> Result<Answer, QueryError> {
-        *self.question.borrow_mut() = Some(question);
+    async fn query(
+        &self,
+        text: &str,
+        range: EvalRange,
+        options: &Options,
+        timeout: Duration,
+    ) -> Result<Answer, QueryError> {
+        *self.question.borrow_mut() =
+            Some(Question { text: text.to_owned(), range, options: *options, timeout });
         self.pass_gate().await;
-        self.answer.borrow().clone().unwrap()
+        if let Some(answer) = self.answer.borrow().clone() {
+            return answer;
+        }
+        let prepared = prepare(text, range, options)?;
+        let fold = |leaf: &Leaf| {
+            let mut fold = LeafFold::new(leaf);
+            for (labels, samples) in &*self.samples.borrow() {
+                if leaf
+                    .matchers()
+                    .iter()
+                    .all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
+                {
+                    let samples = samples.iter().map(|(t, v)| Sample { t: TimestampMs(*t), v: *v });
+                    fold.push(labels.as_ref(), samples)?;
+                }
+            }
+            Ok(vec![fold.finish()])
+        };
+        let parts: Result<_, QueryError> = prepared.leaves().iter().map(fold).collect();
+        evaluate(&prepared, parts?, &Unpaced).await
     }
 
     async fn series(

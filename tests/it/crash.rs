@@ -10,7 +10,8 @@ use std::time::Duration;
 use floodplain::io::Disk;
 use floodplain::io::sim::{Faults, NoPace, Rng, SimDisk, run};
 use floodplain::model::{
-    Fingerprinter, LabelText, Labels, Part, PartEntry, Sample, Span, TimeRange, TimestampMs,
+    Fingerprinter, LabelText, Labels, Part, PartEntry, Refusals, Sample, Span, TimeRange,
+    TimestampMs,
 };
 use floodplain::storage::head::Head;
 use floodplain::storage::wal::{
@@ -108,8 +109,13 @@ impl Store {
                 let samples_end = u32::try_from(part.samples.len()).unwrap();
                 part.entries.push(PartEntry { fingerprint, labels: span, samples_end });
             }
-            let appended = shard.head.append(&part, &text, NOW, &mut shard.log);
-            assert_eq!(appended.refused, [], "the workload sends only what must be taken");
+            let appended =
+                shard.head.append(&part, 0..part.entries.len(), &text, NOW, &mut shard.log);
+            assert_eq!(
+                appended.refused,
+                Refusals::default(),
+                "the workload sends only what must be taken"
+            );
         }
         for shard in &mut self.shards {
             let mut payloads = shard.log.take();

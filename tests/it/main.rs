@@ -1,6 +1,10 @@
 //! Everything that is tested through more than one room, or against real peers.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
 mod crash;
 mod layering;

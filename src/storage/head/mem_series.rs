@@ -173,6 +173,13 @@ impl MemSeries {
         XorReader::new(&chunk.bytes).ok()?.flatten().find(|sample| sample.t == t)
     }
 
+    /// Does a chunk of the series overlap `range`?
+    #[must_use]
+    pub fn overlaps(&self, rest: &SeriesRest, range: TimeRange) -> bool {
+        let open = || self.open_chunk().is_some_and(|chunk| chunk.range.overlaps(range));
+        rest.chunks.iter().any(|chunk| chunk.range.overlaps(range)) || open()
+    }
+
     /// Appends the samples within `range` to `out`, oldest first.
     pub fn read(&self, rest: &SeriesRest, range: TimeRange, out: &mut Vec<Sample>) {
         let full = rest.chunks.iter().filter(|chunk| chunk.range.overlaps(range));

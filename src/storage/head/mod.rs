@@ -10,6 +10,8 @@ pub mod pairs;
 pub mod select;
 pub mod table;
 
+use std::ops::Range;
+
 use mem_series::{Fit, MemSeries, SeriesRest};
 use paged::{Paged, prefetch};
 use pairs::Pairs;
@@ -17,7 +19,7 @@ use table::HashTable;
 
 use crate::model::{
     Fingerprint, Fingerprinter, LabelText, Labels, LabelsError, LabelsRef, Part, PartEntry,
-    Refusal, RefusalReason, Sample, SeriesRef, TimeRange, TimestampMs,
+    Refusal, RefusalReason, Refusals, Sample, SeriesRef, TimeRange, TimestampMs,
 };
 use crate::storage::wal::LogBuffer;
 
@@ -66,7 +68,7 @@ pub struct Appended {
     /// Samples that the store now has because or before of this request.
     pub written: u64,
     /// What was refused, and why.
-    pub refused: Vec<Refusal>,
+    pub refused: Refusals,
 }
 
 impl Head {
@@ -94,22 +96,25 @@ impl Head {
         }
     }
 
-    /// Appends the part's samples and puts what is new into `log`. Good samples are stored whatever the others are.
+    /// Appends the samples of some of the part's entries and puts what is new into `log`. Good samples are stored whatever
+    /// the others are.
     ///
+    /// - `entries`: so many at a time that others need not wait for long.
     /// - `now`: samples more than [`AHEAD_MS_MAX`] later are refused.
     pub fn append(
         &mut self,
         part: &Part,
+        entries: Range<usize>,
         text: &LabelText,
         now: TimestampMs,
         log: &mut LogBuffer,
     ) -> Appended {
         let latest = now.saturating_add(AHEAD_MS_MAX);
         let mut appended = Appended::default();
-        let mut entries = part.iter();
-        for group in part.entries.chunks(GROUP) {
+        let mut each = part.iter_within(entries.clone());
+        for group in part.entries.get(entries).unwrap_or_default().chunks(GROUP) {
             let found = self.find_group(group);
-            for (hint, (entry, samples)) in found.into_iter().zip(entries.by_ref()) {
+            for (hint, (entry, samples)) in found.into_iter().zip(each.by_ref().take(group.len())) {
                 self.append_entry(entry, hint, samples, text, latest, log, &mut appended);
             }
         }
@@ -201,9 +206,9 @@ impl Head {
 
     /// What of the part would be refused if it were appended now. Changes nothing.
     #[must_use]
-    pub fn check(&self, part: &Part, text: &LabelText, now: TimestampMs) -> Vec<Refusal> {
+    pub fn check(&self, part: &Part, text: &LabelText, now: TimestampMs) -> Refusals {
         let latest = now.saturating_add(AHEAD_MS_MAX);
-        let mut refused = Vec::new();
+        let mut refused = Refusals::default();
         for (entry, samples) in part.iter() {
             let known = self
                 .find(entry.fingerprint, None)
@@ -219,7 +224,9 @@ impl Head {
             let reason = reason
                 .or(ahead.then_some(RefusalReason::OutOfBounds))
                 .or(unordered.then_some(RefusalReason::OutOfOrder));
-            refused.extend(reason.map(|reason| refusal(entry, text, samples.len(), reason)));
+            if let Some(reason) = reason {
+                refused.push(refusal(entry, text, samples.len(), reason));
+            }
         }
         refused
     }
@@ -344,6 +351,13 @@ impl Head {
         if let (Some(series), Some(rest)) = (self.series.get(index), self.rest.get(index)) {
             series.read(rest, range, out);
         }
+    }
+
+    /// Has the series at `index` a chunk that overlaps `range`?
+    #[must_use]
+    pub fn overlaps(&self, index: u32, range: TimeRange) -> bool {
+        let series = self.series.get(index).zip(self.rest.get(index));
+        range == TimeRange::ALL || series.is_some_and(|(series, rest)| series.overlaps(rest, range))
     }
 
     /// The label pairs and their postings.

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use super::Head;
 use super::pairs::{PairId, Pairs};
-use crate::model::Matcher;
 use crate::model::matcher::MatchOp;
+use crate::model::{Label, Matcher};
 
 impl Head {
     /// The indexes of the series for which all `matchers` hold, sorted.
@@ -55,15 +55,16 @@ impl Head {
         }
     }
 
+    /// The labels of a series, in order of their names.
+    pub fn label_pairs(&self, series: u32) -> impl Iterator<Item = Label<'_>> {
+        let pairs = self.rest.get(series).map(|rest| &*rest.pairs).unwrap_or_default();
+        pairs.iter().filter_map(|pair| self.pairs.label(*pair))
+    }
+
     /// The value that a series has for a label name.
     #[must_use]
     pub fn value_of(&self, series: u32, name: &str) -> Option<&str> {
-        let pairs = &self.rest.get(series)?.pairs;
-        pairs
-            .iter()
-            .filter_map(|pair| self.pairs.label(*pair))
-            .find(|label| label.name == name)
-            .map(|label| label.value)
+        self.label_pairs(series).find(|label| label.name == name).map(|label| label.value)
     }
 }
 

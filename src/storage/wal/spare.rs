@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::segment::SegmentId;
-use crate::io::Disk;
+use crate::io::{Disk, File};
 
 /// More spare files than this are removed instead of kept.
 const KEPT: usize = 4;
@@ -23,6 +23,7 @@ pub struct Spares<D> {
     segment_bytes: u64,
     names: RefCell<VecDeque<String>>,
     next_name: Cell<u64>,
+    in_use: Cell<u64>,
 }
 
 impl<D: Disk> Spares<D> {
@@ -37,8 +38,12 @@ impl<D: Disk> Spares<D> {
             segment_bytes,
             names: RefCell::new(VecDeque::new()),
             next_name: Cell::new(1),
+            in_use: Cell::new(0),
         };
         for entry in spares.disk.list(&spares.dir).await? {
+            if SegmentId::from_file_name(&entry.name).is_some() {
+                spares.in_use.set(spares.in_use.get() + entry.len);
+            }
             let Some(number) = entry.name.strip_prefix(PREFIX) else { continue };
             let number: u64 = number.parse().unwrap_or(0);
             spares.next_name.set(spares.next_name.get().max(number + 1));
@@ -91,6 +96,7 @@ impl<D: Disk> Spares<D> {
             None => self.disk.create(&path, len.max(self.segment_bytes)).await?,
         };
         self.disk.sync_dir(&self.dir).await?;
+        self.in_use.set(self.in_use.get() + file.len());
         Ok(file)
     }
 
@@ -100,7 +106,7 @@ impl<D: Disk> Spares<D> {
     /// Those of the disk.
     pub async fn give_back(&self, id: SegmentId) -> io::Result<()> {
         let path = self.path(&id.to_string());
-        let len = self.disk.open(&path).await.map(|file| crate::io::File::len(&file))?;
+        let len = self.disk.open(&path).await?.len();
         if len == self.segment_bytes && self.names.borrow().len() < KEPT {
             let name = self.fresh_name();
             self.disk.rename(&path, &self.path(&name)).await?;
@@ -108,7 +114,14 @@ impl<D: Disk> Spares<D> {
         } else {
             self.disk.remove(&path).await?;
         }
+        self.in_use.set(self.in_use.get().saturating_sub(len));
         Ok(())
+    }
+
+    /// What the segments take on disk, in bytes; files that wait are not counted.
+    #[must_use]
+    pub fn segment_bytes_in_use(&self) -> u64 {
+        self.in_use.get()
     }
 
     /// How many files wait.
