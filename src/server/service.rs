@@ -28,9 +28,9 @@ use super::route::{self, Endpoint, Found, Miss};
 use super::settings::Settings;
 use super::write::{self, WriteState};
 use super::{cors, home, query, series, status};
-use crate::coordinator::api::Store;
+use crate::coordinator::api::{Readiness, Store};
 use crate::model::TimestampMs;
-use crate::rt::local::Semaphore;
+use crate::rt::local::{Event, Semaphore};
 use crate::rt::{Stopwatch, timer};
 
 /// The largest form, as in Go's `net/http`.
@@ -54,6 +54,8 @@ pub struct Server<S> {
     pub queries: Semaphore,
     /// What time it is.
     pub now: fn() -> TimestampMs,
+    /// Set when the server stops.
+    pub stop: Event,
 }
 
 impl<S: Store> Server<S> {
@@ -64,6 +66,7 @@ impl<S: Store> Server<S> {
         counters: Counters,
         budget: Arc<ServerBudget>,
         now: fn() -> TimestampMs,
+        stop: Event,
     ) -> Rc<Self> {
         let queries = settings.queries_per_core(store.shard_count());
         let admission = Admission::new(Arc::clone(&budget), settings.inflight_bytes_per_shard_max);
@@ -76,7 +79,14 @@ impl<S: Store> Server<S> {
             writes: WriteState::default(),
             queries: Semaphore::new(queries as u64),
             now,
+            stop,
         })
+    }
+
+    /// May requests be answered? Who asks while the server stops is late.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        if self.stop.is_set() { Readiness::Stopping } else { self.store.readiness() }
     }
 
     /// Answers a request, whatever it is.
@@ -113,7 +123,7 @@ impl<S: Store> Server<S> {
         B: HttpBody<Data = Bytes>,
         B::Error: std::fmt::Display,
     {
-        let readiness = self.store.readiness();
+        let readiness = self.readiness();
         if !found.endpoint.answers_always()
             && let Some(reply) = home::not_ready(readiness)
         {
@@ -184,7 +194,7 @@ impl<S: Store> Server<S> {
         let scrape = Scrape {
             counters: &self.counters,
             shards: &shards,
-            readiness: self.store.readiness(),
+            readiness: self.readiness(),
             process: &Process::look(),
             started: self.settings.started,
             inflight_bytes: self.budget.held(),
@@ -257,7 +267,7 @@ fn missed(miss: &Miss, path: &str) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coordinator::api::{Readiness, ReplayProgress};
+    use crate::coordinator::api::ReplayProgress;
     use crate::rt::executor::testing::on_one_shard;
     use crate::server::testing::{FakeStore, Pieces, ask, get, post_form, request, server};
 

@@ -272,7 +272,7 @@ pub fn server(store: &FakeStore, flags: &str) -> Rc<Server<FakeStore>> {
     let settings = Settings::new(&flags, invocation.flags, NOW);
     let budget = ServerBudget::new(settings.inflight_bytes_max);
     let counters = Counters::for_cores(1).remove(0);
-    Server::new(store.clone(), Arc::new(settings), counters, budget, || NOW)
+    Server::new(store.clone(), Arc::new(settings), counters, budget, || NOW, Event::new())
 }
 
 /// A body that arrives in pieces.

@@ -31,9 +31,9 @@ use crate::rt::pace::Slice;
 use crate::rt::task::{self, JoinHandle};
 use crate::storage::head::Head;
 use crate::storage::head::pairs::{PairId, Pairs};
+pub use crate::storage::wal::SyncMode;
 use crate::storage::wal::{
-    Log, ReplayError, ReplayReport, SegmentId, Sources, Spares, SyncMode, WalOptions, WalWriter,
-    replay,
+    Log, ReplayError, ReplayReport, SegmentId, Sources, Spares, WalOptions, WalWriter, replay,
 };
 
 /// Series of one request that are appended without a pause: some 100 us.
