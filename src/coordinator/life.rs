@@ -21,7 +21,7 @@ use crate::rt::task;
 use crate::shard::manifest::Manifest;
 pub use crate::shard::manifest::ManifestError;
 use crate::shard::replaying::Replaying;
-use crate::shard::{OpenError, Request, Response, Shard, ShardOptions, SyncMode};
+use crate::shard::{OpenError, ReplayReport, Request, Response, Shard, ShardOptions, SyncMode};
 
 /// Calls that one shard may have open at another. More wait in their own tasks.
 const WINDOW: u16 = 1024;
@@ -122,7 +122,10 @@ impl Core {
         let opened = shard.clone();
         let opening = task::spawn("open shard", async move {
             match opened.open(disk, fingerprinter, options, &replaying).await {
-                Ok(report) => tracing::info!(shard = %id, ?report, "the log is read back"),
+                Ok(ReplayReport { batches, samples, bytes, damage, .. }) => {
+                    let damaged = damage.len();
+                    tracing::info!(shard = %id, batches, samples, bytes, damaged, "the log is read back");
+                }
                 Err(source) => failed(LifeError::Open { shard: id, source }),
             }
         });

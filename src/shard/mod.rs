@@ -31,10 +31,10 @@ use crate::rt::pace::Slice;
 use crate::rt::task::{self, JoinHandle};
 use crate::storage::head::Head;
 use crate::storage::head::pairs::{PairId, Pairs};
-pub use crate::storage::wal::SyncMode;
 use crate::storage::wal::{
-    Log, ReplayError, ReplayReport, SegmentId, Sources, Spares, WalOptions, WalWriter, replay,
+    Log, ReplayError, SegmentId, Sources, Spares, WalOptions, WalWriter, replay,
 };
+pub use crate::storage::wal::{ReplayReport, SyncMode};
 
 /// Series of one request that are appended without a pause: some 100 us.
 const APPEND_ENTRIES: usize = 1024;
