@@ -8,3 +8,4 @@
 
 mod crash;
 mod layering;
+mod serve;
