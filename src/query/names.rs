@@ -1,6 +1,6 @@
 //! How the tree's nouns are spelled in queries and in messages.
 
-use super::ast::{AggregateOp, BinaryOp, ExprKind, MatchOp, ValueType};
+use super::ast::{AggregateOp, BinaryOp, ExprKind, ValueType};
 
 impl ValueType {
     /// As error messages call it: `instant vector`.
@@ -98,23 +98,16 @@ impl BinaryOp {
         matches!(self, Self::Eq | Self::Ne | Self::Gt | Self::Lt | Self::Ge | Self::Le)
     }
 
+    /// `+ - * / % ^`: also computes lengths of time.
+    #[must_use]
+    pub fn is_arithmetic(self) -> bool {
+        matches!(self, Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Mod | Self::Pow)
+    }
+
     /// `and or unless`: works on whole sets of series.
     #[must_use]
     pub fn is_set(self) -> bool {
         matches!(self, Self::And | Self::Or | Self::Unless)
-    }
-}
-
-impl MatchOp {
-    /// As queries spell it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Equal => "=",
-            Self::NotEqual => "!=",
-            Self::Regex => "=~",
-            Self::NotRegex => "!~",
-        }
     }
 }
 

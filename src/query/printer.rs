@@ -13,14 +13,14 @@ use super::ast::{
 use super::durations::format_duration_ms;
 use super::quote::push_quoted;
 use crate::model::TimestampMs;
-use crate::model::labels::METRIC_NAME;
+use crate::model::labels::{METRIC_NAME, is_legacy_name};
 
 impl Expr {
     /// The expression as text.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut out = String::new();
-        push_expr(&mut out, self);
+        push_expr(&mut out, self, false);
         out
     }
 }
@@ -47,7 +47,8 @@ impl fmt::Display for LabelMatcher {
     }
 }
 
-fn push_expr(out: &mut String, expr: &Expr) {
+/// Writes an expression. Does an arithmetic operator follow it? An offset at its end must then not swallow that.
+fn push_expr(out: &mut String, expr: &Expr, operator_follows: bool) {
     // A chain of operators may be too long to recurse: write its left end first, then what stands to the right of it.
     let mut above = Vec::new();
     let mut current = expr;
@@ -60,18 +61,24 @@ fn push_expr(out: &mut String, expr: &Expr) {
         above.push(current);
         current = left;
     }
-    push_leaf(out, current);
-    for parent in above.into_iter().rev() {
+    let follows = |parent: Option<&&Expr>| match parent.map(|parent| &parent.kind) {
+        Some(ExprKind::Binary(binary)) => binary.op.is_arithmetic(),
+        Some(_) => false,
+        None => operator_follows,
+    };
+    push_leaf(out, current, follows(above.last()));
+    while let Some(parent) = above.pop() {
+        let follows = follows(above.last());
         match &parent.kind {
-            ExprKind::Binary(binary) => push_operator_and_rhs(out, binary),
-            ExprKind::Subquery(subquery) => push_subquery_suffix(out, subquery),
+            ExprKind::Binary(binary) => push_operator_and_rhs(out, binary, follows),
+            ExprKind::Subquery(subquery) => push_subquery_suffix(out, subquery, follows),
             _ => unreachable!("only operators and subqueries were taken apart"),
         }
     }
 }
 
 /// Writes an expression that is no binary operator and no subquery.
-fn push_leaf(out: &mut String, expr: &Expr) {
+fn push_leaf(out: &mut String, expr: &Expr, operator_follows: bool) {
     match &expr.kind {
         ExprKind::Aggregate(aggregate) => push_aggregate(out, aggregate),
         ExprKind::Call(call) => {
@@ -81,24 +88,24 @@ fn push_leaf(out: &mut String, expr: &Expr) {
                 if index > 0 {
                     out.push_str(", ");
                 }
-                push_expr(out, arg);
+                push_expr(out, arg, false);
             }
             out.push(')');
         }
-        ExprKind::Matrix(matrix) => push_matrix(out, matrix),
+        ExprKind::Matrix(matrix) => push_matrix(out, matrix, operator_follows),
         ExprKind::Number(number) => push_number(out, *number),
         ExprKind::Paren(inner) => {
             out.push('(');
-            push_expr(out, inner);
+            push_expr(out, inner, false);
             out.push(')');
         }
         ExprKind::String(string) => push_quoted(out, &string.value),
         ExprKind::Unary(unary) => {
             out.push(if unary.negative { '-' } else { '+' });
-            push_expr(out, &unary.expr);
+            push_expr(out, &unary.expr, operator_follows);
         }
-        ExprKind::Vector(selector) => push_vector(out, selector),
-        ExprKind::Binary(_) | ExprKind::Subquery(_) => push_expr(out, expr),
+        ExprKind::Vector(selector) => push_vector(out, selector, operator_follows),
+        ExprKind::Binary(_) | ExprKind::Subquery(_) => push_expr(out, expr, operator_follows),
     }
 }
 
@@ -110,10 +117,10 @@ fn push_aggregate(out: &mut String, aggregate: &Aggregate) {
     }
     out.push('(');
     if let Some(param) = &aggregate.param {
-        push_expr(out, param);
+        push_expr(out, param, false);
         out.push_str(", ");
     }
-    push_expr(out, &aggregate.expr);
+    push_expr(out, &aggregate.expr, false);
     out.push(')');
 }
 
@@ -132,17 +139,14 @@ fn push_labels(out: &mut String, keyword: &str, labels: &[String]) {
 
 /// Writes a label's name, in quotes if it would not be read as a name without them.
 fn push_label_name(out: &mut String, name: &str) {
-    let mut bytes = name.bytes();
-    let plain = bytes.next().is_some_and(|byte| byte == b'_' || byte.is_ascii_alphabetic())
-        && bytes.all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
-    if plain {
+    if is_legacy_name(name) {
         out.push_str(name);
     } else {
         push_quoted(out, name.as_bytes());
     }
 }
 
-fn push_operator_and_rhs(out: &mut String, binary: &Binary) {
+fn push_operator_and_rhs(out: &mut String, binary: &Binary, operator_follows: bool) {
     out.push(' ');
     out.push_str(binary.op.name());
     if binary.return_bool {
@@ -152,7 +156,7 @@ fn push_operator_and_rhs(out: &mut String, binary: &Binary) {
         push_matching(out, matching);
     }
     out.push(' ');
-    push_expr(out, &binary.rhs);
+    push_expr(out, &binary.rhs, operator_follows);
 }
 
 fn push_matching(out: &mut String, matching: &VectorMatching) {
@@ -188,14 +192,14 @@ fn push_fill(out: &mut String, keyword: &str, value: f64) {
     out.push(')');
 }
 
-fn push_vector(out: &mut String, selector: &VectorSelector) {
+fn push_vector(out: &mut String, selector: &VectorSelector, operator_follows: bool) {
     push_name_and_matchers(out, selector);
     push_at(out, selector.at);
     push_extension(out, selector.extension);
-    push_offset(out, &selector.offset);
+    push_offset(out, &selector.offset, operator_follows);
 }
 
-fn push_matrix(out: &mut String, matrix: &MatrixSelector) {
+fn push_matrix(out: &mut String, matrix: &MatrixSelector, operator_follows: bool) {
     let selector = &matrix.selector;
     push_name_and_matchers(out, selector);
     out.push('[');
@@ -203,10 +207,10 @@ fn push_matrix(out: &mut String, matrix: &MatrixSelector) {
     out.push(']');
     push_extension(out, selector.extension);
     push_at(out, selector.at);
-    push_offset(out, &selector.offset);
+    push_offset(out, &selector.offset, operator_follows);
 }
 
-fn push_subquery_suffix(out: &mut String, subquery: &Subquery) {
+fn push_subquery_suffix(out: &mut String, subquery: &Subquery, operator_follows: bool) {
     out.push('[');
     push_duration(out, &subquery.range);
     out.push(':');
@@ -215,7 +219,7 @@ fn push_subquery_suffix(out: &mut String, subquery: &Subquery) {
     }
     out.push(']');
     push_at(out, subquery.at);
-    push_offset(out, &subquery.offset);
+    push_offset(out, &subquery.offset, operator_follows);
 }
 
 fn push_name_and_matchers(out: &mut String, selector: &VectorSelector) {
@@ -240,7 +244,7 @@ fn push_name_and_matchers(out: &mut String, selector: &VectorSelector) {
 
 fn push_matcher(out: &mut String, matcher: &LabelMatcher) {
     push_label_name(out, &matcher.name);
-    out.push_str(matcher.op.name());
+    out.push_str(matcher.op.as_str());
     push_quoted(out, matcher.value.as_bytes());
 }
 
@@ -272,25 +276,43 @@ fn push_extension(out: &mut String, extension: Option<Extension>) {
     }
 }
 
-fn push_offset(out: &mut String, offset: &Duration) {
+fn push_offset(out: &mut String, offset: &Duration, operator_follows: bool) {
+    if *offset == Duration::Ms(0) {
+        return;
+    }
+    out.push_str(" offset ");
     match offset {
-        Duration::Ms(0) => {}
-        // Upstream omits these parentheses, so that a part of the offset reads as an operator behind it.
-        Duration::Expr(expr) if ends_early_behind_offset(expr) => {
-            out.push_str(" offset (");
+        // Unlike upstream, do not let a part of the offset read as an operator behind it, nor the other way round.
+        Duration::Expr(expr) if !ends_by_itself(expr) => {
+            if operator_follows {
+                out.push('+');
+            }
+            let parens = !expr.wrapped && (operator_follows || !goes_on(expr));
+            out.push_str(if parens { "(" } else { "" });
             push_duration_expr(out, expr);
-            out.push(')');
+            out.push_str(if parens { ")" } else { "" });
         }
-        offset => {
-            out.push_str(" offset ");
-            push_duration(out, offset);
-        }
+        offset => push_duration(out, offset),
     }
 }
 
-/// Would only the first operand be read as the offset? An offset is as short as it can be unless it begins with a
-/// parenthesis or two signs.
-fn ends_early_behind_offset(expr: &DurationExpr) -> bool {
+/// Behind `offset`, does the expression end where it ends even if an operator follows? That is so for calls, and for
+/// calls and parentheses with one sign.
+fn ends_by_itself(expr: &DurationExpr) -> bool {
+    let is_call = |expr: &DurationExpr| {
+        use DurationExprKind::{MaxOf, MinOf, Range, Step};
+        matches!(expr.kind, Step | Range | MinOf(..) | MaxOf(..)) && !expr.wrapped
+    };
+    match &expr.kind {
+        DurationExprKind::Unary { expr: inner, .. } if !expr.wrapped => {
+            inner.wrapped || is_call(inner)
+        }
+        _ => is_call(expr),
+    }
+}
+
+/// Behind `offset`, is the expression read to its end? That is so if it begins with a parenthesis or two signs.
+fn goes_on(expr: &DurationExpr) -> bool {
     let mut first = expr;
     while let (DurationExprKind::Binary { lhs, .. }, false) = (&first.kind, first.wrapped) {
         first = lhs;
@@ -299,7 +321,7 @@ fn ends_early_behind_offset(expr: &DurationExpr) -> bool {
         DurationExprKind::Unary { expr, .. } => matches!(expr.kind, DurationExprKind::Unary { .. }),
         _ => false,
     };
-    !std::ptr::eq(first, expr) && !first.wrapped && !two_signs
+    first.wrapped || two_signs
 }
 
 fn push_duration(out: &mut String, duration: &Duration) {

@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 
 use super::lexer::{is_space, offset};
-use super::regex_rule;
+use super::regex_rule::matches_empty;
 use crate::model::labels::METRIC_NAME;
 use crate::query::ast::{
-    Aggregate, Binary, Call, Cardinality, Expr, ExprKind, LabelMatcher, MatchOp, TextRange,
-    ValueType, VectorMatching, VectorSelector,
+    Aggregate, Binary, Call, Cardinality, Expr, ExprKind, TextRange, ValueType, VectorMatching,
+    VectorSelector,
 };
 use crate::query::parse_error::ParseError;
 use crate::query::quote::quoted;
@@ -303,14 +303,4 @@ fn is_scalar_or_vector(value_type: ValueType) -> bool {
 
 fn has_fill(matching: &VectorMatching) -> bool {
     matching.fill_left.is_some() || matching.fill_right.is_some()
-}
-
-/// Does the condition hold for series without the label?
-fn matches_empty(matcher: &LabelMatcher) -> bool {
-    match matcher.op {
-        MatchOp::Equal => matcher.value.is_empty(),
-        MatchOp::NotEqual => !matcher.value.is_empty(),
-        MatchOp::Regex => regex_rule::matches_empty(&matcher.value),
-        MatchOp::NotRegex => !regex_rule::matches_empty(&matcher.value),
-    }
 }

@@ -41,7 +41,7 @@ impl Parser<'_> {
     fn length_from(&mut self, mut left: Length, loosest: u8) -> Parsed<Length> {
         loop {
             match self.peek() {
-                TokenKind::Binary(op) if is_arithmetic(op) && binding(op) >= loosest => {
+                TokenKind::Binary(op) if op.is_arithmetic() && binding(op) >= loosest => {
                     let op_span = self.bump().span();
                     let right = self.length(binding_right_of(op))?;
                     left = self.length_binary(left, op, op_span, right);
@@ -137,17 +137,26 @@ impl Parser<'_> {
 
     /// A length behind `offset`.
     pub(super) fn offset_length(&mut self) -> Parsed<Length> {
+        let length = self.shortest_length()?;
+        // Upstream takes this for an offset of 292 years.
+        if length.number().is_some_and(|number| number.value.is_nan()) {
+            self.report(length.0.span, "duration out of range");
+        }
+        Ok(length)
+    }
+
+    fn shortest_length(&mut self) -> Parsed<Length> {
         match self.peek() {
             TokenKind::Binary(BinaryOp::Add | BinaryOp::Sub) => {
                 let sign = self.bump();
-                self.signed_offset_length(sign)
+                self.shortest_signed_length(sign)
             }
             TokenKind::LeftParen => self.length(0),
             _ => self.length_operand(),
         }
     }
 
-    fn signed_offset_length(&mut self, sign: Token) -> Parsed<Length> {
+    fn shortest_signed_length(&mut self, sign: Token) -> Parsed<Length> {
         match self.peek() {
             TokenKind::Binary(BinaryOp::Add | BinaryOp::Sub) => {
                 let operand = self.length(BINDING_BEHIND_SIGN)?;
@@ -165,18 +174,6 @@ impl Parser<'_> {
             _ => Ok(self.length_operand()?.signed(sign)),
         }
     }
-}
-
-fn is_arithmetic(op: BinaryOp) -> bool {
-    matches!(
-        op,
-        BinaryOp::Add
-            | BinaryOp::Sub
-            | BinaryOp::Mul
-            | BinaryOp::Div
-            | BinaryOp::Mod
-            | BinaryOp::Pow
-    )
 }
 
 impl Length {

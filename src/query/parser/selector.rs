@@ -121,13 +121,11 @@ impl Parser<'_> {
                 return Ok(None);
             }
         };
-        let value = self.unquoted_text(value_span);
-        if matches!(op, MatchOp::Regex | MatchOp::NotRegex)
-            && let Err(message) = regex_rule::check(&value)
-        {
+        let matcher = LabelMatcher { name, op, value: self.unquoted_text(value_span) };
+        if let Err(message) = regex_rule::check(&matcher) {
             self.report(merge(name_span, value_span), message);
         }
-        Ok(Some(LabelMatcher { name, op, value }))
+        Ok(Some(matcher))
     }
 
     fn match_op(&mut self) -> Parsed<MatchOp> {

@@ -213,27 +213,18 @@ impl Parser<'_> {
 
     fn values(&mut self) -> Parsed<Vec<SeriesItem>> {
         let mut items = Vec::new();
-        loop {
-            match self.peek() {
-                TokenKind::Eof | TokenKind::Nothing => return Ok(items),
-                TokenKind::Space => {
-                    self.bump();
-                    if !matches!(
-                        self.peek(),
-                        TokenKind::Space | TokenKind::Eof | TokenKind::Nothing
-                    ) {
-                        match self.item() {
-                            Ok(item) => items.push(item),
-                            Err(stop) => self.recover(stop, VALUES, "")?,
-                        }
-                    }
-                }
-                _ => match self.refuse() {
-                    Ok(()) => {}
+        if !matches!(self.peek(), TokenKind::Space | TokenKind::Eof | TokenKind::Nothing) {
+            self.recover(Stop::Fault, VALUES, "")?;
+        }
+        while self.accept(TokenKind::Space).is_some() {
+            if self.peek().begins_item() {
+                match self.item() {
+                    Ok(item) => items.push(item),
                     Err(stop) => self.recover(stop, VALUES, "")?,
-                },
+                }
             }
         }
+        Ok(items)
     }
 
     fn item(&mut self) -> Parsed<SeriesItem> {
@@ -451,5 +442,20 @@ impl Parser<'_> {
             );
             0
         }))
+    }
+}
+
+impl TokenKind {
+    /// May a value begin with it?
+    fn begins_item(self) -> bool {
+        matches!(
+            self,
+            Self::Blank
+                | Self::Identifier
+                | Self::Number
+                | Self::Duration
+                | Self::OpenHistogram
+                | Self::Binary(BinaryOp::Add | BinaryOp::Sub)
+        )
     }
 }
