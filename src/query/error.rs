@@ -11,9 +11,12 @@ pub enum QueryError {
     /// The text does not parse; whoever wrote it has to change it.
     #[error(transparent)]
     Parse(#[from] ParseErrors),
-    /// The text parses but asks for something that can never be answered, or is not supported yet.
+    /// The text parses but asks for something that can never be answered.
     #[error("{0}")]
     BadData(String),
+    /// The text uses something that the language has and this engine does not yet.
+    #[error("{0} is not supported yet")]
+    Unsupported(String),
     /// Evaluation met data that the query cannot be answered for.
     #[error("{0}")]
     Execution(String),
@@ -51,7 +54,7 @@ impl QueryError {
     #[must_use]
     pub fn kind(&self) -> QueryErrorKind {
         match self {
-            Self::Parse(_) | Self::BadData(_) => QueryErrorKind::BadData,
+            Self::Parse(_) | Self::BadData(_) | Self::Unsupported(_) => QueryErrorKind::BadData,
             Self::Execution(_) | Self::TooManySamples => QueryErrorKind::Execution,
             Self::Timeout => QueryErrorKind::Timeout,
             Self::Canceled => QueryErrorKind::Canceled,
@@ -62,7 +65,7 @@ impl QueryError {
     /// Something the language has and this engine does not yet: `what`, at `span` of `text`.
     pub(super) fn unsupported(text: &str, span: TextRange, what: &str) -> Self {
         let at = position(text.as_bytes(), span);
-        Self::BadData(format!("{at}: {what} is not supported yet"))
+        Self::Unsupported(format!("{at}: {what}"))
     }
 
     /// Two series that would become one.

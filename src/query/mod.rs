@@ -38,6 +38,7 @@ mod prepare;
 mod printer;
 mod quantile;
 pub mod quote;
+pub mod script;
 mod series_set;
 mod step_run;
 mod top;

@@ -10,8 +10,7 @@ use super::reply::{self, Reply};
 use super::service::Server;
 use super::{label_name, params};
 use crate::coordinator::api::{Limited, Store};
-use crate::model::{MatchOp, Matcher, TimeRange};
-use crate::query::ast;
+use crate::model::{Matcher, TimeRange};
 use crate::query::parser::parse_metric_selector;
 use crate::query::quote::quoted;
 
@@ -110,23 +109,13 @@ fn selector(text: &str) -> Result<Vec<Matcher>, String> {
     let conditions = parse_metric_selector(text).map_err(|error| error.to_string())?;
     let matchers = conditions
         .iter()
-        .map(|condition| Matcher::new(&condition.name, op(condition.op), &condition.value))
+        .map(|condition| Matcher::new(&condition.name, condition.op, &condition.value))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| error.to_string())?;
     if matchers.iter().all(Matcher::matches_empty) {
         return Err("match[] must contain at least one non-empty matcher".to_owned());
     }
     Ok(matchers)
-}
-
-/// The operator as matchers know it.
-fn op(written: ast::MatchOp) -> MatchOp {
-    match written {
-        ast::MatchOp::Equal => MatchOp::Equal,
-        ast::MatchOp::NotEqual => MatchOp::NotEqual,
-        ast::MatchOp::Regex => MatchOp::Regex,
-        ast::MatchOp::NotRegex => MatchOp::NotRegex,
-    }
 }
 
 #[cfg(test)]

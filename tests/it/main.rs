@@ -8,4 +8,5 @@
 
 mod crash;
 mod layering;
+mod promql_scripts;
 mod serve;
