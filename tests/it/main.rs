@@ -10,3 +10,4 @@ mod crash;
 mod layering;
 mod promql_parser;
 mod promql_scripts;
+mod serve;
