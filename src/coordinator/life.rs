@@ -21,7 +21,9 @@ use crate::rt::task;
 use crate::shard::manifest::Manifest;
 pub use crate::shard::manifest::ManifestError;
 use crate::shard::replaying::Replaying;
-use crate::shard::{OpenError, ReplayReport, Request, Response, Shard, ShardOptions, SyncMode};
+use crate::shard::{
+    CommitLayout, FileOptions, OpenError, ReplayReport, Request, Response, Shard, SyncMode,
+};
 
 /// Calls that one shard may have open at another. More wait in their own tasks.
 const WINDOW: u16 = 1024;
@@ -34,7 +36,8 @@ pub struct Core {
     place: DataPlace,
     fingerprinter: Fingerprinter,
     replaying: Replaying,
-    options: ShardOptions,
+    options: FileOptions,
+    commit_layout: Option<CommitLayout>,
 }
 
 /// Why a core cannot serve.
@@ -74,20 +77,29 @@ pub fn cores(
     now_s: u64,
 ) -> Result<Vec<Core>, ManifestError> {
     let manifest = Manifest::begin_run(place.root(), shards, now_s)?;
+    let (run, layout) = (manifest.run, manifest.layout());
     let (fingerprinter, replaying) = (Fingerprinter::new(seed), Replaying::new(shards));
-    let options = ShardOptions {
-        shards,
-        run: manifest.run,
-        sync,
-        segment_bytes: SEGMENT_BYTES,
-        route: shard_of,
-    };
-    let core = |seat| Core {
-        seat,
-        place: place.clone(),
-        fingerprinter: fingerprinter.clone(),
-        replaying: replaying.clone(),
-        options: options.clone(),
+    let core = |seat: Seat<Request, Response>| {
+        let (manifest, root) = (manifest.clone(), place.root().to_owned());
+        let commit_layout: CommitLayout = Box::new(move || {
+            manifest.commit_layout(&root, shards).map_err(|error| error.to_string())
+        });
+        let options = FileOptions {
+            shard: seat.shard().0,
+            shards,
+            run: run,
+            layout,
+            segment_bytes: SEGMENT_BYTES,
+            sync,
+        };
+        Core {
+            place: place.clone(),
+            fingerprinter: fingerprinter.clone(),
+            replaying: replaying.clone(),
+            options,
+            commit_layout: (seat.shard() == ShardId(0)).then_some(commit_layout),
+            seat,
+        }
     };
     Ok(mesh(shards, WINDOW).into_iter().map(core).collect())
 }
@@ -102,7 +114,7 @@ impl Core {
         F: FnOnce(Coordinator) -> G,
         G: Future<Output = ()>,
     {
-        let Self { seat, place, fingerprinter, replaying, options } = self;
+        let Self { seat, place, fingerprinter, replaying, options, commit_layout } = self;
         let id = seat.shard();
         let disk = match RealDisk::mount(&place).await {
             Ok(disk) => disk,
@@ -121,7 +133,9 @@ impl Core {
             Coordinator::new(peers.clone(), shards, fingerprinter.clone(), replaying.clone());
         let opened = shard.clone();
         let opening = task::spawn("open shard", async move {
-            match opened.open(disk, fingerprinter, options, &replaying).await {
+            let opening =
+                opened.open(disk, options, fingerprinter, shard_of, commit_layout, &replaying);
+            match opening.await {
                 Ok(ReplayReport { batches, samples, bytes, damage, .. }) => {
                     let damaged = damage.len();
                     tracing::info!(shard = %id, batches, samples, bytes, damaged, "the log is read back");

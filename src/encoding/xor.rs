@@ -23,6 +23,8 @@ use crate::model::{Sample, TimestampMs};
 pub const ENCODING: u8 = 1;
 /// Bytes before the first sample.
 const HEADER_BYTES: usize = 2;
+/// More finished words than a chunk can have: the Head cuts it at 1,005 bytes.
+const WORDS_MAX: u8 = 140;
 /// `leading` before there is a window.
 const NO_WINDOW: u8 = 0xff;
 
@@ -70,8 +72,14 @@ impl XorAppender {
     /// The state before the first sample.
     #[must_use]
     pub fn new() -> Self {
+        Self::behind(TimestampMs::MIN)
+    }
+
+    /// The state before the first sample of a chunk whose samples are all later than `t`.
+    #[must_use]
+    pub fn behind(t: TimestampMs) -> Self {
         Self {
-            t: 0,
+            t: t.0,
             delta: 0,
             v: 0,
             tail: 0,
@@ -90,7 +98,7 @@ impl XorAppender {
         self.count
     }
 
-    /// The last sample; meaningless before the first.
+    /// The last sample. Before the first: its time is one that the first will be later than, its value means nothing.
     #[inline]
     #[must_use]
     pub fn last(&self) -> Sample {
@@ -215,6 +223,55 @@ impl XorAppender {
             self.tail = bits.checked_shl(64 - over).unwrap_or(0);
             self.tail_bits = over as u8;
         }
+    }
+
+    /// Appends the whole state to `out`, so that writing can go on from there after a restart without decoding.
+    ///
+    /// ```text
+    /// t i64 │ delta i64 │ v u64 │ tail u64 │ count u16 │ words u8 │ tail_bits u8 │ leading u8 │ trailing u8 │ words u64*
+    /// ```
+    /// Integers are little-endian.
+    pub fn save(&self, words: &Words, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.t.to_le_bytes());
+        out.extend_from_slice(&self.delta.to_le_bytes());
+        out.extend_from_slice(&self.v.to_le_bytes());
+        out.extend_from_slice(&self.tail.to_le_bytes());
+        out.extend_from_slice(&self.count.to_le_bytes());
+        out.extend_from_slice(&[self.words, self.tail_bits, self.leading, self.trailing]);
+        for word in words.0.iter().take(usize::from(self.words)) {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+    }
+
+    /// What [`save`](Self::save) has written at the front of `bytes`, and what follows it; `None` for bytes that it
+    /// cannot have written.
+    #[must_use]
+    pub fn restore(bytes: &[u8]) -> Option<(Self, Words, &[u8])> {
+        let (t, bytes) = bytes.split_first_chunk::<8>()?;
+        let (delta, bytes) = bytes.split_first_chunk::<8>()?;
+        let (v, bytes) = bytes.split_first_chunk::<8>()?;
+        let (tail, bytes) = bytes.split_first_chunk::<8>()?;
+        let (count, bytes) = bytes.split_first_chunk::<2>()?;
+        let (&[words, tail_bits, leading, trailing], bytes) = bytes.split_first_chunk::<4>()?;
+        let (saved, rest) = bytes.split_at_checked(usize::from(words) * 8)?;
+        let window_fits =
+            leading == NO_WINDOW || (leading < 32 && u32::from(leading) + u32::from(trailing) < 64);
+        if !window_fits || tail_bits >= 64 || words > WORDS_MAX {
+            return None;
+        }
+        let appender = Self {
+            t: i64::from_le_bytes(*t),
+            delta: i64::from_le_bytes(*delta),
+            v: u64::from_le_bytes(*v),
+            tail: u64::from_le_bytes(*tail),
+            count: u16::from_le_bytes(*count),
+            words,
+            tail_bits,
+            leading,
+            trailing,
+        };
+        let words = saved.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        Some((appender, Words(words), rest))
     }
 
     /// The word that is written when the unfinished one is full, if there is room for it already.
@@ -510,6 +567,29 @@ mod tests {
             if let Ok(reader) = XorReader::new(&chunk) {
                 let promised = usize::from(reader.promised());
                 prop_assert!(reader.count() <= promised + 1);
+            }
+        }
+
+        #[test]
+        fn a_saved_state_goes_on_as_if_it_had_never_stopped(samples in any_samples(), at in any::<prop::sample::Index>()) {
+            let at = at.index(samples.len() + 1);
+            let (mut words, mut appender, mut saved) = (Words::default(), XorAppender::new(), Vec::new());
+            samples[..at].iter().for_each(|s| appender.append(&mut words, s.t, s.v));
+            appender.save(&words, &mut saved);
+            saved.push(42);
+            let (mut appender, mut words, rest) = XorAppender::restore(&saved).unwrap();
+            prop_assert_eq!(rest, [42]);
+            samples[at..].iter().for_each(|s| appender.append(&mut words, s.t, s.v));
+            let mut chunk = Vec::new();
+            appender.write_to(&words, &mut chunk);
+            prop_assert_eq!(chunk, encode(&samples));
+        }
+
+        #[test]
+        fn restoring_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            if let Some((mut appender, mut words, _)) = XorAppender::restore(&bytes) {
+                prop_assume!(appender.count() < 1000 && appender.words < 100);
+                appender.append(&mut words, TimestampMs(5), 1.0);
             }
         }
 

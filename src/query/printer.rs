@@ -11,7 +11,8 @@ use super::ast::{
     VectorSelector,
 };
 use super::durations::format_duration_ms;
-use super::quote::push_quoted;
+use super::parser::is_listed_bare;
+use super::quote::push_literal;
 use crate::model::TimestampMs;
 use crate::model::labels::{METRIC_NAME, is_legacy_name};
 
@@ -99,7 +100,7 @@ fn push_leaf(out: &mut String, expr: &Expr, operator_follows: bool) {
             push_expr(out, inner, false);
             out.push(')');
         }
-        ExprKind::String(string) => push_quoted(out, &string.value),
+        ExprKind::String(string) => push_literal(out, &string.value),
         ExprKind::Unary(unary) => {
             out.push(if unary.negative { '-' } else { '+' });
             push_expr(out, &unary.expr, operator_follows);
@@ -132,18 +133,9 @@ fn push_labels(out: &mut String, keyword: &str, labels: &[String]) {
         if index > 0 {
             out.push_str(", ");
         }
-        push_label_name(out, label);
+        push_name(out, label, is_listed_bare(label));
     }
     out.push(')');
-}
-
-/// Writes a label's name, in quotes if it would not be read as a name without them.
-fn push_label_name(out: &mut String, name: &str) {
-    if is_legacy_name(name) {
-        out.push_str(name);
-    } else {
-        push_quoted(out, name.as_bytes());
-    }
 }
 
 fn push_operator_and_rhs(out: &mut String, binary: &Binary, operator_follows: bool) {
@@ -242,10 +234,19 @@ fn push_name_and_matchers(out: &mut String, selector: &VectorSelector) {
     }
 }
 
+/// Writes a label's name, in quotes if it would not be read as one without them.
+fn push_name(out: &mut String, name: &str, bare: bool) {
+    if bare {
+        out.push_str(name);
+    } else {
+        push_literal(out, name.as_bytes());
+    }
+}
+
 fn push_matcher(out: &mut String, matcher: &LabelMatcher) {
-    push_label_name(out, &matcher.name);
+    push_name(out, &matcher.name, is_legacy_name(&matcher.name));
     out.push_str(matcher.op.as_str());
-    push_quoted(out, matcher.value.as_bytes());
+    push_literal(out, matcher.value.as_bytes());
 }
 
 fn push_at(out: &mut String, at: Option<At>) {
@@ -394,5 +395,81 @@ fn push_shortest(out: &mut String, value: f64) {
             out.push_str(&format!("{digits}e{sign}{:02}", exponent.unsigned_abs()));
         }
         None => push_number(out, Number { value, is_duration: false }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::query::parser::{ParseOptions, parse_expr};
+
+    fn printed(text: &str) -> String {
+        parse_expr(text, &ParseOptions::ALL).unwrap().to_text()
+    }
+
+    fn check(text: &str, want: &str) {
+        assert_eq!(printed(text), want);
+        assert_eq!(printed(want), want);
+    }
+
+    #[test]
+    fn there_is_one_spelling_whatever_was_written() {
+        check(
+            "SUM  BY(b,a)(rate( x{ c='d' , a!=\"b\" }[ 300 ] ))",
+            "sum by (b, a) (rate(x{a!=\"b\",c=\"d\"}[5m]))",
+        );
+        check("a AND ON() b", "a and on () b");
+        check("a - ignoring() b", "a - b");
+        check("a - ignoring() group_left b", "a - ignoring () group_left () b");
+        check("topk by (a) (5, b)", "topk by (a) (5, b)");
+        check("x[1h:] OFFSET 1w @ 10", "x[1h:] @ 10.000 offset 1w");
+        check("x[5m] @ start() anchored offset 1m", "x[5m] anchored @ start() offset 1m");
+        check("x smoothed @ end()", "x @ end() smoothed");
+        check("(((1)))", "(((1)))");
+    }
+
+    #[test]
+    fn names_that_would_not_be_read_without_quotes_have_them() {
+        check("{\"a.b\"=\"c\", d=\"e\"}", "{\"a.b\"=\"c\",d=\"e\"}");
+        check("sum by (\"a.b\", \"c\", \"ü\") (x)", "sum by (\"a.b\", c, \"ü\") (x)");
+        check("sum by (\"inf\", \"without\", on) (x)", "sum by (\"inf\", \"without\", on) (x)");
+        check("{inf=\"a\", without=\"b\"}", "{inf=\"a\",without=\"b\"}");
+    }
+
+    #[test]
+    fn an_explicit_name_matcher_stays_one() {
+        check("{__name__=\"a\"}", "{__name__=\"a\"}");
+        check("{__name__=\"\", a=\"x\"}", "{__name__=\"\",a=\"x\"}");
+        check("info(x, {})", "info(x, {})");
+    }
+
+    #[test]
+    fn numbers_have_no_exponent_but_fills_do_as_upstreams() {
+        check("1e10 + .1 - Inf", "10000000000 + 0.1 - +Inf");
+        check("a + fill(123456) b", "a + fill (123456) b");
+        check("a + fill_left(1e6) b", "a + fill_left (1e+06) b");
+        check(
+            "a + fill_left(-1.5e-7) fill_right(1) b",
+            "a + fill_left (-1.5e-07) fill_right (1) b",
+        );
+    }
+
+    #[test]
+    fn texts_are_written_so_that_they_can_be_read() {
+        check(r#""\u0001\xff\ufffd\"""#, r#""\x01\xff\ufffd\"""#);
+        check(
+            "label_replace(a, `b`, '$1', \"c\", '\\n')",
+            r#"label_replace(a, "b", "$1", "c", "\n")"#,
+        );
+    }
+
+    #[test] // upstream writes the first as `x offset 5s + 3`, which adds 3 to x, and the second as `x @ … offset (5) - 3`
+    fn an_offset_ends_where_it_ended() {
+        check("x offset --5s + 3", "x offset (5s + 3)");
+        check("x offset (5) @ 1 - 3", "x @ 1.000 offset +(5) - 3");
+        check("x offset (5) @ 1 == 3", "x @ 1.000 offset (5) == 3");
+        check("-x offset (5) * 2 @ 1 - 3", "-x @ 1.000 offset +((5) * 2) - 3");
+        check("x offset -(5) - 3", "x offset -(5) - 3");
+        check("x offset step() - 3", "x offset step() - 3");
+        check("x offset +-(2 ^ 2) - 3", "x offset (-(2 ^ 2) - 3)");
     }
 }

@@ -237,6 +237,8 @@ impl Store for FakeStore {
             wal_flushes: Histogram::new(3).unwrap(),
             wal_failures: 0,
             wal_corruptions: 0,
+            checkpoints: 4,
+            checkpoint_failures: 1,
             replay_ms: None,
             panics: 0,
         }]

@@ -8,5 +8,6 @@
 
 mod crash;
 mod layering;
+mod promql_parser;
 mod promql_scripts;
 mod serve;

@@ -304,3 +304,190 @@ fn is_scalar_or_vector(value_type: ValueType) -> bool {
 fn has_fill(matching: &VectorMatching) -> bool {
     matching.fill_left.is_some() || matching.fill_right.is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::query::ast::{Cardinality, ExprKind, VectorMatching};
+    use crate::query::parser::testing::{assert_fault, faults, parsed};
+
+    #[test]
+    fn arguments_have_the_types_that_functions_want() {
+        let context = "in call to function";
+        assert_fault(
+            "rate(a)",
+            "a",
+            &format!("expected type range vector {context} \"rate\", got instant vector"),
+        );
+        assert_fault(
+            "abs(1)",
+            "1",
+            &format!("expected type instant vector {context} \"abs\", got scalar"),
+        );
+        assert_fault(
+            "vector(\"s\")",
+            "\"s\"",
+            &format!("expected type scalar {context} \"vector\", got string"),
+        );
+        assert_fault(
+            "label_join(a, \"b\", \"c\", \"d\", 5)",
+            "5",
+            &format!("expected type string {context} \"label_join\", got scalar"),
+        );
+    }
+
+    #[test]
+    fn functions_say_how_many_arguments_they_take() {
+        assert_fault("abs()", "abs()", "expected 1 argument(s) in call to \"abs\", got 0");
+        assert_fault("time(1)", "time(1)", "expected 0 argument(s) in call to \"time\", got 1");
+        assert_fault(
+            "hour(a, a)",
+            "hour(a, a)",
+            "expected at most 1 argument(s) in call to \"hour\", got 2",
+        );
+        assert_fault(
+            "label_join(a)",
+            "label_join(a)",
+            "expected at least 3 argument(s) in call to \"label_join\", got 1",
+        );
+        for text in [
+            "hour()",
+            "round(a)",
+            "label_join(a, \"b\", \"c\")",
+            "label_join(a, \"b\", \"c\", \"d\", \"e\")",
+        ] {
+            assert!(faults(text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn aggregations_take_vectors_and_parameters_of_their_type() {
+        assert_fault(
+            "sum(1)",
+            "1",
+            "expected type instant vector in aggregation expression, got scalar",
+        );
+        assert_fault(
+            "topk(a, b)",
+            "a",
+            "expected type scalar in aggregation parameter, got instant vector",
+        );
+        assert_fault(
+            "count_values(1, b)",
+            "1",
+            "expected type string in aggregation parameter, got scalar",
+        );
+    }
+
+    #[test]
+    fn operators_take_scalars_and_instant_vectors() {
+        let message = "binary expression must contain only scalar and instant vector types";
+        assert_fault("a[5m] + 1", "a[5m]", message);
+        assert_fault("1 + \"s\"", "\"s\"", message);
+        assert_fault(
+            "-\"s\"",
+            "-\"s\"",
+            "unary expression only allowed on expressions of type scalar or instant vector, got \"string\"",
+        );
+        assert_fault(
+            "(1)[5m:]",
+            "(1)[5m:]",
+            "subquery is only allowed on instant vector, got scalar instead",
+        );
+    }
+
+    #[test]
+    fn bool_belongs_to_comparisons_and_comparisons_of_scalars_need_it() {
+        assert_fault(
+            "a + bool b",
+            "+ boo",
+            "bool modifier can only be used on comparison operators",
+        );
+        assert_fault("1 == 1", "=", "comparisons between scalars must use BOOL modifier");
+        assert!(faults("1 == bool 1 > bool 2").is_empty());
+    }
+
+    #[test]
+    fn sets_are_of_vectors_and_many_to_many() {
+        assert_fault(
+            "1 and a",
+            "1 and a",
+            "set operator \"and\" not allowed in binary scalar expression",
+        );
+        let found = faults("a and on(b) group_left(c) d");
+        let messages: Vec<&str> = found.iter().map(|(_, message)| message.as_str()).collect();
+        assert_eq!(
+            messages,
+            [
+                "no grouping allowed for \"and\" operation",
+                "set operations must always be many-to-many"
+            ]
+        );
+        assert_fault(
+            "a or fill(1) b",
+            "a or fill(1) b",
+            "filling in missing series not allowed for set operators",
+        );
+        assert_eq!(matching("a or b").map(|m| m.cardinality), Some(Cardinality::ManyToMany));
+    }
+
+    fn matching(text: &str) -> Option<VectorMatching> {
+        let ExprKind::Binary(mut binary) = parsed(text).kind else { panic!("an operator") };
+        binary.matching.take()
+    }
+
+    #[test]
+    fn only_vectors_are_matched() {
+        assert!(matching("a + b").is_some());
+        assert_eq!(matching("a + 1"), None);
+        assert_fault(
+            "a + on(b) 1",
+            "a + on(b) 1",
+            "vector matching only allowed between instant vectors",
+        );
+        assert_fault(
+            "1 + fill(0) a",
+            "1 + fill(0) a",
+            "filling in missing series only allowed between instant vectors",
+        );
+    }
+
+    #[test]
+    fn a_label_that_is_matched_on_is_not_also_copied() {
+        let message = "label \"b\" must not occur in ON and GROUP clause at once";
+        assert_fault("a + on(b) group_left(b) c", "+ on(b) group_left(b", message);
+        assert!(faults("a + ignoring(b) group_left(b) c").is_empty());
+    }
+
+    #[test]
+    fn a_selector_names_one_metric_and_never_all_of_them() {
+        assert_fault(
+            "a{__name__=\"b\"}",
+            "a{__name__=\"b\"}",
+            "metric name must not be set twice: \"a\" or \"b\"",
+        );
+        let message = "vector selector must contain at least one non-empty matcher";
+        for text in ["{}", "{a=\"\"}", "{a!=\"b\"}", "{a=~\".*\"}", "{a!~\".+\"}", "{a=~\"b|\"}"] {
+            assert_fault(text, text, message);
+        }
+        for text in ["{a=\"b\"}", "{a!=\"\"}", "{a=~\".+\"}", "{a!~\".*\"}", "a{b=~\".*\"}"] {
+            assert!(faults(text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_second_argument_of_info_is_a_set_of_conditions() {
+        assert!(faults("info(a, {b=~\".*\"})").is_empty());
+        assert_fault(
+            "info(a, b)",
+            "b",
+            "expected label selectors only, got vector selector instead",
+        );
+        assert_fault("info(a, sum(b))", "sum(b)", "expected label selectors only");
+        assert_eq!(faults("info(a, 1)").len(), 3);
+    }
+
+    #[test]
+    fn types_are_checked_only_where_the_text_parses() {
+        assert_fault("abs(1) b", "b", "unexpected identifier \"b\"");
+    }
+}

@@ -187,6 +187,7 @@ fn refusal_class(reason: &RefusalReason) -> usize {
         | RefusalReason::OutOfBounds
         | RefusalReason::TooOld
         | RefusalReason::Duplicate { .. }
+        | RefusalReason::LabelsTooLong { .. }
         | RefusalReason::TooManySeries => REFUSALS.len() - 1,
     }
 }
