@@ -496,3 +496,158 @@ fn map_column(column: &mut Column, function: &MapFunction, (a, b): &(Param, Para
         MapFunction::Timestamp => column.map(|step, _| grid.time(step) as f64 / 1000.0),
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::query::leaf_fold::LeafFold;
+    use crate::query::pace::Unpaced;
+    use crate::query::prepare::{EvalRange, Options, prepare};
+    use crate::query::quantile::nearly_equal;
+
+    type Stored = (Labels, Vec<Sample>);
+
+    /// The answer over series spread over `shards` shards as `place` says.
+    fn ask(
+        query: &str,
+        stored: &[Stored],
+        shards: usize,
+        place: impl Fn(usize) -> usize,
+    ) -> AnswerValue {
+        let range = EvalRange::range(TimestampMs(60_000), TimestampMs(300_000), 30_000);
+        let prepared = prepare(query, range, &Options::default()).unwrap();
+        let parts = prepared.leaves().iter().map(|leaf| {
+            let shard = |shard| {
+                let mut fold = LeafFold::new(leaf);
+                for (_, (labels, samples)) in
+                    stored.iter().enumerate().filter(|(i, _)| place(*i) % shards == shard)
+                {
+                    fold.push(labels.as_ref(), samples.iter().copied()).unwrap();
+                }
+                fold.finish()
+            };
+            (0..shards).map(shard).collect()
+        });
+        let parts = parts.collect();
+        futures_lite::future::block_on(evaluate(&prepared, parts, &Unpaced)).unwrap().value
+    }
+
+    fn agree(one: &AnswerValue, other: &AnswerValue) -> bool {
+        let (AnswerValue::Matrix { series: one, .. }, AnswerValue::Matrix { series: other, .. }) =
+            (one, other)
+        else {
+            return false;
+        };
+        one.len() == other.len()
+            && one.iter().zip(other).all(|(a, b)| {
+                let same = |((s, v), (t, w)): ((usize, f64), (usize, f64))| {
+                    s == t && (nearly_equal(v, w, 1e-9) || (v - w).abs() < 1e-9)
+                };
+                a.labels == b.labels
+                    && a.column.points().count() == b.column.points().count()
+                    && a.column.points().zip(b.column.points()).all(same)
+            })
+    }
+
+    fn stored() -> impl Strategy<Value = Vec<Stored>> {
+        let value = prop_oneof![
+            6 => (-20i32..20).prop_map(|v| f64::from(v) / 2.0),
+            1 => Just(f64::NAN),
+            1 => Just(1e300),
+        ];
+        let samples = proptest::collection::vec(proptest::option::weighted(0.8, value), 0..12);
+        proptest::collection::vec((0..3u8, samples), 1..12).prop_map(|series| {
+            let series = series.into_iter().enumerate().map(|(i, (group, values))| {
+                let (group, i) = (group.to_string(), i.to_string());
+                let pairs = [("__name__", "x_total"), ("g", &group), ("i", &i)];
+                let labels = Labels::from_pairs(pairs).unwrap();
+                let samples = (1..)
+                    .zip(values)
+                    .filter_map(|(t, v)| Some(Sample { t: TimestampMs(t * 25_000), v: v? }));
+                (labels, samples.collect())
+            });
+            series.collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn parts_of_several_shards_add_up_to_the_answer_of_one(
+            stored in stored(),
+            shards in 2usize..5,
+            places in proptest::collection::vec(0usize..5, 12),
+        ) {
+            for op in ["sum", "avg", "min", "max", "count", "group", "stddev", "stdvar"] {
+                for input in ["x_total", "rate(x_total[1m])", "x_total > 1"] {
+                    for by in ["", "by (g)", "without (i)"] {
+                        let query = format!("{op} {by} ({input})");
+                        let one = ask(&query, &stored, 1, |_| 0);
+                        let many = ask(&query, &stored, shards, |i| places[i]);
+                        prop_assert!(agree(&one, &many), "{query}: {one:?} {many:?}");
+                    }
+                }
+            }
+            for query in [
+                "x_total",
+                "topk(2, x_total)",
+                "bottomk by (g) (1, x_total)",
+                "topk(1, increase(x_total[1m]))",
+                "quantile(0.3, x_total)",
+                "count_values(\"v\", x_total)",
+                "absent(x_total)",
+                "max_over_time(sum(x_total)[1m:10s])",
+                "x_total / on (g) group_left sum by (g) (x_total)",
+            ] {
+                let one = ask(query, &stored, 1, |_| 0);
+                let many = ask(query, &stored, shards, |i| places[i]);
+                prop_assert!(agree(&one, &many), "{query}: {one:?} {many:?}");
+            }
+        }
+
+        #[test]
+        fn the_same_parts_give_the_same_bits(stored in stored(), places in proptest::collection::vec(0usize..3, 12)) {
+            let bits = |answer: &AnswerValue| match answer {
+                AnswerValue::Matrix { series, .. } => {
+                    let of = |one: &Series| one.column.points().map(|(_, v)| v.to_bits()).collect::<Vec<_>>();
+                    series.iter().map(of).collect::<Vec<_>>()
+                }
+                _ => Vec::new(),
+            };
+            let ask = || ask("sum by (g) (x_total)", &stored, 3, |i| places[i]);
+            prop_assert_eq!(bits(&ask()), bits(&ask()));
+        }
+    }
+
+    #[test]
+    fn leaves_and_parts_can_go_to_other_cores() {
+        fn can_be_sent<T: Send + 'static>() {}
+        can_be_sent::<crate::query::Leaf>();
+        can_be_sent::<LeafPart>();
+        can_be_sent::<Prepared>();
+        can_be_sent::<Answer>();
+    }
+
+    #[test]
+    fn parts_of_another_query_are_an_internal_error() {
+        let at = EvalRange::instant(TimestampMs(0));
+        let prepared = prepare("x + y", at, &Options::default()).unwrap();
+        let answer = futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced));
+        assert!(matches!(answer, Err(QueryError::Internal(_))));
+    }
+
+    #[test]
+    fn an_answer_of_more_samples_than_allowed_is_refused() {
+        let range = EvalRange::range(TimestampMs(0), TimestampMs(100_000), 1000);
+        let options = Options { samples_max: 1000, ..Options::default() };
+        let fails = |query: &str| {
+            let prepared = prepare(query, range, &options)?;
+            futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced)).map(|_| ())
+        };
+        assert_eq!(fails("vector(1) + time()"), Ok(()));
+        assert_eq!(fails("sum_over_time(vector(1)[1d:1s])"), Err(QueryError::TooManySamples));
+    }
+}

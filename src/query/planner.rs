@@ -14,8 +14,8 @@ use super::leaf::{Fold, Leaf, NameRule, Param, Reduce, Shape};
 use super::plan::{AggregateCall, BinaryCall, Node, NodeId, NodeKind};
 use super::prepare::{EvalRange, Options};
 use super::quote::quoted;
+use crate::model::Matcher;
 use crate::model::labels::METRIC_NAME;
-use crate::model::{self, Matcher};
 
 /// A plan in the making.
 pub(super) struct Planner<'a> {
@@ -488,13 +488,7 @@ pub(super) fn label_name(bytes: &[u8]) -> Option<&str> {
 /// The matchers as they run.
 fn compile(matchers: &[LabelMatcher]) -> Result<Vec<Matcher>, QueryError> {
     let compiled = matchers.iter().map(|matcher| {
-        let op = match matcher.op {
-            MatchOp::Equal => model::MatchOp::Equal,
-            MatchOp::NotEqual => model::MatchOp::NotEqual,
-            MatchOp::Regex => model::MatchOp::Regex,
-            MatchOp::NotRegex => model::MatchOp::NotRegex,
-        };
-        Matcher::new(&matcher.name, op, &matcher.value)
+        Matcher::new(&matcher.name, matcher.op, &matcher.value)
             .map_err(|error| QueryError::BadData(error.to_string()))
     });
     compiled.collect()
