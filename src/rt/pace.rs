@@ -37,8 +37,8 @@ impl Slice {
         self.started = Instant::now();
     }
 
-    /// Lets the rest of the shard go on if the stretch has lasted its length, 200 us unless said otherwise. Costs a look at the clock (about 25 ns), so
-    /// call it once a series, not once a sample. Hold no borrow over it.
+    /// Lets the rest of the shard go on if the stretch has lasted its length, 200 us unless said otherwise. Costs a look
+    /// at the clock (about 25 ns), so call it once a series, not once a sample. Hold no borrow over it.
     pub async fn breathe(&mut self) {
         if self.started.elapsed() > self.length {
             Self::pause().await;
