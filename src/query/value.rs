@@ -97,6 +97,12 @@ impl Column {
         self.trim()
     }
 
+    /// Lets `change` have all values, given the first one's step; says whether any point is left.
+    pub(super) fn change(&mut self, change: impl FnOnce(usize, &mut [f64])) -> bool {
+        change(self.first, &mut self.values);
+        self.trim()
+    }
+
     /// Takes absent values off both ends; says whether any point is left.
     fn trim(&mut self) -> bool {
         let Some(last) = self.values.iter().rposition(|v| !is_absent(*v)) else {

@@ -199,6 +199,19 @@ impl Windows {
         true
     }
 
+    /// The step behind the last one whose window may hold a sample that is buffered by now.
+    pub(super) fn reach(&self) -> usize {
+        let Shape { grid, first_end, end_step, length } = self.shape;
+        match self.len.checked_sub(1).and_then(|last| self.ts.get(last)) {
+            None => 0,
+            Some(_) if end_step == 0 => grid.count,
+            Some(newest) => {
+                let ahead = newest.saturating_add(length).saturating_sub(first_end).max(0);
+                usize::try_from(ahead / end_step + 1).unwrap_or(usize::MAX).min(grid.count)
+            }
+        }
+    }
+
     /// Writes the value of every window that no later sample can fall into to `out`, which has one place a step; with
     /// `ended`, of all windows. Steps whose windows are empty are left as they are.
     pub(super) fn advance<K: Kernel>(&mut self, kernel: &mut K, ended: bool, out: &mut [f64]) {

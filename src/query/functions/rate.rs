@@ -91,7 +91,7 @@ impl Kernel for Extrapolated {
         }
         let gaps = Gaps {
             span: (last_t - first_t) as f64,
-            start: (first_t - (window.end - window.length)) as f64,
+            start: first_t.saturating_sub(window.end.saturating_sub(window.length)) as f64,
             end: (window.end - last_t) as f64,
             intervals: (window.len() - 1) as f64,
         };
