@@ -4,7 +4,7 @@
 //! known: `100 * (1 - rate(x[5m]))` leaves a shard as it is asked for, or already summed.
 
 use super::ast::{
-    At, Binary, BinaryOp, Call, Expr, ExprKind, LabelMatcher, MatrixSelector, TextRange,
+    At, Binary, BinaryOp, Call, Expr, ExprKind, LabelMatcher, MatchOp, MatrixSelector, TextRange,
     VectorSelector,
 };
 use super::duration_expr::milliseconds;
