@@ -2,7 +2,7 @@
 //!
 //! A column is dense from its first to its last point, and steps without a point hold [`ABSENT`]: the staleness
 //! marker's bits, which no point ever has, because selectors take stale markers out before anything is computed and
-//! arithmetic makes no such NaN. [`present`] keeps it so where a sign flip could. Native histograms, when they come,
+//! arithmetic makes no such NaN. `present` keeps it so where a sign flip could. Native histograms, when they come,
 //! stand beside the floats as a second column of their own.
 
 use super::grid::Grid;
