@@ -7,7 +7,12 @@
 )]
 
 mod crash;
+mod http;
+mod interop_retry;
+mod kill;
 mod layering;
 mod promql_parser;
 mod promql_scripts;
+mod remote_write;
 mod serve;
+mod server;

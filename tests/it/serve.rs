@@ -1,32 +1,9 @@
 //! The program as its users start it: what it says when it cannot, how it ends, and what is there when it starts again.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::net::TcpListener;
+use std::process::Output;
 
-/// A server that runs.
-struct Running {
-    child: Child,
-    address: SocketAddr,
-    log: BufReader<ChildStderr>,
-}
-
-fn floodplain(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_floodplain"));
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// The flags of a server on `dir` and a port of the kernel's choice.
-fn flags(dir: &Path) -> [String; 3] {
-    [
-        format!("--storage.tsdb.path={}", dir.display()),
-        "--web.listen-address=127.0.0.1:0".to_owned(),
-        "--shards=2".to_owned(),
-    ]
-}
+use crate::server::{Running, flags, floodplain, now_ms};
 
 /// What a start comes to that does not succeed.
 fn refused(args: &[&str]) -> Output {
@@ -36,53 +13,9 @@ fn refused(args: &[&str]) -> Output {
 }
 
 impl Running {
-    /// Starts a server on `dir` and waits until it answers.
-    fn on(dir: &Path) -> Self {
-        let flags = flags(dir);
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let mut child = floodplain(&flags).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let (mut address, mut read_back) = (None, 0);
-        while address.is_none() || read_back < 2 {
-            let mut line = String::new();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the server has ended");
-            if let Some((_, found)) = line.split_once("message=listening address=") {
-                address = Some(found.trim().parse().unwrap());
-            }
-            read_back += usize::from(line.contains("the log is read back"));
-        }
-        Self { child, address: address.unwrap(), log }
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-    }
-
-    /// Waits for its end; gives how it ended and the rest of its log.
-    fn ended(mut self) -> (ExitStatus, String) {
-        let mut rest = String::new();
-        self.log.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap(), rest)
-    }
-
-    /// What it answers, head and body.
-    fn ask(&self, head: &str, body: &[u8]) -> String {
-        let mut connection = TcpStream::connect(self.address).unwrap();
-        let head = format!(
-            "{head}\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        connection.write_all(head.as_bytes()).unwrap();
-        connection.write_all(body).unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
     /// Writes one sample of `up`, now; gives the time, in milliseconds.
     fn write_up(&self, v: f64) -> u128 {
-        let ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let ms = u128::try_from(now_ms()).unwrap();
         let mut sample = vec![0x09];
         sample.extend(v.to_bits().to_le_bytes());
         sample.push(0x10);
@@ -107,14 +40,6 @@ impl Running {
         let time = format!("{}.{:03}", ms / 1000, ms % 1000);
         let answer = self.ask(&format!("GET /api/v1/query?query=up&time={time} HTTP/1.1"), b"");
         answer.contains(&format!("\"{v}\"]}}]"))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Most tests have seen it end.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -156,7 +81,7 @@ fn a_server_that_is_killed_knows_what_it_acknowledged() {
 fn a_second_server_on_the_same_data_names_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::on(dir.path());
-    let flags = flags(dir.path());
+    let flags = flags(dir.path(), 2);
     let output = refused(&flags.each_ref().map(String::as_str));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.starts_with("floodplain cannot start: the data directory "), "{said}");
