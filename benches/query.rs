@@ -30,7 +30,8 @@ fn labels(series: usize) -> Labels {
 
 /// Counters that rise unevenly and are reset now and then; scraped with a little jitter.
 fn samples(series: usize) -> Vec<Sample> {
-    let first = START_MS - 600_000;
+    // Every target has a phase of its own, and now and then a sample is some milliseconds late.
+    let first = START_MS - 600_000 + (series as i64 * 7919) % SPACING_MS;
     let count = (SPAN_MS + 600_000) / SPACING_MS;
     let mut v = 0.0;
     let sample = |i: i64| {

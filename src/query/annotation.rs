@@ -193,6 +193,20 @@ impl Annotations {
         self.lines(Severity::Info, text)
     }
 
+    /// Warnings and infos as an API shows them: at most `max` of each, and then how many more there are.
+    #[must_use]
+    pub fn shown(&self, text: &str, max: usize) -> (Vec<String>, Vec<String>) {
+        let cut = |mut lines: Vec<String>, kind: &str| {
+            let more = lines.len().saturating_sub(max);
+            lines.truncate(max);
+            if more > 0 {
+                lines.push(format!("{more} more {kind} annotations omitted"));
+            }
+            lines
+        };
+        (cut(self.warnings(text), "warning"), cut(self.infos(text), "info"))
+    }
+
     fn lines(&self, severity: Severity, text: &str) -> Vec<String> {
         let of_severity = self.notes.iter().filter(|((have, _), _)| *have == severity);
         of_severity
@@ -224,6 +238,15 @@ mod tests {
         let want = "PromQL warning: quantile value should be between 0 and 1, got 1.5 (1:3)";
         assert_eq!(notes.warnings("1 + 2"), [want]);
         assert!(notes.infos("1 + 2").is_empty());
+    }
+
+    #[test]
+    fn an_api_shows_no_more_than_it_is_asked_to() {
+        let mut notes = Annotations::default();
+        (2..5u8).for_each(|q| notes.add(Note::InvalidQuantile(f64::from(q)), at(0)));
+        let (warnings, infos) = notes.shown("x", 2);
+        assert_eq!((warnings.len(), infos.len()), (3, 0));
+        assert_eq!(warnings[2], "1 more warning annotations omitted");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Evaluation on the coordinator: the shards' parts are merged in order of the shards, then the rest of the plan runs,
 //! node by node, over whole columns.
 
+use std::cmp::Ordering;
+
 use super::annotation::{Annotations, Note};
 use super::error::QueryError;
 use super::grid::Grid;
@@ -10,7 +12,7 @@ use super::pace::{LABELS_POINTS, Meter, Pace};
 use super::plan::{MapFunction, Node, NodeId, NodeKind, VectorCall, VectorFunction};
 use super::point_map::PointMap;
 use super::prepare::Prepared;
-use super::series_set::{Same, drop_names, merge_same, sort_by_labels};
+use super::series_set::{Same, drop_names, merge_same, sort_by, sort_by_labels};
 use super::value::{ABSENT, AnswerValue, Column, RawSeries, Series, is_absent};
 use super::{aggregate, arithmetic, binary, histogram, label_functions, merge, range_call};
 use crate::model::{Labels, TimestampMs};
@@ -322,14 +324,17 @@ impl<P: Pace> Evaluation<'_, P> {
     }
 
     async fn sort(&mut self, call: &VectorCall, node: &Node) -> Result<Vec<Series>, QueryError> {
-        let mut series = self.vector(call.input)?;
-        self.meter.spend(series.len()).await?;
+        let series = self.vector(call.input)?;
         if node.grid.count > 1 {
             self.annotations.add(Note::SortInRangeQuery, node.span);
             return Ok(series);
         }
-        label_functions::sort(&mut series, &call.function);
-        Ok(series)
+        let order = |a: &Series, b: &Series| label_functions::order(a, b, &call.function);
+        let compare = |series: &[Series], a: usize, b: usize| match (series.get(a), series.get(b)) {
+            (Some(a), Some(b)) => order(a, b),
+            _ => Ordering::Equal,
+        };
+        sort_by(series, compare, &self.meter).await
     }
 
     /// Makes the answer of the last node's value.

@@ -29,17 +29,17 @@ pub(super) fn change(series: &mut Series, function: &VectorFunction) {
     }
 }
 
-/// Sorts the series of one instant as `sort` and its like ask.
-pub(super) fn sort(series: &mut [Series], function: &VectorFunction) {
+/// How `sort` and its like order two series of an instant.
+pub(super) fn order(a: &Series, b: &Series, function: &VectorFunction) -> Ordering {
     match function {
-        VectorFunction::Sort { descending } => series.sort_by(|a, b| {
+        VectorFunction::Sort { descending } => {
             by_value(a.column.run().1.first(), b.column.run().1.first(), *descending)
-        }),
-        VectorFunction::SortByLabel { labels, descending } => series.sort_by(|a, b| {
+        }
+        VectorFunction::SortByLabel { labels, descending } => {
             let order = by_labels(a, b, labels);
             if *descending { order.reverse() } else { order }
-        }),
-        _ => {}
+        }
+        _ => Ordering::Equal,
     }
 }
 

@@ -9,9 +9,8 @@ pub(super) fn nan_first(a: &f64, b: &f64) -> Ordering {
     a.partial_cmp(b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
 }
 
-/// The `q`-quantile of `values`, between neighbours by weight; sorts them. NaN without values or for a NaN `q`, and
+/// The `q`-quantile of `values`, between neighbours by weight; reorders them. NaN without values or for a NaN `q`, and
 /// infinite for a `q` outside of 0 to 1.
-#[expect(clippy::cast_possible_truncation, reason = "a rank is whole and within the count")]
 pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
@@ -22,14 +21,17 @@ pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(nan_first);
-    let last = (values.len() - 1) as f64;
-    let rank = q * last;
-    let lower = rank.floor().max(0.0);
-    let upper = last.min(lower + 1.0);
+    let rank = q * (values.len() - 1) as f64;
     let weight = rank - rank.floor();
-    let at = |rank: f64| values.get(rank as usize).copied().unwrap_or(f64::NAN);
-    at(lower) * (1.0 - weight) + at(upper) * weight
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a rank is not negative and below the count"
+    )]
+    let lower = (rank.floor() as usize).min(values.len() - 1);
+    let (_, below, rest) = values.select_nth_unstable_by(lower, nan_first);
+    let below = *below;
+    let above = rest.iter().copied().min_by(nan_first).unwrap_or(below);
+    below * (1.0 - weight) + above * weight
 }
 
 /// One bucket of a classic histogram: how many observations were at most `bound`.

@@ -1,8 +1,9 @@
 //! Sets of series: sorting them by labels, taking metric names off, and merging those that have become the same.
 
-use hashbrown::HashMap;
+use std::cmp::Ordering;
 
 use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use super::error::QueryError;
 use super::grouping::without_metric;
@@ -32,48 +33,47 @@ pub(super) async fn sort_by_labels<P: Pace>(
         meter.spend(LABELS_POINTS / 4).await?;
         keys.push(&one.labels);
     }
+    sort_by(series, |_, a, b| keys.get(a).cmp(keys.get(b)), meter).await
+}
+
+/// The series sorted by what `compare` says of all of them and two indices; equal ones keep their order.
+pub(super) async fn sort_by<P: Pace>(
+    series: Vec<Series>,
+    compare: impl Fn(&[Series], usize, usize) -> Ordering,
+    meter: &Meter<'_, P>,
+) -> Result<Vec<Series>, QueryError> {
     let mut order: Vec<usize> = (0..series.len()).collect();
-    if order.is_sorted_by_key(|index| keys.get(*index)) {
+    meter.spend(order.len()).await?;
+    if order.is_sorted_by(|a, b| compare(&series, *a, *b).is_le()) {
         return Ok(series);
     }
     for run in order.chunks_mut(RUN) {
         meter.spend(run.len() * LABELS_POINTS / 4).await?;
-        run.sort_by_key(|index| keys.get(*index));
+        run.sort_by(|a, b| compare(&series, *a, *b));
     }
     let mut width = RUN;
     while width < order.len() {
         let mut merged = Vec::with_capacity(order.len());
         for pair in order.chunks(width * 2) {
-            let (left, right) = pair.split_at(width.min(pair.len()));
-            merge_sorted(left, right, &keys, &mut merged, meter).await?;
+            let (mut left, mut right) = pair.split_at(width.min(pair.len()));
+            while let ([a, left_rest @ ..], [b, right_rest @ ..]) = (left, right) {
+                meter.spend(LABELS_POINTS / 8).await?;
+                if compare(&series, *b, *a).is_lt() {
+                    merged.push(*b);
+                    right = right_rest;
+                } else {
+                    merged.push(*a);
+                    left = left_rest;
+                }
+            }
+            merged.extend_from_slice(left);
+            merged.extend_from_slice(right);
         }
         order = merged;
         width *= 2;
     }
     let mut series: Vec<Option<Series>> = series.into_iter().map(Some).collect();
     Ok(order.into_iter().filter_map(|index| series.get_mut(index)?.take()).collect())
-}
-
-async fn merge_sorted<P: Pace>(
-    mut left: &[usize],
-    mut right: &[usize],
-    keys: &SortKeys,
-    merged: &mut Vec<usize>,
-    meter: &Meter<'_, P>,
-) -> Result<(), QueryError> {
-    while let ([a, left_rest @ ..], [b, right_rest @ ..]) = (left, right) {
-        meter.spend(LABELS_POINTS / 8).await?;
-        if keys.get(*b) < keys.get(*a) {
-            merged.push(*b);
-            right = right_rest;
-        } else {
-            merged.push(*a);
-            left = left_rest;
-        }
-    }
-    merged.extend_from_slice(left);
-    merged.extend_from_slice(right);
-    Ok(())
 }
 
 /// Label sets as bytes that sort as the label sets do, so that comparing two of them is comparing memory.

@@ -27,8 +27,8 @@ pub(super) struct Top {
     grouping: Grouping,
     by_key: HashMap<Box<[u8]>, usize, RandomState>,
     key: Vec<u8>,
-    /// For each group and step, the best so far: value and candidate, best first.
-    groups: Vec<StepRun<Vec<(f64, usize)>>>,
+    /// For each group and step, the best so far, value and candidate: a heap with the worst of them on top.
+    groups: Vec<StepRun<Vec<Entry>>>,
     /// Series that are or were among the best of some step.
     candidates: Vec<Series>,
     /// Entries and steps in all groups.
@@ -36,6 +36,42 @@ pub(super) struct Top {
     /// Points of all candidates.
     points: usize,
     sweep_at: usize,
+}
+
+/// A value and the candidate that has it.
+type Entry = (f64, usize);
+
+/// Moves the last entry of a heap up to where it belongs: below none that is worse.
+fn sift_up(heap: &mut [Entry], order: &impl Fn(&Entry, &Entry) -> Ordering) {
+    let mut at = heap.len().saturating_sub(1);
+    while at > 0 {
+        let parent = (at - 1) / 2;
+        match (heap.get(parent), heap.get(at)) {
+            (Some(above), Some(entry)) if order(entry, above).is_gt() => heap.swap(parent, at),
+            _ => return,
+        }
+        at = parent;
+    }
+}
+
+/// Moves the first entry of a heap down to where it belongs.
+fn sift_down(heap: &mut [Entry], order: &impl Fn(&Entry, &Entry) -> Ordering) {
+    let mut at = 0;
+    loop {
+        let mut worst = at;
+        for child in [2 * at + 1, 2 * at + 2] {
+            if let (Some(below), Some(entry)) = (heap.get(child), heap.get(worst))
+                && order(below, entry).is_gt()
+            {
+                worst = child;
+            }
+        }
+        if worst == at {
+            return;
+        }
+        heap.swap(worst, at);
+        at = worst;
+    }
 }
 
 /// How many are asked for at `step`; none for less than one and for NaN.
@@ -88,25 +124,31 @@ impl Top {
         let (before, new) = (group.cells().len(), self.candidates.len());
         let mut entered = false;
         let ranks = group.grown_to(first, first + values.len(), &Vec::new());
+        let candidates = &self.candidates;
+        let labels = |candidate: usize| match candidates.get(candidate) {
+            Some(candidate) => &candidate.labels,
+            None => &series.labels, // the one that is being entered
+        };
+        let largest = self.largest;
+        let order = |a: &Entry, b: &Entry| {
+            compare(largest, a.0, b.0).then_with(|| labels(a.1).cmp(labels(b.1)))
+        };
         for ((step, v), ranks) in (first..).zip(values).zip(ranks) {
             let k = if is_absent(*v) { 0 } else { count_at(&self.k, step) };
-            let beats = |other: &(f64, usize)| {
-                compare(self.largest, *v, other.0).then_with(|| {
-                    let other = self.candidates.get(other.1).map(|series| &series.labels);
-                    Some(&series.labels).cmp(&other)
-                }) == Ordering::Less
-            };
-            if k == 0 || (ranks.len() >= k && !ranks.last().is_some_and(beats)) {
-                continue;
+            let entry = (*v, new);
+            if ranks.len() < k {
+                ranks.push(entry);
+                sift_up(ranks, &order);
+                self.ranked += 1;
+                entered = true;
+            } else if k > 0
+                && let Some(worst) = ranks.first_mut()
+                && order(&entry, worst).is_lt()
+            {
+                *worst = entry;
+                sift_down(ranks, &order);
+                entered = true;
             }
-            let at = ranks.partition_point(|other| !beats(other));
-            ranks.insert(at, (*v, new));
-            self.ranked += 1;
-            if ranks.len() > k {
-                ranks.pop();
-                self.ranked -= 1;
-            }
-            entered = true;
         }
         self.ranked += group.cells().len() - before;
         if entered {
@@ -140,14 +182,24 @@ impl Top {
         self.sweep_at = SWEEP_MIN.max(self.candidates.len() * SWEEP_FACTOR);
     }
 
+    /// Which of two entries is better; labels decide between equals.
+    fn order(&self, a: &Entry, b: &Entry) -> Ordering {
+        let labels = |entry: &Entry| self.candidates.get(entry.1).map(|series| &series.labels);
+        compare(self.largest, a.0, b.0).then_with(|| labels(a).cmp(&labels(b)))
+    }
+
     /// The series that are among the best at some step, with those points only: group by group, and in each group step
     /// by step from the best on.
     pub(super) fn into_series(self) -> Vec<Series> {
         let mut columns: Vec<(usize, Vec<f64>)> = vec![(0, Vec::new()); self.candidates.len()];
         let mut order = Vec::with_capacity(self.candidates.len());
+        let mut best: Vec<Entry> = Vec::new();
         for group in &self.groups {
             for (step, ranks) in (group.first()..).zip(group.cells()) {
-                for (v, candidate) in ranks {
+                best.clear();
+                best.extend_from_slice(ranks);
+                best.sort_by(|a, b| self.order(a, b));
+                for (v, candidate) in &best {
                     let Some((first, values)) = columns.get_mut(*candidate) else {
                         continue;
                     };
@@ -161,12 +213,12 @@ impl Top {
             }
         }
         let mut candidates: Vec<Option<Series>> = self.candidates.into_iter().map(Some).collect();
-        let best = order.into_iter().filter_map(|candidate| {
+        let series = order.into_iter().filter_map(|candidate| {
             let series = candidates.get_mut(candidate)?.take()?;
             let (first, values) = columns.get(candidate)?;
             Some(Series { column: Column::from_step(*first, values)?, ..series })
         });
-        best.collect()
+        series.collect()
     }
 }
 
@@ -185,6 +237,8 @@ fn compare(largest: bool, a: f64, b: f64) -> Ordering {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::model::Labels;
 
@@ -215,6 +269,25 @@ mod tests {
             let mut top = Top::new(false, Param::Same(2.0), Grouping::one_group());
             order.iter().for_each(|name| top.push(series(name, &[1.0])));
             assert_eq!(names(top), [("a".to_owned(), vec![1.0]), ("b".to_owned(), vec![1.0])]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_best_are_the_first_of_all_sorted(
+            values in proptest::collection::vec(prop_oneof![(0..5i8).prop_map(f64::from), Just(f64::NAN)], 1..40),
+            k in 1usize..8,
+            largest in any::<bool>(),
+        ) {
+            let all: Vec<Series> =
+                values.iter().enumerate().map(|(i, v)| series(&format!("{i:02}"), &[*v])).collect();
+            let mut top = Top::new(largest, Param::Same(k as f64), Grouping::one_group());
+            all.iter().rev().for_each(|one| top.push(one.clone()));
+            let mut sorted: Vec<(usize, f64)> = values.iter().copied().enumerate().collect();
+            sorted.sort_by(|a, b| compare(largest, a.1, b.1).then(a.0.cmp(&b.0)));
+            let want: Vec<String> = sorted.iter().take(k).map(|(i, _)| format!("{i:02}")).collect();
+            let have: Vec<String> = names(top).into_iter().map(|(name, _)| name).collect();
+            prop_assert_eq!(have, want);
         }
     }
 

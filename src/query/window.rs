@@ -9,6 +9,7 @@
 //! window            (start             end]              left-open
 //! ```
 
+use super::grid::Grid;
 use super::leaf::Shape;
 use super::value::{ABSENT, present};
 use crate::model::{Sample, is_stale_nan};
@@ -32,8 +33,8 @@ pub(super) struct Window<'a> {
     pub length: i64,
     /// Which step.
     pub step: usize,
-    /// The instant of the step, in milliseconds; not the window's end where an offset or `@` has moved it.
-    pub eval: i64,
+    /// The instants of the steps.
+    grid: &'a Grid,
 }
 
 impl<'a> Window<'a> {
@@ -66,6 +67,11 @@ impl<'a> Window<'a> {
     #[inline(always)]
     pub(super) fn last(&self) -> (i64, f64) {
         self.sample(self.hi.wrapping_sub(1))
+    }
+
+    /// The instant of the step, in milliseconds; not the window's end where an offset or `@` has moved it.
+    pub(super) fn eval(&self) -> i64 {
+        self.grid.time(self.step)
     }
 
     /// How many samples the window has.
@@ -176,26 +182,27 @@ impl Windows {
             self.ts.resize(self.gather, 0);
             self.vs.resize(self.gather, 0.0);
         }
+        let width = last.wrapping_sub(before).cast_unsigned();
         let keeps_stale = self.keeps_stale;
-        let mut room = self.ts.iter_mut().zip(&mut self.vs).take(self.gather).skip(self.len);
-        let mut taken = 0;
-        let mut next = room.next();
-        while let Some((t_slot, v_slot)) = next.take() {
-            let Some(Sample { t, v }) = samples.next() else {
-                self.len += taken;
-                return false;
+        let room = self.ts.iter_mut().zip(&mut self.vs).take(self.gather).skip(self.len);
+        for (t_slot, v_slot) in room {
+            (*t_slot, *v_slot) = loop {
+                let Some(Sample { t, v }) = samples.next() else {
+                    return false;
+                };
+                // One comparison for both ends: what lies before the first window wraps around to the far side.
+                if t.0.wrapping_sub(before).wrapping_sub(1).cast_unsigned() >= width {
+                    continue;
+                }
+                if !is_stale_nan(v.abs()) {
+                    break (t.0, v);
+                }
+                if keeps_stale || !is_stale_nan(v) {
+                    break (t.0, if is_stale_nan(v) { v } else { present(v) });
+                }
             };
-            let inside = t.0 > before && t.0 <= last;
-            let gone = !keeps_stale && is_stale_nan(v);
-            if !inside || gone {
-                next = Some((t_slot, v_slot));
-                continue;
-            }
-            (*t_slot, *v_slot) = (t.0, if is_stale_nan(v) { v } else { present(v) });
-            taken += 1;
-            next = room.next();
+            self.len += 1;
         }
-        self.len += taken;
         true
     }
 
@@ -226,31 +233,35 @@ impl Windows {
         let shape = self.shape;
         // What changes at every step is kept out of `self`, in registers.
         let (mut cursor, mut step) = (self.cursor, self.step);
+        let (mut first, mut behind) = (step, step);
         let mut end = shape.end(step);
         while step < shape.grid.count && (ended || end < newest) {
             let start = end.saturating_sub(shape.length);
             if cursor.move_to::<K>(ts, start, end) {
-                let eval = shape.grid.time(step);
                 let (lo, hi, length) = (cursor.lo, cursor.hi, shape.length);
-                let window = Window { ts, vs, lo, hi, end, length, step, eval };
+                let window = Window { ts, vs, lo, hi, end, length, step, grid: &shape.grid };
                 if let Some(slot) = out.get_mut(step) {
                     *slot = kernel.value(&window);
                 }
-                if self.written.is_empty() {
-                    self.written.start = step;
-                }
                 step += 1;
-                self.written.end = step;
+                behind = step;
                 end = end.saturating_add(shape.end_step);
             } else {
                 step = match ts.get(cursor.hi) {
                     Some(next) => step.saturating_add(steps_to(*next, end, shape.end_step)),
                     None => shape.grid.count, // only reached when no more samples come
                 };
+                if behind <= first {
+                    (first, behind) = (step, step);
+                }
                 end = shape.end(step);
             }
         }
         (self.cursor, self.step) = (cursor, step);
+        if first < behind {
+            let start = if self.written.is_empty() { first } else { self.written.start };
+            self.written = start..behind;
+        }
         let gone = cursor.lo.min(cursor.hi);
         self.drop_front(gone);
         kernel.shrink(gone);

@@ -6,6 +6,9 @@
 use crate::query::value::ABSENT;
 use crate::query::window::{Kernel, Window};
 
+/// How many neighbouring samples are looked at together for resets.
+const STRETCH: usize = 32;
+
 /// How much the samples of a window rise over the whole window.
 #[derive(Debug)]
 pub(in crate::query) struct Extrapolated {
@@ -61,12 +64,19 @@ impl Kernel for Extrapolated {
         }
         let before = from.saturating_sub(1);
         let known = vs.get(before..).unwrap_or_default();
-        for (index, pair) in (before + 1..).zip(known.windows(2)) {
-            if let [previous, current] = pair
-                && current < previous
-            {
-                self.resets.push(index);
+        // Resets are rare: most stretches are found to have none without a branch for each sample.
+        for (stretch, first) in (0..).step_by(STRETCH).map_while(|at| Some((known.get(at..)?, at)))
+        {
+            let stretch = stretch.get(..=STRETCH).unwrap_or(stretch);
+            let falls = |pair: &[f64]| matches!(pair, [previous, current] if current < previous);
+            if stretch.len() < 2 {
+                break;
             }
+            if !stretch.windows(2).fold(false, |any, pair| any | falls(pair)) {
+                continue;
+            }
+            let falling = stretch.windows(2).enumerate().filter(|(_, pair)| falls(pair));
+            self.resets.extend(falling.map(|(at, _)| before + first + at + 1));
         }
     }
 
@@ -96,7 +106,11 @@ impl Kernel for Extrapolated {
             intervals: (window.len() - 1) as f64,
         };
         let zero = (self.counter && rise > 0.0 && first >= 0.0).then_some(first);
-        let mut factor = gaps.factor(rise, zero);
+        let mut factor = if window.length < SHORT_MS {
+            gaps.factor(rise, zero, short_seconds)
+        } else {
+            gaps.factor(rise, zero, |ms| ms / 1000.0)
+        };
         if self.per_second {
             factor /= self.seconds;
         }
@@ -118,11 +132,12 @@ impl Gaps {
     /// the first sample's value if the series cannot have begun below zero.
     ///
     /// The operations and their order are upstream's, so that the result is, to the last bit. Divisions are what this
-    /// costs, so two of them are left out where multiplying shows that their results cannot matter.
+    /// costs, so two of them are left out where multiplying shows that their results cannot matter, and three are
+    /// `seconds`' to save.
     #[inline(always)]
-    fn factor(&self, rise: f64, zero: Option<f64>) -> f64 {
-        let [mut to_start, mut to_end] = [self.start / 1000.0, self.end / 1000.0];
-        let sampled = self.span / 1000.0;
+    fn factor(&self, rise: f64, zero: Option<f64>, seconds: impl Fn(f64) -> f64) -> f64 {
+        let [mut to_start, mut to_end] = [seconds(self.start), seconds(self.end)];
+        let sampled = seconds(self.span);
         // A sample that is missing at an edge means that the series begins or ends there, half a spacing away.
         let near = self.span * (1.1 - MARGIN);
         if self.start * self.intervals >= near || self.end * self.intervals >= near {
@@ -146,6 +161,23 @@ impl Gaps {
         }
         if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled }
     }
+}
+
+/// Windows shorter than this, some 18 hours, have times of at most 26 bits.
+const SHORT_MS: i64 = 1 << 26;
+
+/// A thousandth in two parts, of which the first has so few bits that a product with 26 more is exact.
+const MILLI: f64 = f64::from_bits(0.001_f64.to_bits() & !((1 << 26) - 1));
+const MILLI_REST: f64 = (1.0 - 1000.0 * MILLI) / 1000.0;
+
+/// `ms / 1000.0` to the last bit, without dividing, for a whole `ms` below [`SHORT_MS`].
+///
+/// The first product is exact and the second one's error is below 2^-79 of the result, so the sum is the quotient rounded,
+/// unless that lies closer than 2^-26 of its last bit to the middle between two numbers. It does not: an integer over 1000
+/// is no such middle, and so at least a 2000th of a last bit away from it.
+#[inline(always)]
+fn short_seconds(ms: f64) -> f64 {
+    ms * MILLI + ms * MILLI_REST
 }
 
 /// What a comparison of products leaves to the exact one; far more than rounding can move.
@@ -223,5 +255,20 @@ impl Kernel for Turns {
     fn value(&mut self, window: &Window<'_>) -> f64 {
         let at = |index: usize| self.counts.get(index).copied().unwrap_or(0);
         f64::from(at(window.hi - 1).wrapping_sub(at(window.lo)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_exact_without_dividing() {
+        let all = 0..SHORT_MS;
+        for ms in all.clone().step_by(997).chain(0..100_000).chain(SHORT_MS - 100_000..SHORT_MS) {
+            assert!(all.contains(&ms));
+            let ms = ms as f64;
+            assert_eq!(short_seconds(ms).to_bits(), (ms / 1000.0).to_bits(), "{ms}");
+        }
     }
 }

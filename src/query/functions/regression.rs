@@ -25,7 +25,7 @@ impl Kernel for Line {
             // Times are taken relative to a near one, so that their squares stay exact.
             Self::Slope => line(window, window.first().0).0,
             Self::Ahead(seconds) => {
-                let (slope, intercept) = line(window, window.eval);
+                let (slope, intercept) = line(window, window.eval());
                 slope * seconds.at(window.step) + intercept
             }
         }
