@@ -49,11 +49,7 @@ fn request<P: Fn(u64) -> usize>(
     writer: &mut BatchWriter<'_, P>,
 ) -> Result<(), WireError> {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("bmi1")
-        && is_x86_feature_detected!("bmi2")
-        && is_x86_feature_detected!("movbe")
-    {
+    if super::cpu::is_v3() {
         // SAFETY: the CPU has what the function is compiled for.
         return unsafe { request_v3(body, rewritten, writer) };
     }
