@@ -34,6 +34,7 @@ const QUERIES: &[(&str, Alike)] = &[
     ("{job=\"node\"}", Text),
     ("{__name__=~\"node_memory_.*\", __name__!~\".*(Swap|Huge).*\"}", Text),
     ("node_cpu_seconds_total{mode!=\"idle\", cpu=~\"0|1\"}", Text),
+    ("node_load1", Text),
     ("node_load1 offset 7s", Text),
     ("node_load1 offset -3s", Text),
     ("nothing_like_it", Text),
@@ -114,6 +115,8 @@ const QUERIES: &[(&str, Alike)] = &[
     ),
 ];
 
+/// How far a negative offset of theirs reaches behind the instant.
+const OFFSET_MS: i64 = 3000;
 /// Those of them that have no answer.
 const EMPTY: &[&str] = &["nothing_like_it", "absent_label{job=\"\"}"];
 
@@ -196,6 +199,12 @@ fn seconds(ms: i64) -> String {
     format!("{}.{:03}", ms / 1000, ms % 1000)
 }
 
+/// And back.
+#[expect(clippy::cast_possible_truncation, reason = "it is rounded to whole milliseconds")]
+fn ms(seconds: &Value) -> i64 {
+    (seconds.as_f64().unwrap() * 1000.0).round() as i64
+}
+
 /// The series of a result by their labels: the order of a vector is nobody's promise.
 fn by_labels(result: &Value) -> BTreeMap<String, &Value> {
     let series = result["result"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -244,21 +253,21 @@ fn are_alike(their: &Value, our: &Value, alike: Alike) -> bool {
     }
 }
 
-/// Milliseconds after each full second that are as far from the timestamps of all scrapes as can be. Scrapes of a target
-/// come a second after each other, to some milliseconds.
-fn quiet_ms(floodplain: &Running) -> i64 {
-    let answer = http::data(floodplain.address, "/api/v1/query", &[("query", "up[20s]")]);
+/// A recent instant that is, like all those whole seconds before it, as far from the timestamps of all scrapes as can be.
+/// Scrapes of a target come a second after each other, to some milliseconds.
+fn quiet_instant(floodplain: &Running) -> i64 {
+    let answer = http::data(floodplain.address, "/api/v1/query", &[("query", "up[1m]")]);
     let times: Vec<i64> = (answer["result"].as_array().unwrap().iter())
         .flat_map(|series| series["values"].as_array().unwrap())
-        .map(|sample| (sample[0].as_f64().unwrap() * 1000.0).round() as i64)
+        .map(|sample| ms(&sample[0]))
         .collect();
     let distance = |ms: i64| {
         let apart = |t: &i64| (t - ms).rem_euclid(1000);
         times.iter().map(|t| apart(t).min(1000 - apart(t))).min().unwrap()
     };
     let quiet = (0..1000).max_by_key(|ms| distance(*ms)).unwrap();
-    assert!(distance(quiet) > 20, "the scrapes leave no quiet instant: {times:?}");
-    quiet
+    assert!(distance(quiet) > 1, "the scrapes leave no quiet instant: {times:?}");
+    now_ms().div_euclid(1000) * 1000 - 1000 + quiet
 }
 
 /// Asks everything at `at` and over the seconds before it.
@@ -285,6 +294,11 @@ fn compare(both: &Both<'_>, at: i64, node_is_dead: bool) {
         "{story}: {} differences\n{}",
         different.len(),
         different.join("\n")
+    );
+    assert_eq!(empty.contains(&"node_load1"), node_is_dead, "{empty:?}");
+    assert!(
+        node_is_dead || empty == EMPTY,
+        "a query without an answer compares nothing: {empty:?}"
     );
     println!(
         "{story}: {} queries, at an instant and over a range, are answered alike",
@@ -332,7 +346,6 @@ fn compare_windows(both: &Both<'_>, at: i64) {
     };
     let samples = matrix(both.prometheus.address);
     let (first, last) = (&samples[0][0], &samples[samples.as_array().unwrap().len() - 1][0]);
-    let ms = |t: &Value| (t.as_f64().unwrap() * 1000.0).round() as i64;
     let (time, window) =
         (seconds(ms(last)), format!("up{{job=\"prometheus\"}}[{}ms]", ms(last) - ms(first)));
     let values = |address| {
@@ -361,9 +374,8 @@ fn prometheus_and_the_server_it_writes_to_answer_alike() {
     until("floodplain has 30 scrapes of both targets", || {
         both.value_now("min(count_over_time(up[1h]))").is_some_and(|scrapes| scrapes >= 30.0)
     });
-    let quiet = quiet_ms(&floodplain);
-    let alive = now_ms().div_euclid(1000) * 1000 - 1000 + quiet;
-    both.wait_for_all_until(alive);
+    let alive = quiet_instant(&floodplain);
+    both.wait_for_all_until(alive + OFFSET_MS);
     compare(&both, alive, false);
     compare_metadata(&both, alive);
     compare_windows(&both, alive);
@@ -373,8 +385,8 @@ fn prometheus_and_the_server_it_writes_to_answer_alike() {
         both.value_now("sum_over_time((1 - up{job=\"node\"})[1h:1s])")
             .is_some_and(|failed| failed >= 4.0)
     });
-    let dead = now_ms().div_euclid(1000) * 1000 - 1000 + quiet;
-    both.wait_for_all_until(dead);
+    let dead = quiet_instant(&floodplain);
+    both.wait_for_all_until(dead + OFFSET_MS);
     assert_eq!(both.value_now("up{job=\"node\"}"), Some(0.0));
     assert_eq!(
         both.value_now("node_load1"),

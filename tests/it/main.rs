@@ -9,6 +9,7 @@
 mod crash;
 mod http;
 mod interop_chunks;
+mod interop_clients;
 mod interop_promql;
 mod interop_retry;
 mod kill;
