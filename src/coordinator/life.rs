@@ -87,7 +87,7 @@ pub fn cores(
         let options = FileOptions {
             shard: seat.shard().0,
             shards,
-            run: run,
+            run,
             layout,
             segment_bytes: SEGMENT_BYTES,
             sync,

@@ -1,7 +1,7 @@
 //! Operators between results: scalars, a vector and a scalar, and the set operators. Pairs of vectors are `matching`'s.
 
 use super::annotation::Note;
-use super::arithmetic::{changes_metric, compute, holds};
+use super::arithmetic::compute;
 use super::ast::{BinaryOp, VectorMatching};
 use super::engine::{Evaluation, Value};
 use super::error::QueryError;
@@ -9,7 +9,7 @@ use super::grouping::{GroupIndex, Grouping};
 use super::leaf::Param;
 use super::pace::{LABELS_POINTS, Pace};
 use super::plan::{BinaryCall, Node};
-use super::series_set::Same;
+use super::point_map::{PointMap, ScalarOp};
 use super::step_run::StepRun;
 use super::value::{ABSENT, Series, is_absent};
 
@@ -29,12 +29,12 @@ pub(super) async fn evaluate<P: Pace>(
         (true, false) => {
             let scalar = evaluation.scalar(call.lhs)?;
             let series = evaluation.vector(call.rhs)?;
-            with_scalar(evaluation, call, series, &scalar, true, node).await?
+            with_scalar(evaluation, call, series, (scalar, true), node).await?
         }
         (false, true) => {
             let series = evaluation.vector(call.lhs)?;
             let scalar = evaluation.scalar(call.rhs)?;
-            with_scalar(evaluation, call, series, &scalar, false, node).await?
+            with_scalar(evaluation, call, series, (scalar, false), node).await?
         }
         (false, false) => {
             let (lhs, rhs) = (evaluation.vector(call.lhs)?, evaluation.vector(call.rhs)?);
@@ -55,13 +55,12 @@ pub(super) async fn evaluate<P: Pace>(
     Ok(Value::Vector(series))
 }
 
-/// A vector and a scalar. A comparison keeps the vector's value, whichever side it is on.
+/// A vector and a scalar.
 async fn with_scalar<P: Pace>(
     evaluation: &mut Evaluation<'_, P>,
     call: &BinaryCall,
-    mut series: Vec<Series>,
-    scalar: &Param,
-    scalar_is_left: bool,
+    series: Vec<Series>,
+    (scalar, scalar_is_left): (Param, bool),
     node: &Node,
 ) -> Result<Vec<Series>, QueryError> {
     let op = call.op;
@@ -73,28 +72,8 @@ async fn with_scalar<P: Pace>(
         }
         return Ok(Vec::new());
     }
-    let sides = |v: f64, s: f64| if scalar_is_left { (s, v) } else { (v, s) };
-    for one in &mut series {
-        evaluation.meter.spend(one.column.len()).await?;
-        one.column.map(|step, v| {
-            let (a, b) = sides(v, scalar.at(step));
-            if !op.is_comparison() {
-                compute(op, a, b)
-            } else if call.return_bool {
-                f64::from(holds(op, a, b))
-            } else if holds(op, a, b) {
-                v
-            } else {
-                ABSENT
-            }
-        });
-    }
-    series.retain(|one| !one.column.is_empty());
-    if changes_metric(op) || call.return_bool {
-        let series = evaluation.without_names(series, Same::Merge).await?;
-        return evaluation.together(series, node.grid).await;
-    }
-    Ok(series)
+    let map = ScalarOp { op, scalar, scalar_is_left, return_bool: call.return_bool };
+    evaluation.map(series, &PointMap::Scalar(map), node.grid).await
 }
 
 /// `and`, `or`, `unless`: which points stay depends on which signatures the other side has at the same step.

@@ -3,19 +3,17 @@
 
 use super::annotation::{Annotations, Note};
 use super::error::QueryError;
-use super::fold::SeriesFold;
-use super::functions::{date, maths};
 use super::grid::Grid;
-use super::leaf::{Fold, NameRule, Param};
-use super::leaf_fold::{LeafPart, PartData};
+use super::leaf::Param;
+use super::leaf_fold::LeafPart;
 use super::pace::{LABELS_POINTS, Meter, Pace};
-use super::plan::{MapFunction, Node, NodeId, NodeKind, RangeCall, VectorCall, VectorFunction};
+use super::plan::{MapFunction, Node, NodeId, NodeKind, VectorCall, VectorFunction};
+use super::point_map::PointMap;
 use super::prepare::Prepared;
 use super::series_set::{Same, drop_names, merge_same, sort_by_labels};
 use super::value::{ABSENT, AnswerValue, Column, RawSeries, Series, is_absent};
-use super::{aggregate, arithmetic, binary, histogram, label_functions};
-use crate::model::labels::METRIC_NAME;
-use crate::model::{Labels, Sample, TimestampMs};
+use super::{aggregate, arithmetic, binary, histogram, label_functions, merge, range_call};
+use crate::model::{Labels, TimestampMs};
 
 /// A query's answer and what was odd on the way to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,13 +93,13 @@ impl Value {
     }
 }
 
-fn misfit(what: &str) -> QueryError {
+pub(super) fn misfit(what: &str) -> QueryError {
     QueryError::Internal(format!("{what} does not fit the plan"))
 }
 
 impl<P: Pace> Evaluation<'_, P> {
     /// The value of an earlier node, whose only use this is.
-    fn take(&mut self, id: NodeId) -> Result<Value, QueryError> {
+    pub(super) fn take(&mut self, id: NodeId) -> Result<Value, QueryError> {
         let value = self.values.get_mut(id).and_then(Option::take);
         let value = value.ok_or_else(|| misfit("a node used twice"))?;
         self.meter.release(value.points());
@@ -141,66 +139,23 @@ impl<P: Pace> Evaluation<'_, P> {
             NodeKind::Leaf { leaf, name, one_name } => {
                 let parts = parts.get_mut(*leaf).and_then(Option::take);
                 let parts = parts.ok_or_else(|| misfit("the number of leaves answered"))?;
-                self.leaf(parts, *name, *one_name).await
+                merge::parts(self, parts, *name, *one_name, node.grid).await
             }
             NodeKind::Broadcast(input) => self.broadcast(*input, node.grid.count).await,
-            NodeKind::Range(call) => self.range(call).await.map(Value::Vector),
+            NodeKind::Range(call) => range_call::evaluate(self, call).await.map(Value::Vector),
             NodeKind::Absent(input, labels, drop_name) => {
                 self.absent(*input, labels, *drop_name, node.grid.count).await
             }
             NodeKind::Aggregate(call) => aggregate::evaluate(self, call, node.grid).await,
-            NodeKind::Negate(input) => self.negate(*input).await,
+            NodeKind::Negate(input) => self.negate(*input, node.grid).await,
             NodeKind::Binary(call) => binary::evaluate(self, call, node).await,
-            NodeKind::Map(input, function) => self.map(*input, function, node.grid).await,
+            NodeKind::Map(input, function) => {
+                let map = self.resolved(function, node.grid)?;
+                let series = self.vector(*input)?;
+                self.map(series, &map, node.grid).await.map(Value::Vector)
+            }
             NodeKind::Vector(call) => self.vector_call(call, node).await,
         }
-    }
-
-    /// Merges what the shards answered for one leaf.
-    async fn leaf(
-        &mut self,
-        parts: Vec<LeafPart>,
-        name: NameRule,
-        one_name: bool,
-    ) -> Result<Value, QueryError> {
-        let (mut series, mut samples, mut groups) = (Vec::new(), Vec::new(), None);
-        let mut identities = Vec::new();
-        let mut raw = false;
-        for part in parts {
-            self.annotations.merge(part.annotations);
-            identities.extend(part.identities);
-            match part.data {
-                PartData::Series(more) => series.extend(more),
-                PartData::Samples(more) => {
-                    raw = true;
-                    samples.extend(more);
-                }
-                PartData::Groups(more) => match &mut groups {
-                    None => groups = Some(more),
-                    Some(groups) => groups.merge(*more, &self.meter).await?,
-                },
-            }
-        }
-        if raw {
-            samples.sort_by(|a: &RawSeries, b| a.labels.cmp(&b.labels));
-            return Ok(Value::Samples(samples));
-        }
-        if let Some(groups) = groups {
-            series.extend(groups.into_series(&self.meter).await?);
-        }
-        let unsure = !one_name || identities.iter().any(|identities| identities.typed);
-        if unsure && !identities.is_empty() {
-            let mut seen: Vec<_> = identities.into_iter().flat_map(|one| one.seen).collect();
-            seen.sort_unstable_by_key(|id| (id.route, id.check));
-            if seen.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
-                return Err(QueryError::same_labelset());
-            }
-        }
-        let mut series = sort_by_labels(series, &self.meter).await?;
-        if name == NameRule::Drop {
-            series = merge_same(series, Same::Refuse, &self.meter).await?;
-        }
-        Ok(Value::Vector(series))
     }
 
     async fn broadcast(&mut self, input: NodeId, count: usize) -> Result<Value, QueryError> {
@@ -218,56 +173,6 @@ impl<P: Pace> Evaluation<'_, P> {
             }
         }
         Ok(Value::Vector(series))
-    }
-
-    /// A range function over a subquery's steps, or over samples that a leaf sent as they are.
-    async fn range(&mut self, call: &RangeCall) -> Result<Vec<Series>, QueryError> {
-        let mut params = Vec::new();
-        for param in &call.params {
-            params.push(self.scalar(*param)?);
-        }
-        let source = self.take(call.source)?;
-        if call.shape.grid.count == 0 {
-            return Ok(Vec::new());
-        }
-        let fold = Fold::Range(call.function.clone().with_params(&params));
-        let samples_max = self.meter.held_max();
-        let mut fold = SeriesFold::new(call.shape, &fold, samples_max, call.span);
-        let mut folded = Vec::new();
-        match (source, call.inner) {
-            (Value::Samples(series), None) => {
-                for RawSeries { labels, samples } in series {
-                    self.meter.spend(LABELS_POINTS + samples.len() + call.shape.grid.count).await?;
-                    fold.begin();
-                    fold.feed(samples)?;
-                    folded.extend(end_series(&mut fold, labels, false, call.name)?);
-                }
-            }
-            (Value::Vector(series), Some(inner)) => {
-                for Series { labels, drop_name, column } in series {
-                    self.meter.spend(LABELS_POINTS + column.len() + call.shape.grid.count).await?;
-                    fold.begin();
-                    fold.feed(
-                        column
-                            .points()
-                            .map(|(step, v)| Sample { t: TimestampMs(inner.time(step)), v }),
-                    )?;
-                    folded.extend(end_series(&mut fold, labels, drop_name, call.name)?);
-                }
-            }
-            (Value::Scalar(value), Some(inner)) => {
-                fold.begin();
-                let times = (0..inner.count).map(|step| (inner.time(step), value.at(step)));
-                fold.feed(times.map(|(t, v)| Sample { t: TimestampMs(t), v }))?;
-                folded.extend(end_series(&mut fold, Labels::empty(), false, call.name)?);
-            }
-            _ => return Err(misfit("the source of a range function")),
-        }
-        self.annotations.merge(fold.into_annotations());
-        if call.name == NameRule::Drop {
-            folded = merge_same(folded, Same::Refuse, &self.meter).await?;
-        }
-        Ok(folded)
     }
 
     async fn absent(
@@ -291,17 +196,14 @@ impl<P: Pace> Evaluation<'_, P> {
         Ok(Value::Vector(series.into_iter().collect()))
     }
 
-    async fn negate(&mut self, input: NodeId) -> Result<Value, QueryError> {
-        let mut series = match self.take(input)? {
-            Value::Scalar(value) => return Ok(Value::Scalar(value.map(|v| -v))),
-            Value::Vector(series) => series,
-            _ => return Err(misfit("the operand of a sign")),
-        };
-        for one in &mut series {
-            self.meter.spend(one.column.len()).await?;
-            one.column.map(|_, v| -v);
+    async fn negate(&mut self, input: NodeId, grid: Grid) -> Result<Value, QueryError> {
+        match self.take(input)? {
+            Value::Scalar(value) => Ok(Value::Scalar(value.map(|v| -v))),
+            Value::Vector(series) => {
+                self.map(series, &PointMap::Negate, grid).await.map(Value::Vector)
+            }
+            _ => Err(misfit("the operand of a sign")),
         }
-        self.without_names(series, Same::Merge).await.map(Value::Vector)
     }
 
     /// The series without their metric names, or marked to lose them in the end.
@@ -331,30 +233,37 @@ impl<P: Pace> Evaluation<'_, P> {
         merge_same(series, Same::Merge, &self.meter).await
     }
 
-    async fn map(
-        &mut self,
-        input: NodeId,
-        function: &MapFunction,
-        grid: Grid,
-    ) -> Result<Value, QueryError> {
-        let mut series = self.vector(input)?;
-        let bounds = match function {
+    /// The function with its arguments evaluated.
+    fn resolved(&mut self, function: &MapFunction, grid: Grid) -> Result<PointMap, QueryError> {
+        Ok(match function {
+            MapFunction::Maths(function) => PointMap::Maths(*function),
             MapFunction::Clamp(lower, upper) => {
                 let lower = self.scalar_or(*lower, f64::NEG_INFINITY)?;
-                (lower, self.scalar_or(*upper, f64::INFINITY)?)
+                PointMap::Clamp(lower, self.scalar_or(*upper, f64::INFINITY)?)
             }
-            MapFunction::Round(to) => {
-                (self.scalar_or(*to, 1.0)?.map(|to| 1.0 / to), Param::Same(0.0))
-            }
-            _ => (Param::Same(0.0), Param::Same(0.0)),
-        };
+            MapFunction::Round(to) => PointMap::Round(self.scalar_or(*to, 1.0)?.map(|to| 1.0 / to)),
+            MapFunction::Date(part) => PointMap::Date(*part),
+            MapFunction::Timestamp => PointMap::Timestamp(Param::seconds_of(grid)),
+        })
+    }
+
+    /// Changes each point of `series`.
+    pub(super) async fn map(
+        &mut self,
+        mut series: Vec<Series>,
+        map: &PointMap,
+        grid: Grid,
+    ) -> Result<Vec<Series>, QueryError> {
         for one in &mut series {
             self.meter.spend(one.column.len() * 2).await?;
-            map_column(&mut one.column, function, &bounds, grid);
+            one.column.change(|first, values| map.apply(first, values));
         }
         series.retain(|series| !series.column.is_empty());
+        if !map.changes_metric() {
+            return Ok(series);
+        }
         let series = self.without_names(series, Same::Merge).await?;
-        self.together(series, grid).await.map(Value::Vector)
+        self.together(series, grid).await
     }
 
     async fn vector_call(&mut self, call: &VectorCall, node: &Node) -> Result<Value, QueryError> {
@@ -460,39 +369,158 @@ impl<P: Pace> Evaluation<'_, P> {
     }
 }
 
-/// Ends a series of a fold; `None` if it has no value.
-fn end_series(
-    fold: &mut SeriesFold,
-    labels: Labels,
-    drop_name: bool,
-    name: NameRule,
-) -> Result<Option<Series>, QueryError> {
-    let (first, values) = fold.end()?;
-    let Some(column) = Column::from_step(first, values) else {
-        return Ok(None);
-    };
-    fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
-    let labels = if name == NameRule::Drop {
-        super::grouping::without_metric(labels.as_ref())
-    } else {
-        labels
-    };
-    Ok(Some(Series { labels, drop_name: drop_name || name == NameRule::Mark, column }))
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-fn map_column(column: &mut Column, function: &MapFunction, (a, b): &(Param, Param), grid: Grid) {
-    match function {
-        MapFunction::Maths(function) => column.map(|_, v| function(v)),
-        MapFunction::Clamp(..) => column.map(|step, v| {
-            let (lower, upper) = (a.at(step), b.at(step));
-            if upper < lower {
-                ABSENT
-            } else {
-                arithmetic::go_max(lower, arithmetic::go_min(upper, v))
+    use super::*;
+    use crate::model::Sample;
+    use crate::query::leaf_fold::LeafFold;
+    use crate::query::pace::Unpaced;
+    use crate::query::prepare::{EvalRange, Options, prepare};
+    use crate::query::quantile::nearly_equal;
+
+    type Stored = (Labels, Vec<Sample>);
+
+    /// The answer over series spread over `shards` shards as `place` says.
+    fn ask(
+        query: &str,
+        stored: &[Stored],
+        shards: usize,
+        place: impl Fn(usize) -> usize,
+    ) -> AnswerValue {
+        let range = EvalRange::range(TimestampMs(60_000), TimestampMs(300_000), 30_000);
+        let prepared = prepare(query, range, &Options::default()).unwrap();
+        let parts = prepared.leaves().iter().map(|leaf| {
+            let shard = |shard| {
+                let mut fold = LeafFold::new(leaf);
+                for (_, (labels, samples)) in
+                    stored.iter().enumerate().filter(|(i, _)| place(*i) % shards == shard)
+                {
+                    fold.push(labels.as_ref(), samples.iter().copied()).unwrap();
+                }
+                fold.finish()
+            };
+            (0..shards).map(shard).collect()
+        });
+        let parts = parts.collect();
+        futures_lite::future::block_on(evaluate(&prepared, parts, &Unpaced)).unwrap().value
+    }
+
+    fn agree(one: &AnswerValue, other: &AnswerValue) -> bool {
+        let (AnswerValue::Matrix { series: one, .. }, AnswerValue::Matrix { series: other, .. }) =
+            (one, other)
+        else {
+            return false;
+        };
+        one.len() == other.len()
+            && one.iter().zip(other).all(|(a, b)| {
+                let same = |((s, v), (t, w)): ((usize, f64), (usize, f64))| {
+                    s == t && (nearly_equal(v, w, 1e-9) || (v - w).abs() < 1e-9)
+                };
+                a.labels == b.labels
+                    && a.column.points().count() == b.column.points().count()
+                    && a.column.points().zip(b.column.points()).all(same)
+            })
+    }
+
+    fn stored() -> impl Strategy<Value = Vec<Stored>> {
+        let value = prop_oneof![
+            6 => (-20i32..20).prop_map(|v| f64::from(v) / 2.0),
+            1 => Just(f64::NAN),
+            1 => Just(1e300),
+        ];
+        let samples = proptest::collection::vec(proptest::option::weighted(0.8, value), 0..12);
+        proptest::collection::vec((0..3u8, samples), 1..12).prop_map(|series| {
+            let series = series.into_iter().enumerate().map(|(i, (group, values))| {
+                let (group, i) = (group.to_string(), i.to_string());
+                let pairs = [("__name__", "x_total"), ("g", &group), ("i", &i)];
+                let labels = Labels::from_pairs(pairs).unwrap();
+                let samples = (1..)
+                    .zip(values)
+                    .filter_map(|(t, v)| Some(Sample { t: TimestampMs(t * 25_000), v: v? }));
+                (labels, samples.collect())
+            });
+            series.collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn parts_of_several_shards_add_up_to_the_answer_of_one(
+            stored in stored(),
+            shards in 2usize..5,
+            places in proptest::collection::vec(0usize..5, 12),
+        ) {
+            for op in ["sum", "avg", "min", "max", "count", "group", "stddev", "stdvar"] {
+                for input in ["x_total", "rate(x_total[1m])", "x_total > 1"] {
+                    for by in ["", "by (g)", "without (i)"] {
+                        let query = format!("{op} {by} ({input})");
+                        let one = ask(&query, &stored, 1, |_| 0);
+                        let many = ask(&query, &stored, shards, |i| places[i]);
+                        prop_assert!(agree(&one, &many), "{query}: {one:?} {many:?}");
+                    }
+                }
             }
-        }),
-        MapFunction::Round(_) => column.map(|step, v| maths::round(v, a.at(step))),
-        MapFunction::Date(part) => column.map(|_, v| date::part_of(*part, v)),
-        MapFunction::Timestamp => column.map(|step, _| grid.time(step) as f64 / 1000.0),
-    };
+            for query in [
+                "x_total",
+                "topk(2, x_total)",
+                "bottomk by (g) (1, x_total)",
+                "topk(1, increase(x_total[1m]))",
+                "quantile(0.3, x_total)",
+                "count_values(\"v\", x_total)",
+                "absent(x_total)",
+                "max_over_time(sum(x_total)[1m:10s])",
+                "x_total / on (g) group_left sum by (g) (x_total)",
+            ] {
+                let one = ask(query, &stored, 1, |_| 0);
+                let many = ask(query, &stored, shards, |i| places[i]);
+                prop_assert!(agree(&one, &many), "{query}: {one:?} {many:?}");
+            }
+        }
+
+        #[test]
+        fn the_same_parts_give_the_same_bits(stored in stored(), places in proptest::collection::vec(0usize..3, 12)) {
+            let bits = |answer: &AnswerValue| match answer {
+                AnswerValue::Matrix { series, .. } => {
+                    let of = |one: &Series| one.column.points().map(|(_, v)| v.to_bits()).collect::<Vec<_>>();
+                    series.iter().map(of).collect::<Vec<_>>()
+                }
+                _ => Vec::new(),
+            };
+            let ask = || ask("sum by (g) (x_total)", &stored, 3, |i| places[i]);
+            prop_assert_eq!(bits(&ask()), bits(&ask()));
+        }
+    }
+
+    #[test]
+    fn leaves_and_parts_can_go_to_other_cores() {
+        fn can_be_sent<T: Send + 'static>() {}
+        can_be_sent::<crate::query::Leaf>();
+        can_be_sent::<LeafPart>();
+        can_be_sent::<Prepared>();
+        can_be_sent::<Answer>();
+    }
+
+    #[test]
+    fn parts_of_another_query_are_an_internal_error() {
+        let at = EvalRange::instant(TimestampMs(0));
+        let prepared = prepare("x + y", at, &Options::default()).unwrap();
+        let answer = futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced));
+        assert!(matches!(answer, Err(QueryError::Internal(_))));
+    }
+
+    #[test]
+    fn an_answer_of_more_samples_than_allowed_is_refused() {
+        let range = EvalRange::range(TimestampMs(0), TimestampMs(100_000), 1000);
+        let options = Options { samples_max: 1000, ..Options::default() };
+        let fails = |query: &str| {
+            let prepared = prepare(query, range, &options)?;
+            futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced)).map(|_| ())
+        };
+        assert_eq!(fails("vector(1) + time()"), Ok(()));
+        assert_eq!(fails("sum_over_time(vector(1)[1d:1s])"), Err(QueryError::TooManySamples));
+    }
 }

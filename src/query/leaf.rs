@@ -1,7 +1,7 @@
 //! A leaf of a query: which samples a selector wants, and what each series' samples are folded into before they leave
 //! the shard that owns them.
 //!
-//! Plain data: made by [`prepare`](super::prepare), cloned to every shard, executed there by
+//! Plain data: made by [`prepare`](super::prepare()), cloned to every shard, executed there by
 //! [`LeafFold`](super::LeafFold). Windows are left-open: step `i` sees the samples in `(end_i - length, end_i]`, where
 //! the ends run on their own grid, shifted by `offset` or pinned by `@`.
 
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::ast::{AggregateOp, TextRange};
 use super::grid::Grid;
 use super::grouping::Grouping;
+use super::point_map::PointMap;
 use crate::model::matcher::Matcher;
 use crate::model::{TimeRange, TimestampMs};
 
@@ -19,6 +20,8 @@ pub struct Leaf {
     pub(super) matchers: Vec<Matcher>,
     pub(super) shape: Shape,
     pub(super) fold: Fold,
+    /// What changes each folded point, in order.
+    pub(super) maps: Vec<PointMap>,
     pub(super) name: NameRule,
     pub(super) reduce: Option<Reduce>,
     /// Where annotations point to: the first argument of the function around the selector.
@@ -120,6 +123,11 @@ pub(super) enum Param {
 }
 
 impl Param {
+    /// The instants of a grid's steps in seconds.
+    pub(super) fn seconds_of(grid: Grid) -> Self {
+        Self::Each((0..grid.count).map(|step| grid.time(step) as f64 / 1000.0).collect())
+    }
+
     /// The argument at `step`.
     pub(super) fn at(&self, step: usize) -> f64 {
         match self {
@@ -127,9 +135,7 @@ impl Param {
             Self::Each(values) => values.get(step).copied().unwrap_or(f64::NAN),
         }
     }
-}
 
-impl Param {
     /// The argument changed at every step.
     pub(super) fn map(self, change: impl Fn(f64) -> f64) -> Self {
         match self {

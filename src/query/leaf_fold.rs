@@ -78,7 +78,8 @@ impl LeafFold {
     #[must_use]
     pub fn new(leaf: &Leaf) -> Self {
         let samples_max = leaf.samples_max;
-        let fold = SeriesFold::new(leaf.shape, &leaf.fold, samples_max, leaf.span);
+        let fold = SeriesFold::new(leaf.shape, &leaf.fold, samples_max, leaf.span)
+            .with_maps(leaf.maps.clone());
         let merges = leaf.reduce.is_some() && leaf.name == NameRule::Drop;
         let identities = merges.then(Identities::new);
         Self {
@@ -151,11 +152,9 @@ impl LeafFold {
             return Ok(());
         }
         let (first, values) = self.fold.end()?;
-        if values.is_empty() {
-            return Ok(());
-        }
         let (name, drop_name) = (self.leaf.name, self.leaf.name == NameRule::Mark);
         match &mut self.sink {
+            _ if values.is_empty() => {}
             Sink::Series(series) => {
                 self.held += values.len();
                 series.extend(folded(labels, name, first, values));
@@ -173,11 +172,13 @@ impl LeafFold {
             }
             Sink::Samples(..) => {}
         }
-        if let Some(identities) = &mut self.identities {
-            identities.note(labels);
-        }
-        if self.fold.expects_counter() {
-            self.fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
+        if self.fold.had_values() {
+            if let Some(identities) = &mut self.identities {
+                identities.note(labels);
+            }
+            if self.fold.expects_counter() {
+                self.fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
+            }
         }
         if self.held > self.leaf.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
     }

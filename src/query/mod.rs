@@ -1,6 +1,6 @@
 //! PromQL: text and samples in, value out. No runtime, no file, no clock.
 //!
-//! A query goes through three steps. [`prepare`] parses it and finds its [leaves](Leaf); every shard folds its own series
+//! A query goes through three steps. [`prepare()`] parses it and finds its [leaves](Leaf); every shard folds its own series
 //! for each leaf with a [`LeafFold`]; [`evaluate`] merges the shards' [parts](LeafPart) and computes the rest.
 
 mod aggregate;
@@ -25,6 +25,7 @@ mod label_functions;
 mod leaf;
 mod leaf_fold;
 mod matching;
+mod merge;
 mod names;
 mod number;
 pub mod pace;
@@ -34,10 +35,14 @@ mod partial;
 mod plan;
 mod planner;
 mod planner_call;
+mod planner_leaf;
+mod planner_scalar;
+mod point_map;
 mod prepare;
 mod printer;
 mod quantile;
 pub mod quote;
+mod range_call;
 pub mod script;
 mod series_set;
 mod step_run;

@@ -1,6 +1,6 @@
 //! How the tree's nouns are spelled in queries and in messages.
 
-use super::ast::{AggregateOp, BinaryOp, ExprKind, ValueType};
+use super::ast::{AggregateOp, BinaryOp, ValueType};
 
 impl ValueType {
     /// As error messages call it: `instant vector`.
@@ -108,24 +108,5 @@ impl BinaryOp {
     #[must_use]
     pub fn is_set(self) -> bool {
         matches!(self, Self::And | Self::Or | Self::Unless)
-    }
-}
-
-impl ExprKind {
-    /// As Prometheus calls this kind of node, for instance in `parse_query`: `binaryExpr`.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Aggregate(_) => "aggregation",
-            Self::Binary(_) => "binaryExpr",
-            Self::Call(_) => "call",
-            Self::Matrix(_) => "matrixSelector",
-            Self::Subquery(_) => "subquery",
-            Self::Number(_) => "numberLiteral",
-            Self::Paren(_) => "parenExpr",
-            Self::String(_) => "stringLiteral",
-            Self::Unary(_) => "unaryExpr",
-            Self::Vector(_) => "vectorSelector",
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! How an evaluation shares its core: it works in short slices and asks between them whether to go on.
 //!
 //! The engine counts what it does in points, one for each value touched and a few for each label set, and breathes when
-//! [`SLICE_POINTS`] have come together: some tens of microseconds, up to two hundred where points are dear.
+//! `SLICE_POINTS` have come together: some tens of microseconds, up to two hundred where points are dear.
 
 use std::cell::Cell;
 use std::future::Future;

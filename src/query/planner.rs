@@ -1,9 +1,7 @@
 //! Turns a tree into a plan: decides for each part on which grid it is evaluated, and what of it the shards can do.
 
-use super::arithmetic::compute;
 use super::ast::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Expr, ExprKind, LabelMatcher, MatchOp,
-    MatrixSelector, Subquery, TextRange, VectorSelector,
+    Aggregate, AggregateOp, Binary, BinaryOp, Expr, ExprKind, MatrixSelector, Subquery, TextRange,
 };
 use super::duration_expr::{DurationContext, milliseconds};
 use super::error::QueryError;
@@ -12,27 +10,19 @@ use super::grouping::Grouping;
 use super::invariance::{Invariances, unwrap_parens};
 use super::leaf::{Fold, Leaf, NameRule, Param, Reduce, Shape};
 use super::plan::{AggregateCall, BinaryCall, Node, NodeId, NodeKind};
+use super::planner_leaf::LeafDraft;
 use super::prepare::{EvalRange, Options};
 use super::quote::quoted;
-use crate::model::labels::METRIC_NAME;
-use crate::model::{self, Matcher};
 
 /// A plan in the making.
 pub(super) struct Planner<'a> {
     text: &'a str,
-    range: EvalRange,
-    options: &'a Options,
+    pub(super) range: EvalRange,
+    pub(super) options: &'a Options,
     invariances: Invariances,
-    durations: DurationContext,
+    pub(super) durations: DurationContext,
     nodes: Vec<Node>,
     leaves: Vec<Leaf>,
-}
-
-/// A leaf before it has a place in the plan.
-pub(super) struct LeafDraft {
-    pub leaf: Leaf,
-    /// Is the metric name the same in all series that the leaf selects?
-    pub one_name: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -98,18 +88,22 @@ impl<'a> Planner<'a> {
             return Err(QueryError::TooManySamples);
         }
         let mut chain = Vec::new();
-        let mut lowest = expr;
-        let mut at = grid;
-        while let ExprKind::Binary(binary) = &lowest.kind {
-            let once =
-                at.count > 1 && self.wraps_sides(lowest) && self.invariances.get(&binary.lhs).wrap;
+        let (mut lowest, mut at) = (expr, grid);
+        let mut lhs = loop {
+            if let Some(draft) = self.leaf_of(lowest, at)? {
+                break self.push_leaf(draft, at, lowest.span);
+            }
+            let ExprKind::Binary(binary) = &lowest.kind else {
+                break self.plan_other(lowest, at)?;
+            };
+            let wraps = at.count > 1 && self.wraps_sides(lowest);
+            let once = wraps && self.invariances.get(&binary.lhs).wrap;
             chain.push((lowest, binary, at, once));
             if once {
                 at = Grid { count: 1, ..at };
             }
             lowest = &binary.lhs;
-        }
-        let mut lhs = self.plan_other(lowest, at)?;
+        };
         while let Some((expr, binary, grid, once)) = chain.pop() {
             if once {
                 lhs = self.push(NodeKind::Broadcast(lhs), grid, binary.lhs.span);
@@ -172,15 +166,11 @@ impl<'a> Planner<'a> {
                 }
                 Ok(self.push(NodeKind::Negate(inner), grid, expr.span))
             }
-            ExprKind::Vector(selector) => {
-                let draft = self.instant_leaf(selector, expr.span, grid, Fold::Newest)?;
-                Ok(self.push_leaf(draft, grid, expr.span))
-            }
             ExprKind::Call(call) => self.call(expr, call, grid),
             ExprKind::Aggregate(aggregate) => self.aggregate(expr, aggregate, grid),
             ExprKind::Binary(_) => self.plan(expr, grid),
-            ExprKind::Matrix(_) | ExprKind::Subquery(_) => {
-                Err(QueryError::Internal("a range vector outside of a function".to_owned()))
+            ExprKind::Vector(_) | ExprKind::Matrix(_) | ExprKind::Subquery(_) => {
+                Err(QueryError::Internal("a selector where none can be planned".to_owned()))
             }
         }
     }
@@ -198,86 +188,6 @@ impl<'a> Planner<'a> {
         let name = leaf.name;
         self.leaves.push(leaf);
         self.push(NodeKind::Leaf { leaf: self.leaves.len() - 1, name, one_name }, grid, span)
-    }
-
-    /// When the windows of a selector or subquery with these modifiers end, for each step of `grid`.
-    fn shape(&self, grid: Grid, length: i64, offset: i64, at: Option<At>) -> Shape {
-        match at.map(|at| self.instant_of(at)) {
-            Some(at) => Shape { grid, first_end: at.saturating_sub(offset), end_step: 0, length },
-            None => {
-                let first_end = grid.start.saturating_sub(offset);
-                Shape { grid, first_end, end_step: grid.step, length }
-            }
-        }
-    }
-
-    fn instant_of(&self, at: At) -> i64 {
-        match at {
-            At::Timestamp(t) => t.0,
-            At::Start => self.range.start(),
-            At::End => self.range.end(),
-        }
-    }
-
-    fn draft(
-        &self,
-        selector: &VectorSelector,
-        span: TextRange,
-        shape: Shape,
-        fold: Fold,
-        name: NameRule,
-    ) -> Result<Option<LeafDraft>, QueryError> {
-        if selector.extension.is_some() {
-            return Err(self.unsupported(span, "a selector with anchored or smoothed"));
-        }
-        if shape.grid.count == 0 {
-            return Ok(None);
-        }
-        let matchers = compile(&selector.matchers)?;
-        let one_name = selector.matchers.iter().any(|matcher| {
-            matcher.name == METRIC_NAME && matcher.op == MatchOp::Equal && !matcher.value.is_empty()
-        });
-        let samples_max = self.options.samples_max;
-        let leaf = Leaf { matchers, shape, fold, name, reduce: None, span, samples_max };
-        Ok(Some(LeafDraft { leaf, one_name }))
-    }
-
-    /// A leaf for an instant selector; `None` if there is nothing to select at.
-    pub(super) fn instant_leaf(
-        &self,
-        selector: &VectorSelector,
-        span: TextRange,
-        grid: Grid,
-        fold: Fold,
-    ) -> Result<Option<LeafDraft>, QueryError> {
-        let offset = milliseconds(&selector.offset, true, &self.durations)?;
-        let shape = self.shape(grid, self.options.lookback_ms, offset, selector.at);
-        let name = if fold == Fold::Newest { NameRule::Keep } else { self.dropping() };
-        self.draft(selector, span, shape, fold, name)
-    }
-
-    /// A leaf for a range selector under a function; `span` is where the function's notes point to.
-    pub(super) fn range_leaf(
-        &self,
-        matrix: &MatrixSelector,
-        span: TextRange,
-        grid: Grid,
-        fold: Fold,
-        name: NameRule,
-    ) -> Result<Option<LeafDraft>, QueryError> {
-        let shape = self.range_shape(matrix, grid)?;
-        self.draft(&matrix.selector, span, shape, fold, name)
-    }
-
-    /// The windows of a range selector.
-    pub(super) fn range_shape(
-        &self,
-        matrix: &MatrixSelector,
-        grid: Grid,
-    ) -> Result<Shape, QueryError> {
-        let offset = milliseconds(&matrix.selector.offset, true, &self.durations)?;
-        let length = milliseconds(&matrix.range, false, &self.durations)?;
-        Ok(self.shape(grid, length, offset, matrix.selector.at))
     }
 
     /// Plans a range selector that is the whole query.
@@ -322,26 +232,6 @@ impl<'a> Planner<'a> {
             self.plan(inner, grid)?
         };
         Ok((node, grid, shape))
-    }
-
-    /// The value of a scalar expression that reads no series, at each step of `grid`; `None` if it does or may.
-    pub(super) fn constant(&self, expr: &Expr, grid: Grid) -> Option<Param> {
-        match &expr.kind {
-            ExprKind::Number(number) => Some(Param::Same(number.value)),
-            ExprKind::Paren(inner) => self.constant(inner, grid),
-            ExprKind::Unary(unary) => {
-                let value = self.constant(&unary.expr, grid)?;
-                Some(if unary.negative { value.map(|v| -v) } else { value })
-            }
-            ExprKind::Call(call) => self.constant_call(call, grid),
-            // Only a single operator: chains are left to evaluation, which does not recurse.
-            ExprKind::Binary(binary) if !matches!(binary.lhs.kind, ExprKind::Binary(_)) => {
-                let (lhs, rhs) =
-                    (self.constant(&binary.lhs, grid)?, self.constant(&binary.rhs, grid)?);
-                Some(lhs.zip(&rhs, grid.count, |a, b| compute(binary.op, a, b)))
-            }
-            _ => None,
-        }
     }
 
     fn aggregate(
@@ -435,22 +325,6 @@ impl<'a> Planner<'a> {
         };
         Ok(self.push(NodeKind::Aggregate(Box::new(call)), grid, expr.span))
     }
-
-    /// The leaf that computes all of `expr`, if one can; `Some(None)` if there is nothing to select at.
-    pub(super) fn leaf_of(
-        &self,
-        expr: &Expr,
-        grid: Grid,
-    ) -> Result<Option<Option<LeafDraft>>, QueryError> {
-        match &expr.kind {
-            ExprKind::Paren(inner) => self.leaf_of(inner, grid),
-            ExprKind::Vector(selector) => {
-                Ok(Some(self.instant_leaf(selector, expr.span, grid, Fold::Newest)?))
-            }
-            ExprKind::Call(call) => self.leaf_of_call(call, grid),
-            _ => Ok(None),
-        }
-    }
 }
 
 /// Does this node give a scalar?
@@ -483,38 +357,4 @@ fn splits(op: AggregateOp, has_param: bool, param: Option<&Param>) -> Option<Par
 /// `bytes` as a label's name; `None` if they are not one: empty, or no UTF-8.
 pub(super) fn label_name(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().filter(|name| !name.is_empty())
-}
-
-/// The matchers as they run.
-fn compile(matchers: &[LabelMatcher]) -> Result<Vec<Matcher>, QueryError> {
-    let compiled = matchers.iter().map(|matcher| {
-        let op = match matcher.op {
-            MatchOp::Equal => model::MatchOp::Equal,
-            MatchOp::NotEqual => model::MatchOp::NotEqual,
-            MatchOp::Regex => model::MatchOp::Regex,
-            MatchOp::NotRegex => model::MatchOp::NotRegex,
-        };
-        Matcher::new(&matcher.name, op, &matcher.value)
-            .map_err(|error| QueryError::BadData(error.to_string()))
-    });
-    compiled.collect()
-}
-
-/// Calls that are numbers once the query's range is known.
-impl Planner<'_> {
-    fn constant_call(&self, call: &Call, grid: Grid) -> Option<Param> {
-        let seconds = |ms: i64| ms as f64 / 1000.0;
-        let range = &self.range;
-        Some(match call.function.name {
-            "start" => Param::Same(seconds(range.start())),
-            "end" => Param::Same(seconds(range.end())),
-            "range" => Param::Same(seconds(range.end().saturating_sub(range.start()))),
-            "step" => {
-                Param::Same(if range.start() == range.end() { 0.0 } else { seconds(range.step()) })
-            }
-            "pi" => Param::Same(std::f64::consts::PI),
-            "time" => Param::Each((0..grid.count).map(|step| seconds(grid.time(step))).collect()),
-            _ => return None,
-        })
-    }
 }

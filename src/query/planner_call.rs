@@ -9,7 +9,8 @@ use super::grouping::Grouping;
 use super::invariance::unwrap_parens;
 use super::leaf::{Fold, NameRule, Param, RangeFunction, Reduce};
 use super::plan::{MapFunction, NodeId, NodeKind, RangeCall, VectorCall, VectorFunction};
-use super::planner::{LeafDraft, Planner, label_name};
+use super::planner::{Planner, label_name};
+use super::planner_leaf::MaybeLeaf;
 use crate::model::labels::METRIC_NAME;
 use crate::model::{Anchored, GoRegex, Labels, LabelsBuilder};
 use crate::query::ast::{AggregateOp, MatchOp};
@@ -44,6 +45,21 @@ fn range_function(name: &str) -> Option<RangeFunction> {
         "ts_of_min_over_time" => RangeFunction::TimeOfMin,
         "ts_of_max_over_time" => RangeFunction::TimeOfMax,
         "double_exponential_smoothing" => RangeFunction::Smoothing(unknown(), unknown()),
+        _ => return None,
+    })
+}
+
+/// The part of a date that the function called `name` gives; `None` if it is none of those.
+pub(super) fn date_part(name: &str) -> Option<DatePart> {
+    Some(match name {
+        "minute" => DatePart::Minute,
+        "hour" => DatePart::Hour,
+        "day_of_week" => DatePart::DayOfWeek,
+        "day_of_month" => DatePart::DayOfMonth,
+        "day_of_year" => DatePart::DayOfYear,
+        "days_in_month" => DatePart::DaysInMonth,
+        "month" => DatePart::Month,
+        "year" => DatePart::Year,
         _ => return None,
     })
 }
@@ -120,9 +136,6 @@ impl Planner<'_> {
         if name == "absent" || name == "absent_over_time" {
             return self.absent(expr, call, grid);
         }
-        if let Some(draft) = self.leaf_of_call(call, grid)? {
-            return Ok(self.push_leaf(draft, grid, expr.span));
-        }
         if let Some(function) = range_function(name) {
             return self.range_call(expr, call, function, grid);
         }
@@ -132,12 +145,8 @@ impl Planner<'_> {
         self.vector_call(expr, &args, grid)
     }
 
-    /// The leaf that computes the whole call, if one can; `Some(None)` if there is nothing to select at.
-    pub(super) fn leaf_of_call(
-        &self,
-        call: &Call,
-        grid: Grid,
-    ) -> Result<Option<Option<LeafDraft>>, QueryError> {
+    /// The leaf that computes the whole call, if it is a range function or `timestamp` of a selector.
+    pub(super) fn leaf_of_call(&self, call: &Call, grid: Grid) -> Result<MaybeLeaf, QueryError> {
         let args = Args { call };
         let name = call.function.name;
         if name == "timestamp" {
@@ -275,6 +284,9 @@ impl Planner<'_> {
         if let Some(function) = maths::named(name) {
             return Ok(Some(MapFunction::Maths(function)));
         }
+        if let Some(part) = date_part(name) {
+            return Ok(Some(MapFunction::Date(part)));
+        }
         Ok(Some(match name {
             "clamp" => {
                 let lower = self.plan_arg(args.get(1)?, grid)?;
@@ -285,14 +297,6 @@ impl Planner<'_> {
             "round" if call.args.len() < 2 => MapFunction::Round(None),
             "round" => MapFunction::Round(Some(self.plan_arg(args.get(1)?, grid)?)),
             "timestamp" => MapFunction::Timestamp,
-            "minute" => MapFunction::Date(DatePart::Minute),
-            "hour" => MapFunction::Date(DatePart::Hour),
-            "day_of_week" => MapFunction::Date(DatePart::DayOfWeek),
-            "day_of_month" => MapFunction::Date(DatePart::DayOfMonth),
-            "day_of_year" => MapFunction::Date(DatePart::DayOfYear),
-            "days_in_month" => MapFunction::Date(DatePart::DaysInMonth),
-            "month" => MapFunction::Date(DatePart::Month),
-            "year" => MapFunction::Date(DatePart::Year),
             _ => return Ok(None),
         }))
     }

@@ -2,7 +2,7 @@
 //!
 //! A column is dense from its first to its last point, and steps without a point hold [`ABSENT`]: the staleness
 //! marker's bits, which no point ever has, because selectors take stale markers out before anything is computed and
-//! arithmetic makes no such NaN. [`present`] keeps it so where a sign flip could. Native histograms, when they come,
+//! arithmetic makes no such NaN. `present` keeps it so where a sign flip could. Native histograms, when they come,
 //! stand beside the floats as a second column of their own.
 
 use super::grid::Grid;
@@ -94,6 +94,12 @@ impl Column {
                 *v = change(step, *v);
             }
         }
+        self.trim()
+    }
+
+    /// Lets `change` have all values, given the first one's step; says whether any point is left.
+    pub(super) fn change(&mut self, change: impl FnOnce(usize, &mut [f64])) -> bool {
+        change(self.first, &mut self.values);
         self.trim()
     }
 

@@ -77,6 +77,9 @@ impl<'a> Window<'a> {
 
 /// What a window's samples become. Kernels may keep what they know of the buffered samples from window to window.
 pub(super) trait Kernel {
+    /// Does the kernel look at nothing but the window's newest sample? Then `lo` is that sample.
+    const NEWEST_ONLY: bool = false;
+
     /// Forgets everything: another series begins.
     fn reset(&mut self) {}
 
@@ -96,21 +99,31 @@ pub(super) struct Windows {
     shape: Shape,
     /// Do stale markers count as samples? They end an instant selector's series and are invisible to range selectors.
     keeps_stale: bool,
+    /// Room for samples: of times and values, the first `len` are some.
     ts: Vec<i64>,
     vs: Vec<f64>,
+    len: usize,
     /// Buffered samples that the kernel has been told of.
     known: usize,
-    lo: usize,
-    hi: usize,
-    /// By how much the cursors moved last time: with regular samples, by how much they will move next.
-    lo_stride: usize,
-    hi_stride: usize,
+    /// Where the next window is looked for.
+    cursor: Cursor,
     step: usize,
     /// The steps written for this series lie in this range; not all of it need be.
     written: std::ops::Range<usize>,
+    /// How many samples to gather before stepping on.
     gather: usize,
     /// Samples buffered so far, of all series.
     samples_read: u64,
+}
+
+/// The bounds of a window among the buffered samples.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cursor {
+    lo: usize,
+    hi: usize,
+    /// By how much the bounds moved last time: with regular samples, by how much they will move next.
+    lo_stride: usize,
+    hi_stride: usize,
 }
 
 impl Windows {
@@ -121,11 +134,9 @@ impl Windows {
             keeps_stale,
             ts: Vec::new(),
             vs: Vec::new(),
+            len: 0,
             known: 0,
-            lo: 0,
-            hi: 0,
-            lo_stride: 0,
-            hi_stride: 0,
+            cursor: Cursor::default(),
             step: 0,
             written: 0..0,
             gather: GATHER_SAMPLES,
@@ -135,16 +146,16 @@ impl Windows {
 
     /// Forgets the series: another one begins.
     pub(super) fn reset(&mut self) {
-        self.ts.clear();
-        self.vs.clear();
-        (self.known, self.lo, self.hi, self.step) = (0, 0, 0, 0);
+        (self.len, self.known, self.step) = (0, 0, 0);
+        // Strides stay: series are scraped alike.
+        (self.cursor.lo, self.cursor.hi) = (0, 0);
         self.written = 0..0;
         self.gather = GATHER_SAMPLES;
     }
 
     /// How many samples are buffered.
     pub(super) fn buffered(&self) -> usize {
-        self.ts.len()
+        self.len
     }
 
     /// How many samples of all series have been buffered before the last [`advance`](Self::advance).
@@ -161,93 +172,122 @@ impl Windows {
     pub(super) fn gather(&mut self, samples: &mut impl Iterator<Item = Sample>) -> bool {
         let before = self.shape.end(self.step).saturating_sub(self.shape.length);
         let last = self.shape.end(self.shape.grid.count.saturating_sub(1));
-        while self.ts.len() < self.gather {
+        if self.ts.len() < self.gather {
+            self.ts.resize(self.gather, 0);
+            self.vs.resize(self.gather, 0.0);
+        }
+        let keeps_stale = self.keeps_stale;
+        let mut room = self.ts.iter_mut().zip(&mut self.vs).take(self.gather).skip(self.len);
+        let mut taken = 0;
+        let mut next = room.next();
+        while let Some((t_slot, v_slot)) = next.take() {
             let Some(Sample { t, v }) = samples.next() else {
+                self.len += taken;
                 return false;
             };
-            if t.0 <= before || t.0 > last {
+            let inside = t.0 > before && t.0 <= last;
+            let gone = !keeps_stale && is_stale_nan(v);
+            if !inside || gone {
+                next = Some((t_slot, v_slot));
                 continue;
             }
-            if is_stale_nan(v) {
-                if self.keeps_stale {
-                    self.ts.push(t.0);
-                    self.vs.push(v);
-                }
-                continue;
-            }
-            self.ts.push(t.0);
-            self.vs.push(present(v));
+            (*t_slot, *v_slot) = (t.0, if is_stale_nan(v) { v } else { present(v) });
+            taken += 1;
+            next = room.next();
         }
+        self.len += taken;
         true
+    }
+
+    /// The step behind the last one whose window may hold a sample that is buffered by now.
+    pub(super) fn reach(&self) -> usize {
+        let Shape { grid, first_end, end_step, length } = self.shape;
+        match self.len.checked_sub(1).and_then(|last| self.ts.get(last)) {
+            None => 0,
+            Some(_) if end_step == 0 => grid.count,
+            Some(newest) => {
+                let ahead = newest.saturating_add(length).saturating_sub(first_end).max(0);
+                usize::try_from(ahead / end_step + 1).unwrap_or(usize::MAX).min(grid.count)
+            }
+        }
     }
 
     /// Writes the value of every window that no later sample can fall into to `out`, which has one place a step; with
     /// `ended`, of all windows. Steps whose windows are empty are left as they are.
-    pub(super) fn advance(&mut self, kernel: &mut impl Kernel, ended: bool, out: &mut [f64]) {
-        kernel.extend(&self.ts, &self.vs, self.known);
-        self.samples_read += (self.ts.len() - self.known) as u64;
-        self.known = self.ts.len();
-        let Some(newest) = self.ts.last().copied() else {
+    pub(super) fn advance<K: Kernel>(&mut self, kernel: &mut K, ended: bool, out: &mut [f64]) {
+        let ts = self.ts.get(..self.len).unwrap_or_default();
+        let vs = self.vs.get(..self.len).unwrap_or_default();
+        kernel.extend(ts, vs, self.known);
+        self.samples_read += (self.len - self.known) as u64;
+        self.known = self.len;
+        let Some(newest) = ts.last().copied() else {
             return;
         };
         let shape = self.shape;
-        while self.step < shape.grid.count {
-            let end = shape.end(self.step);
-            if !ended && end >= newest {
-                break;
-            }
-            self.hi = first_after(&self.ts, self.hi, end, &mut self.hi_stride);
+        // What changes at every step is kept out of `self`, in registers.
+        let (mut cursor, mut step) = (self.cursor, self.step);
+        let mut end = shape.end(step);
+        while step < shape.grid.count && (ended || end < newest) {
             let start = end.saturating_sub(shape.length);
-            self.lo = first_after(&self.ts, self.lo, start, &mut self.lo_stride);
-            if self.lo < self.hi {
-                let window = Window {
-                    ts: &self.ts,
-                    vs: &self.vs,
-                    lo: self.lo,
-                    hi: self.hi,
-                    end,
-                    length: shape.length,
-                    step: self.step,
-                    eval: shape.grid.time(self.step),
-                };
-                if let Some(slot) = out.get_mut(self.step) {
+            if cursor.move_to::<K>(ts, start, end) {
+                let eval = shape.grid.time(step);
+                let (lo, hi, length) = (cursor.lo, cursor.hi, shape.length);
+                let window = Window { ts, vs, lo, hi, end, length, step, eval };
+                if let Some(slot) = out.get_mut(step) {
                     *slot = kernel.value(&window);
                 }
                 if self.written.is_empty() {
-                    self.written.start = self.step;
+                    self.written.start = step;
                 }
-                self.step += 1;
-                self.written.end = self.step;
+                step += 1;
+                self.written.end = step;
+                end = end.saturating_add(shape.end_step);
             } else {
-                self.step = self.step_of_next_sample(end);
+                step = match ts.get(cursor.hi) {
+                    Some(next) => step.saturating_add(steps_to(*next, end, shape.end_step)),
+                    None => shape.grid.count, // only reached when no more samples come
+                };
+                end = shape.end(step);
             }
         }
-        let gone = self.lo.min(self.hi);
+        (self.cursor, self.step) = (cursor, step);
+        let gone = cursor.lo.min(cursor.hi);
         self.drop_front(gone);
         kernel.shrink(gone);
     }
 
-    /// With nothing in the window that ends at `end`: the next step that may see a sample.
-    fn step_of_next_sample(&self, end: i64) -> usize {
-        let Some(next) = self.ts.get(self.hi) else {
-            return self.shape.grid.count; // only reached when no more samples come
-        };
-        let ahead = next.saturating_sub(end).max(1);
-        let steps = if self.shape.end_step > 0 { (ahead - 1) / self.shape.end_step + 1 } else { 1 };
-        self.step.saturating_add(usize::try_from(steps).unwrap_or(usize::MAX))
-    }
-
     /// Forgets the first `gone` samples. A window that fills the buffer makes it larger.
     fn drop_front(&mut self, gone: usize) {
-        let kept = self.ts.len() - gone;
-        self.ts.copy_within(gone.., 0);
-        self.ts.truncate(kept);
-        self.vs.copy_within(gone.., 0);
-        self.vs.truncate(kept);
+        let kept = self.len - gone;
+        self.ts.copy_within(gone..self.len, 0);
+        self.vs.copy_within(gone..self.len, 0);
+        self.len = kept;
         self.known -= gone;
-        self.hi -= gone;
-        self.lo -= gone;
+        self.cursor.hi -= gone;
+        self.cursor.lo -= gone;
         self.gather = GATHER_SAMPLES.max(kept * 2);
+    }
+}
+
+/// With nothing in the window that ends at `end`: how many steps on is the first window that may hold the sample at
+/// `next`?
+fn steps_to(next: i64, end: i64, end_step: i64) -> usize {
+    let ahead = next.saturating_sub(end).max(1);
+    let steps = if end_step > 0 { (ahead - 1) / end_step + 1 } else { 1 };
+    usize::try_from(steps).unwrap_or(usize::MAX)
+}
+
+impl Cursor {
+    /// Moves to the window `(start, end]`, which lies not before the last one; says whether it holds any sample.
+    #[inline(always)]
+    fn move_to<K: Kernel>(&mut self, ts: &[i64], start: i64, end: i64) -> bool {
+        self.hi = first_after(ts, self.hi, end, &mut self.hi_stride);
+        if !K::NEWEST_ONLY {
+            self.lo = first_after(ts, self.lo, start, &mut self.lo_stride);
+            return self.lo < self.hi;
+        }
+        self.lo = self.hi.saturating_sub(1);
+        self.hi > 0 && ts.get(self.lo).is_some_and(|t| *t > start)
     }
 }
 
@@ -284,6 +324,8 @@ fn search_after(ts: &[i64], from: usize, bound: i64) -> usize {
 pub(super) struct Newest;
 
 impl Kernel for Newest {
+    const NEWEST_ONLY: bool = true;
+
     #[inline(always)]
     fn value(&mut self, window: &Window<'_>) -> f64 {
         window.last().1 // the marker's bits are those of ABSENT
@@ -295,6 +337,8 @@ impl Kernel for Newest {
 pub(super) struct NewestTime;
 
 impl Kernel for NewestTime {
+    const NEWEST_ONLY: bool = true;
+
     fn value(&mut self, window: &Window<'_>) -> f64 {
         let (t, v) = window.last();
         if is_stale_nan(v) { ABSENT } else { t as f64 / 1000.0 }

@@ -181,6 +181,15 @@ mod tests {
             TcpStream::connect(self.address).unwrap()
         }
 
+        /// Asks until the server's metrics have this line.
+        fn await_metric(&self, line: &str) {
+            let metrics = LAST.replace("/-/healthy", "/metrics");
+            let line = format!("\n{line}\n");
+            let mut answers =
+                (0..10_000).map(|_| ask_and_read_to_the_end(self.connect(), &metrics));
+            assert!(answers.any(|answer| answer.contains(&line)), "never {line}");
+        }
+
         fn stop(self) {
             self.options.stop.raise();
             assert!(self.executors.join().iter().all(|exit| exit.end == End::Finished));
@@ -262,6 +271,17 @@ mod tests {
     }
 
     #[test]
+    fn a_query_is_given_up_when_who_asked_has_gone() {
+        let running = Running::with("", true);
+        let mut asking = running.connect();
+        asking.write_all(b"GET /api/v1/query?query=up HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        running.await_metric("prometheus_engine_queries 1");
+        drop(asking);
+        running.await_metric("prometheus_engine_queries 0");
+        running.stop();
+    }
+
+    #[test]
     fn when_the_server_stops_what_was_accepted_is_answered_and_idle_connections_end() {
         let running = Running::with("", true);
         // The empty message, packed: one byte says that it unpacks to nothing.
@@ -271,12 +291,7 @@ mod tests {
         let mut first = [0; 12];
         idle.read_exact(&mut first).unwrap();
         writing.write_all(request.as_bytes()).unwrap();
-        let metrics = LAST.replace("/-/healthy", "/metrics");
-        let arrived = (0..10_000).any(|_| {
-            ask_and_read_to_the_end(running.connect(), &metrics)
-                .contains("\nfloodplain_remote_write_body_bytes_total 1\n")
-        });
-        assert!(arrived);
+        running.await_metric("floodplain_remote_write_body_bytes_total 1");
         running.stop();
         let mut answers = [String::new(), String::new()];
         writing.read_to_string(&mut answers[0]).unwrap();

@@ -10,12 +10,11 @@ use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 
-use crate::encoding::record::CheckpointRecord;
 use crate::io::Disk;
 use crate::rt::clock::Stopwatch;
 use crate::rt::local::{Notify, OneshotSender, oneshot};
 use crate::rt::timer;
-use crate::storage::wal::{LogBuffer, Spares, SyncMode, WalWriter};
+use crate::storage::wal::{CheckpointRecord, LogBuffer, Spares, SyncMode, WalWriter};
 
 /// Why a write is not durable: the text for people. The same for everybody who waited.
 pub type WriteFailed = Arc<str>;

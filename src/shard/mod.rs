@@ -42,6 +42,8 @@ use crate::storage::wal::{Spares, WalWriter};
 
 /// Series of one request that are appended without a pause: some 100 us.
 const APPEND_ENTRIES: usize = 1024;
+/// How long the reading back of the log holds the core: nobody waits yet but those who ask how far it is.
+const OPENING_SLICE: Duration = Duration::from_millis(5);
 /// How often is asked whether a checkpoint is due.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// Label pairs that are looked at without a pause.
@@ -131,7 +133,7 @@ impl<C: Clock> Shard<C> {
         let changes = options.layout.shards != shards;
         let owns = |hash| route(hash, shards) == id;
         let progress = |read, total| replaying.note(id, read, total);
-        let pace = &mut Slice::start();
+        let pace = &mut Slice::of(OPENING_SLICE);
         let begun = files::begin(disk, options, fingerprinter, &owns, &progress, pace).await?;
         for damage in &begun.report.damage {
             tracing::error!(shard = %id, %damage, "the log is damaged; what it covers is lost");
@@ -263,6 +265,9 @@ impl<C: Clock> Shard<C> {
         let mut slice = Slice::start();
         let mut stored = Stored { written: 0, refused: Refusals::default() };
         for start in (0..part.entries.len()).step_by(APPEND_ENTRIES) {
+            if start > 0 {
+                slice.breathe().await;
+            }
             let entries = start..(start + APPEND_ENTRIES).min(part.entries.len());
             let appended = {
                 let (mut head, mut log) =
@@ -271,7 +276,6 @@ impl<C: Clock> Shard<C> {
             };
             stored.written += appended.written;
             stored.refused.append(appended.refused);
-            slice.breathe().await;
         }
         // The accepting core can use the buffer again while the disk works.
         drop(text);

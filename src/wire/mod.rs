@@ -16,6 +16,11 @@ pub mod write_v2;
 mod batch_writer;
 mod fields;
 mod label_set;
+mod label_walk;
+mod padded;
+
+#[cfg(test)]
+mod model_test;
 
 pub use body::{BodyError, DECODED_BYTES_MAX, Decompressor};
 pub use content::{Compression, Content, ContentError, Message, negotiate};

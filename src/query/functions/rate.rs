@@ -13,24 +13,27 @@ pub(in crate::query) struct Extrapolated {
     counter: bool,
     /// Divide by the window's seconds?
     per_second: bool,
+    /// The windows' length in seconds.
+    seconds: f64,
     /// Buffered samples that are below the one before them, in order.
     resets: Vec<usize>,
 }
 
 impl Extrapolated {
-    /// `rate`
-    pub(in crate::query) fn rate() -> Self {
-        Self { counter: true, per_second: true, resets: Vec::new() }
+    /// `rate` over windows of `length` milliseconds.
+    pub(in crate::query) fn rate(length: i64) -> Self {
+        let seconds = length as f64 / 1000.0;
+        Self { counter: true, per_second: true, seconds, resets: Vec::new() }
     }
 
     /// `increase`
     pub(in crate::query) fn increase() -> Self {
-        Self { counter: true, per_second: false, resets: Vec::new() }
+        Self { per_second: false, ..Self::rate(0) }
     }
 
     /// `delta`
     pub(in crate::query) fn delta() -> Self {
-        Self { counter: false, per_second: false, resets: Vec::new() }
+        Self { counter: false, ..Self::increase() }
     }
 
     /// What the resets inside of the window have hidden, added to `rise` in order of time.
@@ -86,33 +89,67 @@ impl Kernel for Extrapolated {
         if self.counter {
             rise = self.with_resets(rise, window);
         }
-        let start = window.end - window.length;
-        let mut to_start = (first_t - start) as f64 / 1000.0;
-        let mut to_end = (window.end - last_t) as f64 / 1000.0;
-        let sampled = (last_t - first_t) as f64 / 1000.0;
-        let spacing = sampled / (window.len() - 1) as f64;
-        // A sample that is missing at an edge means that the series begins or ends there, half a spacing away.
-        let threshold = spacing * 1.1;
-        if to_start >= threshold {
-            to_start = spacing / 2.0;
+        let gaps = Gaps {
+            span: (last_t - first_t) as f64,
+            start: first_t.saturating_sub(window.end.saturating_sub(window.length)) as f64,
+            end: (window.end - last_t) as f64,
+            intervals: (window.len() - 1) as f64,
+        };
+        let zero = (self.counter && rise > 0.0 && first >= 0.0).then_some(first);
+        let mut factor = gaps.factor(rise, zero);
+        if self.per_second {
+            factor /= self.seconds;
         }
-        if self.counter && rise > 0.0 && first >= 0.0 {
+        rise * factor
+    }
+}
+
+/// How far the samples of a window reach, in milliseconds: from the first to the last one, from the window's start to the
+/// first, from the last to the window's end; and how many intervals they make.
+struct Gaps {
+    span: f64,
+    start: f64,
+    end: f64,
+    intervals: f64,
+}
+
+impl Gaps {
+    /// By how much larger the rise over the whole window is taken to be than the `rise` between its samples. `zero` is
+    /// the first sample's value if the series cannot have begun below zero.
+    ///
+    /// The operations and their order are upstream's, so that the result is, to the last bit. Divisions are what this
+    /// costs, so two of them are left out where multiplying shows that their results cannot matter.
+    #[inline(always)]
+    fn factor(&self, rise: f64, zero: Option<f64>) -> f64 {
+        let [mut to_start, mut to_end] = [self.start / 1000.0, self.end / 1000.0];
+        let sampled = self.span / 1000.0;
+        // A sample that is missing at an edge means that the series begins or ends there, half a spacing away.
+        let near = self.span * (1.1 - MARGIN);
+        if self.start * self.intervals >= near || self.end * self.intervals >= near {
+            let spacing = sampled / self.intervals;
+            let threshold = spacing * 1.1;
+            if to_start >= threshold {
+                to_start = spacing / 2.0;
+            }
+            if to_end >= threshold {
+                to_end = spacing / 2.0;
+            }
+        }
+        if let Some(first) = zero
+            && first * sampled <= to_start * rise * (1.0 + MARGIN)
+        {
             // A counter does not begin below zero.
             let to_zero = sampled * (first / rise);
             if to_zero < to_start {
                 to_start = to_zero;
             }
         }
-        if to_end >= threshold {
-            to_end = spacing / 2.0;
-        }
-        let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
-        if self.per_second {
-            factor /= window.length as f64 / 1000.0;
-        }
-        rise * factor
+        if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled }
     }
 }
+
+/// What a comparison of products leaves to the exact one; far more than rounding can move.
+const MARGIN: f64 = 1e-9;
 
 /// The step between a window's last two samples.
 #[derive(Debug)]

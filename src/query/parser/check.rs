@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::faults::Faults;
 use super::lexer::{is_space, offset};
 use super::regex_rule::matches_empty;
 use crate::model::labels::METRIC_NAME;
@@ -12,25 +13,24 @@ use crate::query::ast::{
     Aggregate, Binary, Call, Cardinality, Expr, ExprKind, TextRange, ValueType, VectorMatching,
     VectorSelector,
 };
-use crate::query::parse_error::ParseError;
 use crate::query::quote::quoted;
 
-/// How many labels of one operator are reported to stand in both of its lists.
-const SHARED_LABELS_MAX: usize = 1_000;
+/// How often the same rule is reported of one operator or selector. Each report quotes labels of any length.
+const REPORTS_MAX: usize = 100;
 
-/// Appends to `errors` what is wrong with `expr`, which was parsed from `text`.
-pub(super) fn check(text: &[u8], expr: &mut Expr, errors: &mut Vec<ParseError>) {
-    Checker { text, errors }.expr(expr);
+/// Adds to `faults` what is wrong with `expr`, which was parsed from `text`.
+pub(super) fn check(text: &[u8], expr: &mut Expr, faults: &mut Faults) {
+    Checker { text, faults }.expr(expr);
 }
 
 struct Checker<'a> {
     text: &'a [u8],
-    errors: &'a mut Vec<ParseError>,
+    faults: &'a mut Faults,
 }
 
 impl Checker<'_> {
     fn report(&mut self, span: TextRange, message: impl Into<String>) {
-        self.errors.push(ParseError { span, message: message.into() });
+        self.faults.push(span, message);
     }
 
     /// Checks an expression; returns its type.
@@ -174,7 +174,7 @@ impl Checker<'_> {
         let shared = matching.labels.iter().flat_map(|label| {
             std::iter::repeat_n(label, times.get(label.as_str()).copied().unwrap_or_default())
         });
-        for label in shared.take(SHARED_LABELS_MAX) {
+        for label in shared.take(REPORTS_MAX) {
             let what = "must not occur in ON and GROUP clause at once";
             let label = quoted(label.as_bytes());
             self.report(self.op_range(binary), format!("label {label} {what}"));
@@ -283,7 +283,7 @@ impl Checker<'_> {
         if let Some(name) = &selector.name {
             // The last condition is that name itself.
             let others = selector.matchers.iter().rev().skip(1).rev();
-            for matcher in others.filter(|matcher| matcher.name == METRIC_NAME) {
+            for matcher in others.filter(|matcher| matcher.name == METRIC_NAME).take(REPORTS_MAX) {
                 let (name, other) = (quoted(name.as_bytes()), quoted(matcher.value.as_bytes()));
                 self.report(span, format!("metric name must not be set twice: {name} or {other}"));
             }
@@ -472,6 +472,14 @@ mod tests {
         for text in ["{a=\"b\"}", "{a!=\"\"}", "{a=~\".+\"}", "{a!~\".*\"}", "a{b=~\".*\"}"] {
             assert!(faults(text).is_empty(), "{text}");
         }
+    }
+
+    #[test] // or a megabyte of text could ask for gigabytes of messages
+    fn the_same_rule_is_reported_a_hundred_times_at_most() {
+        let (name, names) = ("x".repeat(1000), vec!["\"y\""; 1000].join(","));
+        assert_eq!(faults(&format!("{name}{{{names}}}")).len(), 100);
+        let labels = vec![name; 1000].join(",");
+        assert_eq!(faults(&format!("a + on({labels}) group_left({labels}) b")).len(), 100);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod segment;
 pub mod spare;
 pub mod writer;
 
+pub use crate::encoding::record::CheckpointRecord;
 pub use buffer::LogBuffer;
 pub use segment::{Batch, SegmentId, SegmentReader};
 pub use spare::Spares;
