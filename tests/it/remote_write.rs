@@ -1,11 +1,57 @@
 //! Remote-write requests as senders make them, in both versions and both compressions.
+//!
+//! The messages are the tests' own: what is sent does not depend on how the server describes it. A value is sent as the
+//! 64 bits it is (`fixed64` and `double` look alike on the wire): encoders of `double` leave a negative zero out.
 
 use std::net::SocketAddr;
 
-use floodplain::wire::proto::{v1, v2};
 use prost::Message;
 
 use crate::http;
+
+/// Of both versions; 2.0 leaves `1` empty and has names and values in `symbols`.
+#[derive(Clone, PartialEq, Message)]
+struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    timeseries: Vec<TimeSeries>,
+    #[prost(string, repeated, tag = "4")]
+    symbols: Vec<String>,
+    #[prost(message, repeated, tag = "5")]
+    timeseries_v2: Vec<TimeSeriesV2>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TimeSeries {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<Sample>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TimeSeriesV2 {
+    #[prost(uint32, repeated, tag = "1")]
+    labels_refs: Vec<u32>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<Sample>,
+}
+
+/// A name and its value.
+#[derive(Clone, PartialEq, Message)]
+pub struct Label {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Sample {
+    #[prost(fixed64, tag = "1")]
+    bits: u64,
+    #[prost(int64, tag = "2")]
+    timestamp: i64,
+}
 
 /// A series and some of its samples: time in milliseconds, value as its bits.
 #[derive(Clone)]
@@ -41,64 +87,45 @@ impl Series {
         }
     }
 
-    fn v1(&self) -> v1::TimeSeries {
-        let label = |(n, v): &(String, String)| v1::Label {
-            name: n.clone().into(),
-            value: v.clone().into(),
-        };
-        let sample = |(timestamp, bits): &(i64, u64)| v1::Sample {
-            value: f64::from_bits(*bits),
-            timestamp: *timestamp,
-        };
-        v1::TimeSeries {
-            labels: self.labels.iter().map(label).collect(),
-            samples: self.samples.iter().map(sample).collect(),
-            exemplars: vec![],
-            histograms: vec![],
-        }
+    fn samples(&self) -> Vec<Sample> {
+        let sample = |(timestamp, bits): &(i64, u64)| Sample { bits: *bits, timestamp: *timestamp };
+        self.samples.iter().map(sample).collect()
     }
 
-    fn v2(&self, symbols: &mut Vec<Vec<u8>>) -> v2::TimeSeries {
-        let mut place = |text: &str| {
-            let known = symbols.iter().position(|symbol| symbol == text.as_bytes());
+    fn v1(&self) -> TimeSeries {
+        let label = |(n, v): &(String, String)| Label { name: n.clone(), value: v.clone() };
+        TimeSeries { labels: self.labels.iter().map(label).collect(), samples: self.samples() }
+    }
+
+    fn v2(&self, symbols: &mut Vec<String>) -> TimeSeriesV2 {
+        let mut place = |text: &String| {
+            let known = symbols.iter().position(|symbol| symbol == text);
             let at = known.unwrap_or_else(|| {
-                symbols.push(text.into());
+                symbols.push(text.clone());
                 symbols.len() - 1
             });
             u32::try_from(at).unwrap()
         };
         let labels_refs = self.labels.iter().flat_map(|(n, v)| [place(n), place(v)]).collect();
-        let sample = |(timestamp, bits): &(i64, u64)| v2::Sample {
-            value: f64::from_bits(*bits),
-            timestamp: *timestamp,
-            start_timestamp: 0,
-        };
-        let samples = self.samples.iter().map(sample).collect();
-        v2::TimeSeries {
-            labels_refs,
-            samples,
-            histograms: vec![],
-            exemplars: vec![],
-            metadata: None,
-        }
+        TimeSeriesV2 { labels_refs, samples: self.samples() }
     }
 }
 
 /// The request that brings `series`.
 pub fn request(series: &[Series], version: Version, packed: Packed) -> Request {
-    let (message, proto, number) = match version {
+    let mut write = WriteRequest::default();
+    let (proto, number) = match version {
         Version::V1 => {
-            let timeseries = series.iter().map(Series::v1).collect();
-            let request = v1::WriteRequest { timeseries, metadata: vec![] };
-            (request.encode_to_vec(), "prometheus.WriteRequest", "0.1.0")
+            write.timeseries = series.iter().map(Series::v1).collect();
+            ("prometheus.WriteRequest", "0.1.0")
         }
         Version::V2 => {
-            let mut symbols = vec![vec![]];
-            let timeseries = series.iter().map(|series| series.v2(&mut symbols)).collect();
-            let request = v2::Request { symbols, timeseries };
-            (request.encode_to_vec(), "io.prometheus.write.v2.Request", "2.0.0")
+            write.symbols.push(String::new());
+            write.timeseries_v2 = series.iter().map(|s| s.v2(&mut write.symbols)).collect();
+            ("io.prometheus.write.v2.Request", "2.0.0")
         }
     };
+    let message = write.encode_to_vec();
     let (body, encoding) = match packed {
         Packed::Snappy => (snap::raw::Encoder::new().compress_vec(&message).unwrap(), "snappy"),
         Packed::Zstd => (zstd::encode_all(message.as_slice(), 0).unwrap(), "zstd"),
