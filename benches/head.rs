@@ -218,7 +218,7 @@ fn replay(c: &mut Criterion) {
                     {
                         if let floodplain::encoding::record::Record::Series(series) = record {
                             for (reference, labels) in series.flatten() {
-                                head.replay_series(labels, Some(reference));
+                                head.replay_series(labels, reference);
                             }
                         }
                     }

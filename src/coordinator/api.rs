@@ -9,7 +9,7 @@ use std::time::Duration;
 pub use crate::model::RefusedSamples;
 use crate::model::{Fingerprinter, Labels, Matcher, Refusal, TimeRange, WriteBatch};
 use crate::query::{Answer, EvalRange, Options, QueryError};
-pub use crate::shard::ShardStatus;
+pub use crate::shard::{ShardStatus, SyncMode};
 
 /// The store as one core sees it. Cheap to clone.
 pub trait Store: Clone + 'static {

@@ -7,6 +7,7 @@ pub mod api;
 pub mod cardinality;
 pub mod evaluation;
 pub mod gather;
+pub mod life;
 pub mod route;
 pub mod store;
 

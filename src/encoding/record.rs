@@ -9,17 +9,26 @@
 //!            times       form 0: nothing, all are `first t`; 1: count times i32, to be added to `first t`;
 //!                        2: count times i64
 //!            values      count times f64
+//! 16 checkpoint  first segment u64 │ next sequence u64: the log from there on is not in the checkpoint that this begins
+//! 17 chunks      any number of: reference u64 │ encoding u8 │ first t i64 │ last t i64 │ length u32 │ the chunk's bytes
+//! 18 open chunks any number of: reference u64 │ next chunk at t i64 │ the state of an `xor::XorAppender`
 //! ```
+//! Kinds 1, 17 and 18 make up a checkpoint, which a record of kind 16 begins; the log itself has only 1 and 2.
 //! Kinds kept for what comes next: 3 samples with start timestamps, 4 and 5 integer and float histograms, 6 exemplars,
 //! 7 metadata, 8 tombstones. A reader that meets a kind it does not know stops there and says so: skipping it would
 //! lose acknowledged data without a word. Samples refer to series by reference only; a reference's series record stands
 //! before its first use. Golden bytes: `tests/golden/wal_records.hex`.
 
 use super::varint;
-use crate::model::{LabelsError, LabelsRef, Sample, SeriesRef, TimestampMs};
+use super::xor::{Words, XorAppender};
+use crate::model::{LabelsError, LabelsRef, Sample, SeriesRef, TimeRange, TimestampMs};
 
 const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
+
+const CHECKPOINT: u8 = 16;
+const CHUNKS: u8 = 17;
+const OPEN_CHUNKS: u8 = 18;
 
 const FORM_SAME: u8 = 0;
 const FORM_I32: u8 = 1;
@@ -44,6 +53,21 @@ pub enum Record<'a> {
     Series(SeriesRecord<'a>),
     /// Float samples.
     Samples(SamplesRecord<'a>),
+    /// The first record of a checkpoint.
+    Checkpoint(CheckpointRecord),
+    /// Chunks that are full.
+    Chunks(ChunksRecord<'a>),
+    /// Chunks that are being written.
+    OpenChunks(OpenChunksRecord<'a>),
+}
+
+/// Where the log goes on behind a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointRecord {
+    /// The first segment that the checkpoint does not cover.
+    pub first_segment: u64,
+    /// The sequence of the first batch there.
+    pub next_sequence: u64,
 }
 
 /// Why a payload is not a sequence of records. Offsets count from the payload's start.
@@ -158,6 +182,65 @@ fn push_samples_near(out: &mut Vec<u8>, base: u64, samples: &[LoggedSample]) {
     end(out, start);
 }
 
+/// Appends the record that begins a checkpoint.
+pub fn push_checkpoint(out: &mut Vec<u8>, record: CheckpointRecord) {
+    let start = begin(out, CHECKPOINT);
+    out.extend_from_slice(&record.first_segment.to_le_bytes());
+    out.extend_from_slice(&record.next_sequence.to_le_bytes());
+    end(out, start);
+}
+
+/// Appends one full chunk to the body of a chunks record that is being gathered.
+pub fn push_chunk(
+    body: &mut Vec<u8>,
+    series: SeriesRef,
+    encoding: u8,
+    range: TimeRange,
+    chunk: &[u8],
+) {
+    body.extend_from_slice(&series.0.to_le_bytes());
+    body.push(encoding);
+    body.extend_from_slice(&range.min().0.to_le_bytes());
+    body.extend_from_slice(&range.max().0.to_le_bytes());
+    body.extend_from_slice(
+        &u32::try_from(chunk.len()).expect("a chunk has about a thousand bytes").to_le_bytes(),
+    );
+    body.extend_from_slice(chunk);
+}
+
+/// Appends a record of full chunks; `body` was gathered with [`push_chunk`].
+///
+/// # Panics
+/// If it would be longer than a batch may be; callers bound what they put into one record.
+pub fn push_chunks(out: &mut Vec<u8>, body: &[u8]) {
+    let start = begin(out, CHUNKS);
+    out.extend_from_slice(body);
+    end(out, start);
+}
+
+/// Appends one open chunk to the body of an open-chunks record that is being gathered.
+pub fn push_open_chunk(
+    body: &mut Vec<u8>,
+    series: SeriesRef,
+    next_at: TimestampMs,
+    appender: &XorAppender,
+    words: &Words,
+) {
+    body.extend_from_slice(&series.0.to_le_bytes());
+    body.extend_from_slice(&next_at.0.to_le_bytes());
+    appender.save(words, body);
+}
+
+/// Appends a record of open chunks; `body` was gathered with [`push_open_chunk`].
+///
+/// # Panics
+/// If it would be longer than a batch may be; callers bound what they put into one record.
+pub fn push_open_chunks(out: &mut Vec<u8>, body: &[u8]) {
+    let start = begin(out, OPEN_CHUNKS);
+    out.extend_from_slice(body);
+    end(out, start);
+}
+
 fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
     let start = out.len();
     out.push(kind);
@@ -201,6 +284,9 @@ impl<'a> Records<'a> {
         match kind {
             SERIES => SeriesRecord::of(body).map(Record::Series),
             SAMPLES => SamplesRecord::of(body).map(Record::Samples),
+            CHECKPOINT => CheckpointRecord::of(body).map(Record::Checkpoint),
+            CHUNKS => Some(Record::Chunks(ChunksRecord { rest: body })),
+            OPEN_CHUNKS => Some(Record::OpenChunks(OpenChunksRecord { rest: body })),
             kind => return Err(RecordError::UnknownKind { offset, kind }),
         }
         .ok_or(RecordError::Body { offset, what: "its lengths do not add up" })
@@ -263,6 +349,124 @@ impl<'a> Iterator for SeriesRecord<'a> {
                 .map(|labels| (series, labels))
                 .map_err(RecordError::from),
         )
+    }
+}
+
+impl CheckpointRecord {
+    fn of(body: &[u8]) -> Option<Self> {
+        let (first_segment, body) = body.split_first_chunk::<8>()?;
+        let (next_sequence, rest) = body.split_first_chunk::<8>()?;
+        rest.is_empty().then_some(Self {
+            first_segment: u64::from_le_bytes(*first_segment),
+            next_sequence: u64::from_le_bytes(*next_sequence),
+        })
+    }
+}
+
+/// A full chunk, as a checkpoint has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedChunk<'a> {
+    /// Whose.
+    pub series: SeriesRef,
+    /// Which of Prometheus's encodings.
+    pub encoding: u8,
+    /// From its first to its last sample.
+    pub range: TimeRange,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+}
+
+/// Chunks that are full.
+#[derive(Clone, Debug)]
+pub struct ChunksRecord<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> ChunksRecord<'a> {
+    fn split(&mut self) -> Option<SavedChunk<'a>> {
+        let (series, rest) = self.rest.split_first_chunk::<8>()?;
+        let (&[encoding], rest) = rest.split_first_chunk::<1>()?;
+        let (min, rest) = rest.split_first_chunk::<8>()?;
+        let (max, rest) = rest.split_first_chunk::<8>()?;
+        let (len, rest) = rest.split_first_chunk::<4>()?;
+        let (bytes, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        self.rest = rest;
+        let time = |bytes| TimestampMs(i64::from_le_bytes(bytes));
+        let range = TimeRange::new(time(*min), time(*max))?;
+        Some(SavedChunk { series: SeriesRef(u64::from_le_bytes(*series)), encoding, range, bytes })
+    }
+}
+
+impl<'a> Iterator for ChunksRecord<'a> {
+    type Item = Result<SavedChunk<'a>, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let chunk = self.split();
+        if chunk.is_none() {
+            self.rest = &[];
+        }
+        Some(
+            chunk.ok_or(RecordError::Body {
+                offset: 0,
+                what: "a chunks record ends within a chunk",
+            }),
+        )
+    }
+}
+
+/// A chunk that is being written, as a checkpoint has it.
+#[derive(Clone, Debug)]
+pub struct SavedOpenChunk {
+    /// Whose.
+    pub series: SeriesRef,
+    /// When the next chunk begins.
+    pub next_at: TimestampMs,
+    /// Where its writing stands.
+    pub appender: XorAppender,
+    /// Its finished words.
+    pub words: Words,
+}
+
+/// Chunks that are being written.
+#[derive(Clone, Debug)]
+pub struct OpenChunksRecord<'a> {
+    rest: &'a [u8],
+}
+
+impl OpenChunksRecord<'_> {
+    fn split(&mut self) -> Option<SavedOpenChunk> {
+        let (series, rest) = self.rest.split_first_chunk::<8>()?;
+        let (next_at, rest) = rest.split_first_chunk::<8>()?;
+        let (appender, words, rest) = XorAppender::restore(rest)?;
+        self.rest = rest;
+        let (series, next_at) = (u64::from_le_bytes(*series), i64::from_le_bytes(*next_at));
+        Some(SavedOpenChunk {
+            series: SeriesRef(series),
+            next_at: TimestampMs(next_at),
+            appender,
+            words,
+        })
+    }
+}
+
+impl Iterator for OpenChunksRecord<'_> {
+    type Item = Result<SavedOpenChunk, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let chunk = self.split();
+        if chunk.is_none() {
+            self.rest = &[];
+        }
+        Some(chunk.ok_or(RecordError::Body {
+            offset: 0,
+            what: "an open-chunks record ends within a chunk",
+        }))
     }
 }
 
@@ -366,6 +570,7 @@ mod tests {
                     series.extend(record.map(|s| s.map(|(r, l)| (r, l.to_string())).unwrap()))
                 }
                 Record::Samples(record) => samples.extend(record.iter()),
+                other => panic!("not a record of the log: {other:?}"),
             }
         }
         (series, samples)
@@ -386,6 +591,50 @@ mod tests {
             include_str!("../../tests/golden/wal_records.hex")
                 .split_whitespace()
                 .collect::<String>()
+        );
+    }
+
+    fn push_checkpoint_records(out: &mut Vec<u8>) {
+        push_checkpoint(out, CheckpointRecord { first_segment: 5, next_sequence: 77 });
+        let mut body = Vec::new();
+        let range = TimeRange::new(TimestampMs(1), TimestampMs(2)).unwrap();
+        push_chunk(&mut body, SeriesRef(7), 1, range, b"chunk");
+        push_chunks(out, &body);
+        let (mut words, mut appender, mut body) =
+            (Words::default(), XorAppender::new(), Vec::new());
+        appender.append(&mut words, TimestampMs(1000), 1.5);
+        push_open_chunk(&mut body, SeriesRef(8), TimestampMs(7_200_000), &appender, &words);
+        push_open_chunks(out, &body);
+    }
+
+    #[test] // golden bytes: the format cannot drift unseen
+    fn checkpoint_records_have_these_bytes() {
+        let mut out = Vec::new();
+        push_checkpoint_records(&mut out);
+        let hex: String = out.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(
+            hex,
+            include_str!("../../tests/golden/checkpoint_records.hex")
+                .split_whitespace()
+                .collect::<String>()
+        );
+    }
+
+    #[test]
+    fn checkpoint_records_come_back() {
+        let mut out = Vec::new();
+        push_checkpoint_records(&mut out);
+        let mut records = records(&out).map(Result::unwrap);
+        let Some(Record::Checkpoint(begin)) = records.next() else { panic!("the first record") };
+        assert_eq!(begin, CheckpointRecord { first_segment: 5, next_sequence: 77 });
+        let Some(Record::Chunks(mut chunks)) = records.next() else { panic!("the second record") };
+        let chunk = chunks.next().unwrap().unwrap();
+        assert_eq!((chunk.series, chunk.encoding, chunk.bytes), (SeriesRef(7), 1, &b"chunk"[..]));
+        let Some(Record::OpenChunks(mut open)) = records.next() else { panic!("the third record") };
+        let open = open.next().unwrap().unwrap();
+        assert_eq!(
+            (open.series, open.next_at, open.appender.count()),
+            (SeriesRef(8), TimestampMs(7_200_000), 1)
         );
     }
 
@@ -436,6 +685,7 @@ mod tests {
             let mut out = Vec::new();
             push_series(&mut out, SeriesRef(1), 1, &body_of([&b"\x0a\x06\x0a\x01a\x12\x011"[..]]));
             push_samples(&mut out, &samples.iter().map(|(r, t)| logged(*r, *t, 0.0)).collect::<Vec<_>>());
+            push_checkpoint_records(&mut out);
             for (at, byte) in noise {
                 let at = at.index(out.len());
                 out[at] = byte;
@@ -446,6 +696,9 @@ mod tests {
                     match record {
                         Record::Series(record) => { let _ = record.count(); }
                         Record::Samples(record) => prop_assert_eq!(record.iter().count(), record.len()),
+                        Record::Chunks(record) => { let _ = record.count(); }
+                        Record::OpenChunks(record) => { let _ = record.count(); }
+                        Record::Checkpoint(_) => {}
                     }
                 }
             }

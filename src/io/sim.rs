@@ -115,6 +115,11 @@ impl SimDisk {
         })))
     }
 
+    /// What goes wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.0.borrow_mut().faults = faults;
+    }
+
     /// How many calls that change something there have been.
     #[must_use]
     pub fn calls(&self) -> u64 {

@@ -78,7 +78,7 @@ pub struct Span {
 /// not lie there in canonical form.
 #[derive(Clone, Debug, Default)]
 pub struct LabelText {
-    /// The decoded request.
+    /// The decoded request, and the padding that the decoder put behind it.
     pub body: Vec<u8>,
     /// Canonical forms of label sets that the request spells otherwise.
     pub rewritten: Vec<u8>,

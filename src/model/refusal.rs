@@ -38,6 +38,9 @@ impl Refusals {
     }
 }
 
+/// The longest label set of a series in bytes, in canonical form: a log record and a checkpoint hold it whole.
+pub const LABEL_BYTES_MAX: usize = 1 << 20;
+
 /// Samples that were refused, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RefusedSamples {
@@ -142,6 +145,12 @@ pub enum RefusalReason {
     /// A series without any sample (remote write 2.0 forbids it).
     #[error("TimeSeries must contain at least one sample or histogram")]
     NoSamples,
+    /// More label text than a series may have.
+    #[error("label set of {bytes} bytes; a series may have {LABEL_BYTES_MAX}")]
+    LabelsTooLong {
+        /// Length of the canonical label set in bytes.
+        bytes: usize,
+    },
     /// The shard has as many series as it can number.
     #[error("the shard holds as many series as it can number; start with more shards")]
     TooManySeries,

@@ -8,6 +8,7 @@
 //! A chain of binary operators (`a + b + c + ...`) or of subqueries leans to the left and may be as long as its text, so
 //! walk down [`Binary::lhs`] and [`Subquery::expr`] in a loop, not by recursion. Dropping, cloning and comparing do.
 
+pub use crate::model::MatchOp;
 use crate::model::TimestampMs;
 
 /// Bytes `start..end` of the query text.
@@ -249,19 +250,6 @@ pub struct VectorMatching {
     pub fill_left: Option<f64>,
     /// `fill_right(x)` or `fill(x)`: the value of series missing on the right.
     pub fill_right: Option<f64>,
-}
-
-/// How a matcher compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MatchOp {
-    /// `=`
-    Equal,
-    /// `!=`
-    NotEqual,
-    /// `=~`
-    Regex,
-    /// `!~`
-    NotRegex,
 }
 
 /// One condition of a selector as written; compiled where it is used.

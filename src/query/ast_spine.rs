@@ -8,25 +8,35 @@ impl Expr {
     /// What the expression evaluates to. Takes one step for every operator of a chain of scalars.
     #[must_use]
     pub fn value_type(&self) -> ValueType {
-        let mut expr = self;
+        let (mut expr, mut is_operand) = (self, false);
         loop {
-            expr = match &expr.kind {
-                ExprKind::Aggregate(_) | ExprKind::Vector(_) => return ValueType::Vector,
-                ExprKind::Matrix(_) | ExprKind::Subquery(_) => return ValueType::Matrix,
-                ExprKind::Number(_) => return ValueType::Scalar,
-                ExprKind::String(_) => return ValueType::String,
-                ExprKind::Call(call) => return call.function.returns,
-                ExprKind::Paren(inner) => inner,
-                ExprKind::Unary(unary) => &unary.expr,
-                ExprKind::Binary(binary) if binary.rhs.value_type() != ValueType::Scalar => {
-                    return ValueType::Vector;
+            let value_type = match &expr.kind {
+                ExprKind::Aggregate(_) | ExprKind::Vector(_) => ValueType::Vector,
+                ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
+                ExprKind::Number(_) => ValueType::Scalar,
+                ExprKind::String(_) => ValueType::String,
+                ExprKind::Call(call) => call.function.returns,
+                ExprKind::Paren(inner) => {
+                    expr = inner;
+                    continue;
                 }
-                ExprKind::Binary(binary) => match binary.lhs.kind {
-                    // Anything but two scalars makes a vector, even where checking refuses the operand's type.
-                    ExprKind::Binary(_) | ExprKind::Paren(_) | ExprKind::Unary(_) => &binary.lhs,
-                    _ if binary.lhs.value_type() == ValueType::Scalar => return ValueType::Scalar,
-                    _ => return ValueType::Vector,
-                },
+                ExprKind::Unary(unary) => {
+                    expr = &unary.expr;
+                    continue;
+                }
+                ExprKind::Binary(binary) if binary.rhs.value_type() != ValueType::Scalar => {
+                    ValueType::Vector
+                }
+                ExprKind::Binary(binary) => {
+                    (expr, is_operand) = (&binary.lhs, true);
+                    continue;
+                }
+            };
+            // Two scalars make a scalar; everything else makes a vector, even where checking refuses it.
+            return match value_type {
+                ValueType::Scalar => ValueType::Scalar,
+                _ if is_operand => ValueType::Vector,
+                _ => value_type,
             };
         }
     }

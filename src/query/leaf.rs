@@ -1,7 +1,7 @@
 //! A leaf of a query: which samples a selector wants, and what each series' samples are folded into before they leave
 //! the shard that owns them.
 //!
-//! Plain data: made by [`prepare`](super::prepare), cloned to every shard, executed there by
+//! Plain data: made by [`prepare`](super::prepare()), cloned to every shard, executed there by
 //! [`LeafFold`](super::LeafFold). Windows are left-open: step `i` sees the samples in `(end_i - length, end_i]`, where
 //! the ends run on their own grid, shifted by `offset` or pinned by `@`.
 

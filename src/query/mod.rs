@@ -1,6 +1,6 @@
 //! PromQL: text and samples in, value out. No runtime, no file, no clock.
 //!
-//! A query goes through three steps. [`prepare`] parses it and finds its [leaves](Leaf); every shard folds its own series
+//! A query goes through three steps. [`prepare()`] parses it and finds its [leaves](Leaf); every shard folds its own series
 //! for each leaf with a [`LeafFold`]; [`evaluate`] merges the shards' [parts](LeafPart) and computes the rest.
 
 mod aggregate;

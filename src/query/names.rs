@@ -1,6 +1,6 @@
 //! How the tree's nouns are spelled in queries and in messages.
 
-use super::ast::{AggregateOp, BinaryOp, ExprKind, MatchOp, ValueType};
+use super::ast::{AggregateOp, BinaryOp, ValueType};
 
 impl ValueType {
     /// As error messages call it: `instant vector`.
@@ -98,41 +98,15 @@ impl BinaryOp {
         matches!(self, Self::Eq | Self::Ne | Self::Gt | Self::Lt | Self::Ge | Self::Le)
     }
 
+    /// `+ - * / % ^`: also computes lengths of time.
+    #[must_use]
+    pub fn is_arithmetic(self) -> bool {
+        matches!(self, Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Mod | Self::Pow)
+    }
+
     /// `and or unless`: works on whole sets of series.
     #[must_use]
     pub fn is_set(self) -> bool {
         matches!(self, Self::And | Self::Or | Self::Unless)
-    }
-}
-
-impl MatchOp {
-    /// As queries spell it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Equal => "=",
-            Self::NotEqual => "!=",
-            Self::Regex => "=~",
-            Self::NotRegex => "!~",
-        }
-    }
-}
-
-impl ExprKind {
-    /// As Prometheus calls this kind of node, for instance in `parse_query`: `binaryExpr`.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Aggregate(_) => "aggregation",
-            Self::Binary(_) => "binaryExpr",
-            Self::Call(_) => "call",
-            Self::Matrix(_) => "matrixSelector",
-            Self::Subquery(_) => "subquery",
-            Self::Number(_) => "numberLiteral",
-            Self::Paren(_) => "parenExpr",
-            Self::String(_) => "stringLiteral",
-            Self::Unary(_) => "unaryExpr",
-            Self::Vector(_) => "vectorSelector",
-        }
     }
 }

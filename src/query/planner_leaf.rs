@@ -16,8 +16,8 @@ use super::leaf::{Fold, Leaf, NameRule, Param, Shape};
 use super::planner::Planner;
 use super::planner_call::date_part;
 use super::point_map::{PointMap, ScalarOp};
+use crate::model::Matcher;
 use crate::model::labels::METRIC_NAME;
-use crate::model::{self, Matcher};
 
 /// How many functions of points may stand one behind the other in a leaf. Longer chains are evaluated, not folded.
 const MAPS_MAX: usize = 16;
@@ -215,13 +215,7 @@ impl Planner<'_> {
 /// The matchers as they run.
 fn compile(matchers: &[LabelMatcher]) -> Result<Vec<Matcher>, QueryError> {
     let compiled = matchers.iter().map(|matcher| {
-        let op = match matcher.op {
-            MatchOp::Equal => model::MatchOp::Equal,
-            MatchOp::NotEqual => model::MatchOp::NotEqual,
-            MatchOp::Regex => model::MatchOp::Regex,
-            MatchOp::NotRegex => model::MatchOp::NotRegex,
-        };
-        Matcher::new(&matcher.name, op, &matcher.value)
+        Matcher::new(&matcher.name, matcher.op, &matcher.value)
             .map_err(|error| QueryError::BadData(error.to_string()))
     });
     compiled.collect()

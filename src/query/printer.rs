@@ -11,16 +11,17 @@ use super::ast::{
     VectorSelector,
 };
 use super::durations::format_duration_ms;
-use super::quote::push_quoted;
+use super::parser::is_listed_bare;
+use super::quote::push_literal;
 use crate::model::TimestampMs;
-use crate::model::labels::METRIC_NAME;
+use crate::model::labels::{METRIC_NAME, is_legacy_name};
 
 impl Expr {
     /// The expression as text.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut out = String::new();
-        push_expr(&mut out, self);
+        push_expr(&mut out, self, false);
         out
     }
 }
@@ -47,7 +48,8 @@ impl fmt::Display for LabelMatcher {
     }
 }
 
-fn push_expr(out: &mut String, expr: &Expr) {
+/// Writes an expression. Does an arithmetic operator follow it? An offset at its end must then not swallow that.
+fn push_expr(out: &mut String, expr: &Expr, operator_follows: bool) {
     // A chain of operators may be too long to recurse: write its left end first, then what stands to the right of it.
     let mut above = Vec::new();
     let mut current = expr;
@@ -60,18 +62,24 @@ fn push_expr(out: &mut String, expr: &Expr) {
         above.push(current);
         current = left;
     }
-    push_leaf(out, current);
-    for parent in above.into_iter().rev() {
+    let follows = |parent: Option<&&Expr>| match parent.map(|parent| &parent.kind) {
+        Some(ExprKind::Binary(binary)) => binary.op.is_arithmetic(),
+        Some(_) => false,
+        None => operator_follows,
+    };
+    push_leaf(out, current, follows(above.last()));
+    while let Some(parent) = above.pop() {
+        let follows = follows(above.last());
         match &parent.kind {
-            ExprKind::Binary(binary) => push_operator_and_rhs(out, binary),
-            ExprKind::Subquery(subquery) => push_subquery_suffix(out, subquery),
+            ExprKind::Binary(binary) => push_operator_and_rhs(out, binary, follows),
+            ExprKind::Subquery(subquery) => push_subquery_suffix(out, subquery, follows),
             _ => unreachable!("only operators and subqueries were taken apart"),
         }
     }
 }
 
 /// Writes an expression that is no binary operator and no subquery.
-fn push_leaf(out: &mut String, expr: &Expr) {
+fn push_leaf(out: &mut String, expr: &Expr, operator_follows: bool) {
     match &expr.kind {
         ExprKind::Aggregate(aggregate) => push_aggregate(out, aggregate),
         ExprKind::Call(call) => {
@@ -81,24 +89,24 @@ fn push_leaf(out: &mut String, expr: &Expr) {
                 if index > 0 {
                     out.push_str(", ");
                 }
-                push_expr(out, arg);
+                push_expr(out, arg, false);
             }
             out.push(')');
         }
-        ExprKind::Matrix(matrix) => push_matrix(out, matrix),
+        ExprKind::Matrix(matrix) => push_matrix(out, matrix, operator_follows),
         ExprKind::Number(number) => push_number(out, *number),
         ExprKind::Paren(inner) => {
             out.push('(');
-            push_expr(out, inner);
+            push_expr(out, inner, false);
             out.push(')');
         }
-        ExprKind::String(string) => push_quoted(out, &string.value),
+        ExprKind::String(string) => push_literal(out, &string.value),
         ExprKind::Unary(unary) => {
             out.push(if unary.negative { '-' } else { '+' });
-            push_expr(out, &unary.expr);
+            push_expr(out, &unary.expr, operator_follows);
         }
-        ExprKind::Vector(selector) => push_vector(out, selector),
-        ExprKind::Binary(_) | ExprKind::Subquery(_) => push_expr(out, expr),
+        ExprKind::Vector(selector) => push_vector(out, selector, operator_follows),
+        ExprKind::Binary(_) | ExprKind::Subquery(_) => push_expr(out, expr, operator_follows),
     }
 }
 
@@ -110,10 +118,10 @@ fn push_aggregate(out: &mut String, aggregate: &Aggregate) {
     }
     out.push('(');
     if let Some(param) = &aggregate.param {
-        push_expr(out, param);
+        push_expr(out, param, false);
         out.push_str(", ");
     }
-    push_expr(out, &aggregate.expr);
+    push_expr(out, &aggregate.expr, false);
     out.push(')');
 }
 
@@ -125,24 +133,12 @@ fn push_labels(out: &mut String, keyword: &str, labels: &[String]) {
         if index > 0 {
             out.push_str(", ");
         }
-        push_label_name(out, label);
+        push_name(out, label, is_listed_bare(label));
     }
     out.push(')');
 }
 
-/// Writes a label's name, in quotes if it would not be read as a name without them.
-fn push_label_name(out: &mut String, name: &str) {
-    let mut bytes = name.bytes();
-    let plain = bytes.next().is_some_and(|byte| byte == b'_' || byte.is_ascii_alphabetic())
-        && bytes.all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
-    if plain {
-        out.push_str(name);
-    } else {
-        push_quoted(out, name.as_bytes());
-    }
-}
-
-fn push_operator_and_rhs(out: &mut String, binary: &Binary) {
+fn push_operator_and_rhs(out: &mut String, binary: &Binary, operator_follows: bool) {
     out.push(' ');
     out.push_str(binary.op.name());
     if binary.return_bool {
@@ -152,7 +148,7 @@ fn push_operator_and_rhs(out: &mut String, binary: &Binary) {
         push_matching(out, matching);
     }
     out.push(' ');
-    push_expr(out, &binary.rhs);
+    push_expr(out, &binary.rhs, operator_follows);
 }
 
 fn push_matching(out: &mut String, matching: &VectorMatching) {
@@ -188,14 +184,14 @@ fn push_fill(out: &mut String, keyword: &str, value: f64) {
     out.push(')');
 }
 
-fn push_vector(out: &mut String, selector: &VectorSelector) {
+fn push_vector(out: &mut String, selector: &VectorSelector, operator_follows: bool) {
     push_name_and_matchers(out, selector);
     push_at(out, selector.at);
     push_extension(out, selector.extension);
-    push_offset(out, &selector.offset);
+    push_offset(out, &selector.offset, operator_follows);
 }
 
-fn push_matrix(out: &mut String, matrix: &MatrixSelector) {
+fn push_matrix(out: &mut String, matrix: &MatrixSelector, operator_follows: bool) {
     let selector = &matrix.selector;
     push_name_and_matchers(out, selector);
     out.push('[');
@@ -203,10 +199,10 @@ fn push_matrix(out: &mut String, matrix: &MatrixSelector) {
     out.push(']');
     push_extension(out, selector.extension);
     push_at(out, selector.at);
-    push_offset(out, &selector.offset);
+    push_offset(out, &selector.offset, operator_follows);
 }
 
-fn push_subquery_suffix(out: &mut String, subquery: &Subquery) {
+fn push_subquery_suffix(out: &mut String, subquery: &Subquery, operator_follows: bool) {
     out.push('[');
     push_duration(out, &subquery.range);
     out.push(':');
@@ -215,7 +211,7 @@ fn push_subquery_suffix(out: &mut String, subquery: &Subquery) {
     }
     out.push(']');
     push_at(out, subquery.at);
-    push_offset(out, &subquery.offset);
+    push_offset(out, &subquery.offset, operator_follows);
 }
 
 fn push_name_and_matchers(out: &mut String, selector: &VectorSelector) {
@@ -238,10 +234,19 @@ fn push_name_and_matchers(out: &mut String, selector: &VectorSelector) {
     }
 }
 
+/// Writes a label's name, in quotes if it would not be read as one without them.
+fn push_name(out: &mut String, name: &str, bare: bool) {
+    if bare {
+        out.push_str(name);
+    } else {
+        push_literal(out, name.as_bytes());
+    }
+}
+
 fn push_matcher(out: &mut String, matcher: &LabelMatcher) {
-    push_label_name(out, &matcher.name);
-    out.push_str(matcher.op.name());
-    push_quoted(out, matcher.value.as_bytes());
+    push_name(out, &matcher.name, is_legacy_name(&matcher.name));
+    out.push_str(matcher.op.as_str());
+    push_literal(out, matcher.value.as_bytes());
 }
 
 fn push_at(out: &mut String, at: Option<At>) {
@@ -272,25 +277,43 @@ fn push_extension(out: &mut String, extension: Option<Extension>) {
     }
 }
 
-fn push_offset(out: &mut String, offset: &Duration) {
+fn push_offset(out: &mut String, offset: &Duration, operator_follows: bool) {
+    if *offset == Duration::Ms(0) {
+        return;
+    }
+    out.push_str(" offset ");
     match offset {
-        Duration::Ms(0) => {}
-        // Upstream omits these parentheses, so that a part of the offset reads as an operator behind it.
-        Duration::Expr(expr) if ends_early_behind_offset(expr) => {
-            out.push_str(" offset (");
+        // Unlike upstream, do not let a part of the offset read as an operator behind it, nor the other way round.
+        Duration::Expr(expr) if !ends_by_itself(expr) => {
+            if operator_follows {
+                out.push('+');
+            }
+            let parens = !expr.wrapped && (operator_follows || !goes_on(expr));
+            out.push_str(if parens { "(" } else { "" });
             push_duration_expr(out, expr);
-            out.push(')');
+            out.push_str(if parens { ")" } else { "" });
         }
-        offset => {
-            out.push_str(" offset ");
-            push_duration(out, offset);
-        }
+        offset => push_duration(out, offset),
     }
 }
 
-/// Would only the first operand be read as the offset? An offset is as short as it can be unless it begins with a
-/// parenthesis or two signs.
-fn ends_early_behind_offset(expr: &DurationExpr) -> bool {
+/// Behind `offset`, does the expression end where it ends even if an operator follows? That is so for calls, and for
+/// calls and parentheses with one sign.
+fn ends_by_itself(expr: &DurationExpr) -> bool {
+    let is_call = |expr: &DurationExpr| {
+        use DurationExprKind::{MaxOf, MinOf, Range, Step};
+        matches!(expr.kind, Step | Range | MinOf(..) | MaxOf(..)) && !expr.wrapped
+    };
+    match &expr.kind {
+        DurationExprKind::Unary { expr: inner, .. } if !expr.wrapped => {
+            inner.wrapped || is_call(inner)
+        }
+        _ => is_call(expr),
+    }
+}
+
+/// Behind `offset`, is the expression read to its end? That is so if it begins with a parenthesis or two signs.
+fn goes_on(expr: &DurationExpr) -> bool {
     let mut first = expr;
     while let (DurationExprKind::Binary { lhs, .. }, false) = (&first.kind, first.wrapped) {
         first = lhs;
@@ -299,7 +322,7 @@ fn ends_early_behind_offset(expr: &DurationExpr) -> bool {
         DurationExprKind::Unary { expr, .. } => matches!(expr.kind, DurationExprKind::Unary { .. }),
         _ => false,
     };
-    !std::ptr::eq(first, expr) && !first.wrapped && !two_signs
+    first.wrapped || two_signs
 }
 
 fn push_duration(out: &mut String, duration: &Duration) {
@@ -372,5 +395,81 @@ fn push_shortest(out: &mut String, value: f64) {
             out.push_str(&format!("{digits}e{sign}{:02}", exponent.unsigned_abs()));
         }
         None => push_number(out, Number { value, is_duration: false }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::query::parser::{ParseOptions, parse_expr};
+
+    fn printed(text: &str) -> String {
+        parse_expr(text, &ParseOptions::ALL).unwrap().to_text()
+    }
+
+    fn check(text: &str, want: &str) {
+        assert_eq!(printed(text), want);
+        assert_eq!(printed(want), want);
+    }
+
+    #[test]
+    fn there_is_one_spelling_whatever_was_written() {
+        check(
+            "SUM  BY(b,a)(rate( x{ c='d' , a!=\"b\" }[ 300 ] ))",
+            "sum by (b, a) (rate(x{a!=\"b\",c=\"d\"}[5m]))",
+        );
+        check("a AND ON() b", "a and on () b");
+        check("a - ignoring() b", "a - b");
+        check("a - ignoring() group_left b", "a - ignoring () group_left () b");
+        check("topk by (a) (5, b)", "topk by (a) (5, b)");
+        check("x[1h:] OFFSET 1w @ 10", "x[1h:] @ 10.000 offset 1w");
+        check("x[5m] @ start() anchored offset 1m", "x[5m] anchored @ start() offset 1m");
+        check("x smoothed @ end()", "x @ end() smoothed");
+        check("(((1)))", "(((1)))");
+    }
+
+    #[test]
+    fn names_that_would_not_be_read_without_quotes_have_them() {
+        check("{\"a.b\"=\"c\", d=\"e\"}", "{\"a.b\"=\"c\",d=\"e\"}");
+        check("sum by (\"a.b\", \"c\", \"ü\") (x)", "sum by (\"a.b\", c, \"ü\") (x)");
+        check("sum by (\"inf\", \"without\", on) (x)", "sum by (\"inf\", \"without\", on) (x)");
+        check("{inf=\"a\", without=\"b\"}", "{inf=\"a\",without=\"b\"}");
+    }
+
+    #[test]
+    fn an_explicit_name_matcher_stays_one() {
+        check("{__name__=\"a\"}", "{__name__=\"a\"}");
+        check("{__name__=\"\", a=\"x\"}", "{__name__=\"\",a=\"x\"}");
+        check("info(x, {})", "info(x, {})");
+    }
+
+    #[test]
+    fn numbers_have_no_exponent_but_fills_do_as_upstreams() {
+        check("1e10 + .1 - Inf", "10000000000 + 0.1 - +Inf");
+        check("a + fill(123456) b", "a + fill (123456) b");
+        check("a + fill_left(1e6) b", "a + fill_left (1e+06) b");
+        check(
+            "a + fill_left(-1.5e-7) fill_right(1) b",
+            "a + fill_left (-1.5e-07) fill_right (1) b",
+        );
+    }
+
+    #[test]
+    fn texts_are_written_so_that_they_can_be_read() {
+        check(r#""\u0001\xff\ufffd\"""#, r#""\x01\xff\ufffd\"""#);
+        check(
+            "label_replace(a, `b`, '$1', \"c\", '\\n')",
+            r#"label_replace(a, "b", "$1", "c", "\n")"#,
+        );
+    }
+
+    #[test] // upstream writes the first as `x offset 5s + 3`, which adds 3 to x, and the second as `x @ … offset (5) - 3`
+    fn an_offset_ends_where_it_ended() {
+        check("x offset --5s + 3", "x offset (5s + 3)");
+        check("x offset (5) @ 1 - 3", "x @ 1.000 offset +(5) - 3");
+        check("x offset (5) @ 1 == 3", "x @ 1.000 offset (5) == 3");
+        check("-x offset (5) * 2 @ 1 - 3", "-x @ 1.000 offset +((5) * 2) - 3");
+        check("x offset -(5) - 3", "x offset -(5) - 3");
+        check("x offset step() - 3", "x offset step() - 3");
+        check("x offset +-(2 ^ 2) - 3", "x offset (-(2 ^ 2) - 3)");
     }
 }

@@ -60,7 +60,7 @@ fn push_hex(out: &mut String, kind: char, digits: usize, value: u32) {
 }
 
 /// Appends `text` in double quotes.
-pub(super) fn push_quoted(out: &mut String, text: &[u8]) {
+fn push_quoted(out: &mut String, text: &[u8]) {
     out.push('"');
     let mut at = 0;
     while let Some((point, width)) = code_point_at(text, at) {
@@ -73,6 +73,17 @@ pub(super) fn push_quoted(out: &mut String, text: &[u8]) {
         at += width;
     }
     out.push('"');
+}
+
+/// Appends `text` in double quotes so that the parser reads it back. It takes a U+FFFD for bytes that are not UTF-8, so
+/// that must be an escape; everything else is as in [`push_quoted`].
+pub(super) fn push_literal(out: &mut String, text: &[u8]) {
+    let quoted = quoted(text);
+    if quoted.contains(char::REPLACEMENT_CHARACTER) {
+        out.push_str(&quoted.replace(char::REPLACEMENT_CHARACTER, "\\ufffd"));
+    } else {
+        out.push_str(&quoted);
+    }
 }
 
 /// `text` in double quotes.

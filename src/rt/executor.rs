@@ -16,13 +16,15 @@ use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use super::local::Event;
 use super::preflight::{StartError, membarrier};
 use super::signal::{self, StopFlag};
+use super::timer::Interval;
 use super::{task, timer};
 use crate::model::ShardId;
 
 /// Rule R1. A preemption timer that has fired when glommio begins a round makes it sleep over runnable tasks.
 const PREEMPT_TIMER: Duration = Duration::from_secs(10);
-/// Rule R1 again: whatever wakeup is lost all the same is late by no more than this. Costs 0.5 % of a core.
-const HEARTBEAT: Duration = Duration::from_millis(20);
+/// Rule R1 again: whatever wakeup is lost all the same is late by no more than half of this. Two hearts beat in turn, so
+/// that when the lost wakeup is that of a heart the other's timer still runs. Together they cost 0.5 % of a core.
+const HEARTBEAT: Duration = Duration::from_millis(40);
 /// How often and at what intervals an executor is tried again for lack of memory: 5 seconds (rule R11).
 const MAKE_ATTEMPTS_MAX: u32 = 500;
 const MAKE_PAUSE: Duration = Duration::from_millis(10);
@@ -40,6 +42,10 @@ pub struct Options {
     pub ring_depth: usize,
     /// When raised, every shard's [`ShardContext::stop`] is set within 20 ms.
     pub stop: StopFlag,
+    /// How much the threads give way to others: 0, as threads are made, to 19.
+    pub niceness: i32,
+    /// What the threads' names begin with.
+    pub name: &'static str,
 }
 
 impl Default for Options {
@@ -49,6 +55,8 @@ impl Default for Options {
             io_memory_bytes: 256 << 10,
             ring_depth: 256,
             stop: StopFlag::new(),
+            niceness: 0,
+            name: "shard",
         }
     }
 }
@@ -129,7 +137,9 @@ where
         let seed = Seed { shard, shard_count, core, options: options.clone() };
         let (made, exits) = (made_in.clone(), exits_in.clone());
         let run = move || seed.grow(main, &made, &opens, &exits);
-        let thread = thread::Builder::new().name(format!("shard-{shard}")).stack_size(STACK_BYTES);
+        let thread = thread::Builder::new()
+            .name(format!("{}-{shard}", options.name))
+            .stack_size(STACK_BYTES);
         let thread = thread.spawn(run).map_err(|source| StartError::Thread { shard, source })?;
         threads.push(thread);
         gates.push(gate);
@@ -171,6 +181,7 @@ impl Seed {
         F: Future<Output = ()> + 'static,
     {
         signal::block_on_this_thread();
+        give_way(self.options.niceness);
         let shard = self.shard;
         let executor = match make(&self.options) {
             Ok(executor) => executor,
@@ -199,7 +210,10 @@ where
     F: Future<Output = ()> + 'static,
 {
     let life = async move {
-        drop(task::spawn("heartbeat", heartbeat(flag, context.stop.clone())));
+        for delay in [Duration::ZERO, HEARTBEAT / 2] {
+            let heart = heartbeat(delay, flag.clone(), context.stop.clone());
+            drop(task::spawn("heartbeat", heart));
+        }
         AssertUnwindSafe(async move { main(context).await }).catch_unwind().await
     };
     // The outer one is for panics of the executor itself.
@@ -215,19 +229,21 @@ where
     }
 }
 
-/// Wakes the executor for whatever it has overlooked, and looks after the stop flag.
-async fn heartbeat(flag: StopFlag, stop: Event) {
+/// Wakes the executor for whatever it has overlooked, and looks after the stop flag. `delay` keeps two of them apart.
+async fn heartbeat(delay: Duration, flag: StopFlag, stop: Event) {
+    timer::sleep(delay).await;
+    let mut beat = Interval::new(HEARTBEAT);
     loop {
         if flag.is_raised() && !stop.is_set() {
             stop.set();
         }
-        timer::sleep(HEARTBEAT).await;
+        beat.tick().await;
     }
 }
 
 /// Makes an executor on this thread. The kernel frees a ring's locked memory late, so that a restart may have to wait
 /// for what the last process held.
-pub(super) fn make(options: &Options) -> io::Result<LocalExecutor> {
+fn make(options: &Options) -> io::Result<LocalExecutor> {
     let make = || builder(options).make().map_err(io::Error::from);
     retrying_for_memory(make, || {
         #[expect(clippy::disallowed_methods, reason = "this thread is no shard's yet")]
@@ -259,11 +275,23 @@ fn retrying_for_memory<T>(
 }
 
 /// Pins the thread that calls. A core that cannot be had is no reason not to run.
-pub(super) fn pin(shard: ShardId, core: Option<usize>) {
+fn pin(shard: ShardId, core: Option<usize>) {
     if let Some(id) = core
         && !core_affinity::set_for_current(core_affinity::CoreId { id })
     {
         tracing::warn!(%shard, core = id, "cannot pin to this core; the kernel will place the shard");
+    }
+}
+
+/// Makes the thread that calls as nice as asked for.
+fn give_way(niceness: i32) {
+    if niceness == 0 {
+        return;
+    }
+    // SAFETY: setpriority(2) takes integers; on Linux, process 0 is the calling thread alone.
+    let outcome = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
+    if outcome != 0 {
+        tracing::warn!(niceness, "cannot lower the priority of a background thread");
     }
 }
 
@@ -278,7 +306,7 @@ pub(crate) mod testing {
             cores: Vec::new(),
             io_memory_bytes: 64 << 10,
             ring_depth: 64,
-            stop: StopFlag::new(),
+            ..Options::default()
         }
     }
 
@@ -378,6 +406,14 @@ mod tests {
         exits.sort_by_key(|exit| exit.shard);
         let unlucky = Exit { shard: ShardId(1), end: End::Panicked("out of luck".to_owned()) };
         assert_eq!(exits, [Exit { shard: ShardId(0), end: End::Finished }, unlucky]);
+    }
+
+    #[test]
+    fn when_an_executor_cannot_be_made_no_main_runs() {
+        let too_deep = Options { ring_depth: 1 << 20, ..options() };
+        let main = |_: ShardContext| async { unreachable!("this shard was not to start") };
+        let error = start(&too_deep, vec![main, main]).map(drop).unwrap_err();
+        assert!(matches!(error, StartError::Executor { .. }), "{error}");
     }
 
     #[test]

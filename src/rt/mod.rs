@@ -21,12 +21,14 @@
 //! | R12 no spinning before a sleep: two executors on a core would starve each other | [`executor`] |
 //! | R13 the data directory is locked and the port is ours alone: a second server would steal connections | [`preflight`], [`net`] |
 
+pub mod background;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
 pub mod executor;
 pub mod local;
 pub mod mesh;
+pub mod net;
 pub mod pace;
 pub mod preflight;
 pub mod signal;
@@ -35,5 +37,8 @@ pub mod timer;
 
 pub use clock::{Stopwatch, SystemClock};
 pub use disk::{RealDisk, RealFile};
+pub use executor::ShardContext;
+pub use mesh::{CallError, Peers};
 pub use pace::Slice;
+pub use preflight::{DataDir, DataPlace, StartError};
 pub use signal::StopFlag;

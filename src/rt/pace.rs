@@ -16,13 +16,20 @@ const BREATH: Duration = Duration::from_micros(5);
 #[derive(Debug)]
 pub struct Slice {
     started: Instant,
+    length: Duration,
 }
 
 impl Slice {
     /// The work begins now.
     #[must_use]
     pub fn start() -> Self {
-        Self { started: Instant::now() }
+        Self::of(SLICE)
+    }
+
+    /// The work begins now, and may hold the core for `length` at a time: for a shard that does not serve yet.
+    #[must_use]
+    pub fn of(length: Duration) -> Self {
+        Self { started: Instant::now(), length }
     }
 
     /// The work begins anew: for after a wait, which was no work.
@@ -30,10 +37,10 @@ impl Slice {
         self.started = Instant::now();
     }
 
-    /// Lets the rest of the shard go on if the stretch has lasted 200 us. Costs a look at the clock (about 25 ns), so
-    /// call it once a series, not once a sample. Hold no borrow over it.
+    /// Lets the rest of the shard go on if the stretch has lasted its length, 200 us unless said otherwise. Costs a look
+    /// at the clock (about 25 ns), so call it once a series, not once a sample. Hold no borrow over it.
     pub async fn breathe(&mut self) {
-        if self.started.elapsed() > SLICE {
+        if self.started.elapsed() > self.length {
             Self::pause().await;
             self.restart();
         }

@@ -80,3 +80,32 @@ pub(super) fn block_on_this_thread() {
     };
     assert_eq!(outcome, 0, "pthread_sigmask only fails for an unknown `how`");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_raises_the_flag_and_a_second_one_ends_the_process() {
+        let flag = StopFlag::new();
+        flag.raise_on_signals().unwrap();
+        assert!(!flag.is_raised());
+        // SAFETY: the handler is ours and only touches atomics.
+        unsafe { libc::raise(libc::SIGTERM) };
+        assert!(flag.is_raised());
+        // SAFETY: the child calls nothing but async-signal-safe functions before it is gone.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: as above.
+            unsafe {
+                libc::raise(libc::SIGTERM);
+                libc::_exit(0)
+            }
+        }
+        let mut status = 0;
+        // SAFETY: `status` is written while the call lasts.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert!(libc::WIFEXITED(status));
+        assert_eq!(libc::WEXITSTATUS(status), 128 + libc::SIGTERM);
+    }
+}

@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
-use super::duration;
 use super::form::Form;
 use super::rfc3339;
 use crate::model::{TimeRange, TimestampMs};
+use crate::query::durations::parse_duration;
+use crate::query::quote::quoted;
 
 /// A range query has at most this many steps after its first.
 const STEPS_MAX: i128 = 11_000;
@@ -193,7 +194,7 @@ fn parse_time(text: &str) -> Result<TimestampMs, String> {
         END_OF_TIME => Some(TimestampMs::MAX),
         text => rfc3339::parse(text),
     }
-    .ok_or_else(|| format!("cannot parse {} to a valid timestamp", quoted(text)))
+    .ok_or_else(|| format!("cannot parse {} to a valid timestamp", quoted(text.as_bytes())))
 }
 
 /// Whole seconds and the rounded rest apart, so that a large number of seconds does not cost the milliseconds.
@@ -206,7 +207,7 @@ fn milliseconds(seconds: f64) -> i64 {
 /// A duration in nanoseconds: seconds as a number, or Prometheus's `5m`.
 #[expect(clippy::cast_possible_truncation, reason = "out of range was refused, a fraction is cut")]
 fn parse_duration_ns(text: &str) -> Result<i64, String> {
-    let quoted = || quoted(text);
+    let quoted = || quoted(text.as_bytes());
     if let Some(seconds) = parse_float(text) {
         let ns = seconds * 1e9;
         if ns.abs() > i64::MAX as f64 {
@@ -217,23 +218,12 @@ fn parse_duration_ns(text: &str) -> Result<i64, String> {
         }
         return Ok(ns as i64);
     }
-    duration::parse(text)
-        .ok()
-        .and_then(|duration| i64::try_from(duration.as_nanos()).ok())
-        .ok_or_else(|| format!("cannot parse {} to a valid duration", quoted()))
+    parse_duration(text).map_err(|_| format!("cannot parse {} to a valid duration", quoted()))
 }
 
 /// A number that is one: neither NaN, nor infinite, nor too large to be told from infinite.
 fn parse_float(text: &str) -> Option<f64> {
     text.parse::<f64>().ok().filter(|number| number.is_finite())
-}
-
-/// The text in Go's quotes.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    // Writing to a `String` does not fail.
-    let _ = crate::model::labels::write_quoted(&mut quoted, text);
-    quoted
 }
 
 #[cfg(test)]

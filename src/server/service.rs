@@ -27,10 +27,10 @@ use super::reply::{self, Reply};
 use super::route::{self, Endpoint, Found, Miss};
 use super::settings::Settings;
 use super::write::{self, WriteState};
-use super::{cors, home, status};
-use crate::coordinator::api::Store;
+use super::{cors, home, query, series, status};
+use crate::coordinator::api::{Readiness, Store};
 use crate::model::TimestampMs;
-use crate::rt::local::Semaphore;
+use crate::rt::local::{Event, Semaphore};
 use crate::rt::{Stopwatch, timer};
 
 /// The largest form, as in Go's `net/http`.
@@ -54,6 +54,8 @@ pub struct Server<S> {
     pub queries: Semaphore,
     /// What time it is.
     pub now: fn() -> TimestampMs,
+    /// Set when the server stops.
+    pub stop: Event,
 }
 
 impl<S: Store> Server<S> {
@@ -64,6 +66,7 @@ impl<S: Store> Server<S> {
         counters: Counters,
         budget: Arc<ServerBudget>,
         now: fn() -> TimestampMs,
+        stop: Event,
     ) -> Rc<Self> {
         let queries = settings.queries_per_core(store.shard_count());
         let admission = Admission::new(Arc::clone(&budget), settings.inflight_bytes_per_shard_max);
@@ -76,7 +79,14 @@ impl<S: Store> Server<S> {
             writes: WriteState::default(),
             queries: Semaphore::new(queries as u64),
             now,
+            stop,
         })
+    }
+
+    /// May requests be answered? Who asks while the server stops is late.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        if self.stop.is_set() { Readiness::Stopping } else { self.store.readiness() }
     }
 
     /// Answers a request, whatever it is.
@@ -113,7 +123,7 @@ impl<S: Store> Server<S> {
         B: HttpBody<Data = Bytes>,
         B::Error: std::fmt::Display,
     {
-        let readiness = self.store.readiness();
+        let readiness = self.readiness();
         if !found.endpoint.answers_always()
             && let Some(reply) = home::not_ready(readiness)
         {
@@ -139,9 +149,11 @@ impl<S: Store> Server<S> {
             Endpoint::Lifecycle => {
                 Ok(reply::text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled."))
             }
-            Endpoint::Series | Endpoint::Labels | Endpoint::LabelValues => {
-                Ok(reply::empty(StatusCode::NOT_FOUND))
-            }
+            Endpoint::Query => query::instant(self, &form).await,
+            Endpoint::QueryRange => query::range(self, &form).await,
+            Endpoint::Series => series::series(self, &form).await,
+            Endpoint::Labels => series::label_names(self, &form).await,
+            Endpoint::LabelValues => series::label_values(self, &found.name, &form).await,
             Endpoint::Metadata => Ok(status::metadata()),
             Endpoint::Rules => Ok(status::rules()),
             Endpoint::Alerts => Ok(status::alerts()),
@@ -151,9 +163,7 @@ impl<S: Store> Server<S> {
             Endpoint::TsdbStatus => status::tsdb(self, &form).await,
             Endpoint::WalReplay => Ok(status::wal_replay(readiness)),
             Endpoint::Preflight => Ok(reply::empty(StatusCode::NO_CONTENT)),
-            Endpoint::Query | Endpoint::QueryRange | Endpoint::Write | Endpoint::Unknown => {
-                Ok(reply::empty(StatusCode::NOT_FOUND))
-            }
+            Endpoint::Write | Endpoint::Unknown => Ok(reply::empty(StatusCode::NOT_FOUND)),
         };
         outcome.unwrap_or_else(|error| error.reply())
     }
@@ -184,7 +194,7 @@ impl<S: Store> Server<S> {
         let scrape = Scrape {
             counters: &self.counters,
             shards: &shards,
-            readiness: self.store.readiness(),
+            readiness: self.readiness(),
             process: &Process::look(),
             started: self.settings.started,
             inflight_bytes: self.budget.held(),
@@ -257,7 +267,7 @@ fn missed(miss: &Miss, path: &str) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coordinator::api::{Readiness, ReplayProgress};
+    use crate::coordinator::api::ReplayProgress;
     use crate::rt::executor::testing::on_one_shard;
     use crate::server::testing::{FakeStore, Pieces, ask, get, post_form, request, server};
 

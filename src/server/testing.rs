@@ -48,11 +48,24 @@ pub struct Fake {
     pub readiness: Cell<Readiness>,
     /// Every write fails so.
     pub write_error: RefCell<Option<WriteError>>,
-    /// Writes wait for it.
+    /// Writes and queries wait for it.
     pub gate: RefCell<Option<Event>>,
+    /// What every query is answered; without it, queries are evaluated.
+    pub answer: RefCell<Option<Result<Answer, QueryError>>>,
+    /// The last query.
+    pub question: RefCell<Option<Question>>,
     /// Reports panic.
     pub panics: Cell<bool>,
     fingerprinter: Fingerprinter,
+}
+
+/// A query as the store was asked it.
+#[derive(Debug, PartialEq)]
+pub struct Question {
+    pub text: String,
+    pub range: EvalRange,
+    pub options: Options,
+    pub timeout: Duration,
 }
 
 impl std::ops::Deref for FakeStore {
@@ -70,9 +83,18 @@ impl FakeStore {
             readiness: Cell::new(Readiness::Ready),
             write_error: RefCell::default(),
             gate: RefCell::default(),
+            answer: RefCell::default(),
+            question: RefCell::default(),
             panics: Cell::new(false),
             fingerprinter: Fingerprinter::new(7),
         }))
+    }
+
+    async fn pass_gate(&self) {
+        let gate = self.gate.borrow().clone();
+        if let Some(gate) = gate {
+            gate.wait().await;
+        }
     }
 
     fn matching(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<Labels> {
@@ -100,10 +122,7 @@ impl Store for FakeStore {
         batch: WriteBatch,
         mode: BadSampleMode,
     ) -> Result<WriteOutcome, WriteError> {
-        let gate = self.gate.borrow().clone();
-        if let Some(gate) = gate {
-            gate.wait().await;
-        }
+        self.pass_gate().await;
         if let Some(error) = self.write_error.borrow().clone() {
             return Err(error);
         }
@@ -139,6 +158,12 @@ impl Store for FakeStore {
         options: &Options,
         timeout: Duration,
     ) -> Result<Answer, QueryError> {
+        *self.question.borrow_mut() =
+            Some(Question { text: text.to_owned(), range, options: *options, timeout });
+        self.pass_gate().await;
+        if let Some(answer) = self.answer.borrow().clone() {
+            return answer;
+        }
         let prepared = prepare(text, range, options)?;
         let fold = |leaf: &Leaf| {
             let mut fold = LeafFold::new(leaf);
@@ -155,11 +180,7 @@ impl Store for FakeStore {
             Ok(vec![fold.finish()])
         };
         let parts: Result<_, QueryError> = prepared.leaves().iter().map(fold).collect();
-        if timeout.is_zero() {
-            Err(QueryError::Timeout)
-        } else {
-            evaluate(&prepared, parts?, &Unpaced).await
-        }
+        evaluate(&prepared, parts?, &Unpaced).await
     }
 
     async fn series(
@@ -216,6 +237,8 @@ impl Store for FakeStore {
             wal_flushes: Histogram::new(3).unwrap(),
             wal_failures: 0,
             wal_corruptions: 0,
+            checkpoints: 4,
+            checkpoint_failures: 1,
             replay_ms: None,
             panics: 0,
         }]
@@ -251,7 +274,7 @@ pub fn server(store: &FakeStore, flags: &str) -> Rc<Server<FakeStore>> {
     let settings = Settings::new(&flags, invocation.flags, NOW);
     let budget = ServerBudget::new(settings.inflight_bytes_max);
     let counters = Counters::for_cores(1).remove(0);
-    Server::new(store.clone(), Arc::new(settings), counters, budget, || NOW)
+    Server::new(store.clone(), Arc::new(settings), counters, budget, || NOW, Event::new())
 }
 
 /// A body that arrives in pieces.

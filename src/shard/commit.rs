@@ -14,7 +14,7 @@ use crate::io::Disk;
 use crate::rt::clock::Stopwatch;
 use crate::rt::local::{Notify, OneshotSender, oneshot};
 use crate::rt::timer;
-use crate::storage::wal::{LogBuffer, Spares, SyncMode, WalWriter};
+use crate::storage::wal::{CheckpointRecord, LogBuffer, Spares, SyncMode, WalWriter};
 
 /// Why a write is not durable: the text for people. The same for everybody who waited.
 pub type WriteFailed = Arc<str>;
@@ -24,6 +24,8 @@ pub struct Commits {
     log: RefCell<LogBuffer>,
     waiting: RefCell<Vec<OneshotSender<Result<(), WriteFailed>>>>,
     wake: Notify,
+    /// Who waits for the log to be cut.
+    cut: RefCell<Option<OneshotSender<Result<CheckpointRecord, WriteFailed>>>>,
     stopping: Cell<bool>,
     /// Why nobody commits any more.
     ended: RefCell<Option<WriteFailed>>,
@@ -54,6 +56,7 @@ impl Commits {
             log: RefCell::new(LogBuffer::new()),
             waiting: RefCell::new(Vec::new()),
             wake: Notify::new(),
+            cut: RefCell::new(None),
             stopping: Cell::new(false),
             ended: RefCell::new(None),
             stats: RefCell::new(CommitStats { bytes: 0, durations_us, failures: 0, segment: 0 }),
@@ -86,6 +89,27 @@ impl Commits {
         receiver.await.unwrap_or_else(|_| Err(Arc::from("the log has ended")))
     }
 
+    /// Cuts the log: everything committed so far lies before the place that is returned, everything later behind it. One
+    /// caller at a time.
+    ///
+    /// # Errors
+    /// The log has failed or ended.
+    pub async fn cut(&self) -> Result<CheckpointRecord, WriteFailed> {
+        if let Some(why) = &*self.ended.borrow() {
+            return Err(Arc::clone(why));
+        }
+        let (sender, receiver) = oneshot();
+        *self.cut.borrow_mut() = Some(sender);
+        self.wake.notify();
+        receiver.await.unwrap_or_else(|_| Err(Arc::from("the log has ended")))
+    }
+
+    /// Bytes written since the start.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.stats.borrow().bytes
+    }
+
     /// Ends [`run`](Self::run) once everything that was appended is committed.
     pub fn stop(&self) {
         self.stopping.set(true);
@@ -96,6 +120,7 @@ impl Commits {
     pub fn fail(&self, why: &str) {
         *self.ended.borrow_mut() = Some(Arc::from(why));
         self.waiting.borrow_mut().clear();
+        self.cut.borrow_mut().take();
     }
 
     /// What the commits have come to.
@@ -113,6 +138,11 @@ impl Commits {
         refill: &Notify,
     ) {
         loop {
+            let cut = self.cut.borrow_mut().take();
+            if let Some(sender) = cut {
+                let place = writer.cut().await.map_err(|error| Arc::from(error.to_string()));
+                let _ = sender.send(place); // who does not wait any more needs no answer
+            }
             let waiters = std::mem::take(&mut *self.waiting.borrow_mut());
             let mut payloads = self.log.borrow_mut().take();
             if waiters.is_empty() && payloads.is_empty() {

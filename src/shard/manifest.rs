@@ -1,11 +1,11 @@
 //! `floodplain.json`: what a start has to know before any shard reads its log.
 //!
 //! ```json
-//! {"format": 1, "id": "01J9ZQ6Q4E9D3VYB6P2X5T7K8M", "run": 7, "shards": 4}
+//! {"format": 1, "id": "01J9ZQ6Q4E9D3VYB6P2X5T7K8M", "run": 7, "layout": {"shards": 4, "since_run": 3}}
 //! ```
 //! `format`: a version that changes when an older server must not touch the directory; `id`: names the directory for
-//! ever; `run`: how often it has been started, noted before the first byte of that run; `shards`: how many there are now.
-//! Read and written once, before the executors start, with ordinary file calls.
+//! ever; `run`: how often it has been started, noted before the first byte of that run; `layout`: which files hold the
+//! data (`storage::replay::Layout`). Read and written with ordinary file calls, off the executors.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
+
+use crate::storage::replay::Layout;
 
 /// The format that this version writes and the newest it reads.
 const FORMAT: u32 = 1;
@@ -27,8 +29,14 @@ pub struct Manifest {
     pub id: String,
     /// How often the directory has been started, this time included.
     pub run: u64,
-    /// How many shards this run has.
-    pub shards: u16,
+    layout: LayoutJson,
+}
+
+/// [`Layout`] as the file has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct LayoutJson {
+    shards: u16,
+    since_run: u64,
 }
 
 /// Why a data directory cannot be begun to use.
@@ -57,10 +65,13 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// Notes another start of the data directory `dir` with `shards` shards, durably, and returns what holds for it.
+    /// Notes another start of the data directory `dir`, durably, and returns what holds for it.
+    ///
+    /// - `shards`: how many a directory that is new begins with.
     ///
     /// A file that cannot be understood is moved aside: it costs the directory's id, no data. The run then counts on
-    /// from `now_s`, seconds since the epoch, which no directory has been started as often as.
+    /// from `now_s`, seconds since the epoch, which no directory has been started as often as, and the shards are as many
+    /// as have directories.
     ///
     /// # Errors
     /// A newer format, or a file system that fails.
@@ -72,19 +83,36 @@ impl Manifest {
             Err(source) => return Err(ManifestError::Io { path, action: "read", source }),
         };
         let next = match previous {
-            Some(previous) => Self { run: previous.run + 1, shards, ..previous },
+            Some(previous) => Self { run: previous.run + 1, ..previous },
             None => {
-                let has_data = dir.join("shard-000").exists();
-                Self {
-                    format: FORMAT,
-                    id: Ulid::generate().to_string(),
-                    run: if has_data { now_s } else { 1 },
-                    shards,
-                }
+                let found = (0..u16::MAX)
+                    .take_while(|shard| dir.join(format!("shard-{shard:03}")).exists())
+                    .count();
+                let found = u16::try_from(found).unwrap_or(u16::MAX);
+                let run = if found > 0 { now_s } else { 1 };
+                let shards = if found > 0 { found } else { shards };
+                let layout = LayoutJson { shards, since_run: 0 };
+                Self { format: FORMAT, id: Ulid::generate().to_string(), run, layout }
             }
         };
         next.write(dir).map_err(|source| ManifestError::Io { path, action: "write", source })?;
         Ok(next)
+    }
+
+    /// Which files hold the data.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout { shards: self.layout.shards, since_run: self.layout.since_run }
+    }
+
+    /// Notes, durably, that the data is in the files of this run with `shards` shards.
+    ///
+    /// # Errors
+    /// A file system that fails.
+    pub fn commit_layout(&self, dir: &Path, shards: u16) -> Result<(), ManifestError> {
+        let next = Self { layout: LayoutJson { shards, since_run: self.run }, ..self.clone() };
+        let path = dir.join(FILE_NAME);
+        next.write(dir).map_err(|source| ManifestError::Io { path, action: "write", source })
     }
 
     /// `None` for what cannot be understood; then the file has been moved aside.
@@ -128,15 +156,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = Manifest::begin_run(dir.path(), 2, 1_700_000_000).unwrap();
         let second = Manifest::begin_run(dir.path(), 3, 1_700_000_000).unwrap();
-        assert_eq!((first.run, first.shards), (1, 2));
-        assert_eq!((second.run, second.shards, second.id), (2, 3, first.id));
+        let layout = Layout { shards: 2, since_run: 0 };
+        assert_eq!((first.run, first.layout()), (1, layout));
+        assert_eq!((second.run, second.layout(), second.id), (2, layout, first.id));
+    }
+
+    #[test]
+    fn a_changed_number_of_shards_holds_from_when_it_is_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Manifest::begin_run(dir.path(), 2, 0).unwrap();
+        first.commit_layout(dir.path(), 3).unwrap();
+        let second = Manifest::begin_run(dir.path(), 3, 0).unwrap();
+        assert_eq!(second.layout(), Layout { shards: 3, since_run: 1 });
     }
 
     #[test]
     fn a_newer_format_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
-        fs::write(&path, r#"{"format":2,"id":"x","run":1,"shards":1}"#).unwrap();
+        fs::write(&path, r#"{"format":2,"id":"x","run":1,"layout":{"shards":1,"since_run":0}}"#)
+            .unwrap();
         let error = Manifest::begin_run(dir.path(), 1, 0).unwrap_err();
         assert!(error.to_string().contains("format 2"), "{error}");
         assert!(fs::read_to_string(path).unwrap().contains("\"format\":2"));

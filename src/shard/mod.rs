@@ -11,9 +11,9 @@ pub mod status;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use commit::{Commits, WriteFailed};
 use replaying::Replaying;
@@ -29,47 +29,38 @@ use crate::rt::clock::Stopwatch;
 use crate::rt::local::Notify;
 use crate::rt::pace::Slice;
 use crate::rt::task::{self, JoinHandle};
+use crate::rt::timer::Interval;
+use crate::storage::checkpoint;
+pub use crate::storage::files::FileOptions;
+use crate::storage::files::{self, Files};
 use crate::storage::head::Head;
 use crate::storage::head::pairs::{PairId, Pairs};
-use crate::storage::wal::{
-    Log, ReplayError, ReplayReport, SegmentId, Sources, Spares, SyncMode, WalOptions, WalWriter,
-    replay,
-};
+use crate::storage::head::saved::Saving;
+pub use crate::storage::replay::{Layout, ReplayReport};
+pub use crate::storage::wal::SyncMode;
+use crate::storage::wal::{Spares, WalWriter};
 
 /// Series of one request that are appended without a pause: some 100 us.
 const APPEND_ENTRIES: usize = 1024;
+/// How long the reading back of the log holds the core: nobody waits yet but those who ask how far it is.
+const OPENING_SLICE: Duration = Duration::from_millis(5);
+/// How often is asked whether a checkpoint is due.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// Label pairs that are looked at without a pause.
 const PAIRS_AT_ONCE: usize = 1024;
 
-/// What a shard needs to know to open.
-#[derive(Clone)]
-pub struct ShardOptions {
-    /// How many shards this run has.
-    pub shards: u16,
-    /// How often the data directory has been started, this time included.
-    pub run: u64,
-    /// When a write counts as durable.
-    pub sync: SyncMode,
-    /// Length of a log segment in bytes, a multiple of 4 KiB.
-    pub segment_bytes: u64,
-    /// Which shard owns the series with a routing hash.
-    pub route: fn(u64, u16) -> ShardId,
-}
+/// Makes a changed number of shards durable; called once, off the executor, when all shards have what they need.
+pub type CommitLayout = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
 /// Why a shard cannot open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The logs cannot be read.
+    /// Its files cannot be read or written.
     #[error(transparent)]
-    Replay(#[from] ReplayError),
-    /// A directory or a spare segment cannot be made.
-    #[error("{dir}: {source}")]
-    Io {
-        /// Where.
-        dir: String,
-        /// What the disk said.
-        source: io::Error,
-    },
+    Files(#[from] files::OpenError),
+    /// The number of shards has changed, and this cannot be noted.
+    #[error("{0}")]
+    Layout(String),
 }
 
 /// One core's share of the store. Clones are the same shard.
@@ -92,13 +83,10 @@ struct Inner<C> {
     refused: Cell<RefusedSamples>,
     damaged: Cell<u64>,
     replay_ms: Cell<Option<u64>>,
+    checkpoints: Cell<u64>,
+    checkpoint_failures: Cell<u64>,
     /// What the log takes on disk; asked of whoever makes its files.
     wal_bytes: RefCell<Rc<dyn Fn() -> u64>>,
-}
-
-/// The directory of a shard's log.
-fn log_dir(shard: u16) -> String {
-    format!("shard-{shard:03}/wal")
 }
 
 impl<C: Clock> Shard<C> {
@@ -116,78 +104,56 @@ impl<C: Clock> Shard<C> {
             refused: Cell::default(),
             damaged: Cell::new(0),
             replay_ms: Cell::new(None),
+            checkpoints: Cell::new(0),
+            checkpoint_failures: Cell::new(0),
             wal_bytes: RefCell::new(Rc::new(|| 0)),
         }))
     }
 
-    /// Reads the logs back and begins to serve.
+    /// Reads the data back and begins to serve.
     ///
     /// - `fingerprinter`: the one it was made with.
+    /// - `route`: which shard, of so many, owns the series with a routing hash.
+    /// - `commit_layout`: used by shard 0 if the number of shards has changed.
     ///
     /// # Errors
     /// A disk that does not read or write. Damage is logged and costs what it covers.
     pub async fn open<D: Disk>(
         &self,
         disk: D,
+        options: FileOptions,
         fingerprinter: Fingerprinter,
-        options: ShardOptions,
+        route: fn(u64, u16) -> ShardId,
+        commit_layout: Option<CommitLayout>,
         replaying: &Replaying,
     ) -> Result<ReplayReport, OpenError> {
         let started = Stopwatch::start();
         let inner = &self.0;
-        let dir = log_dir(inner.id.0);
-        let io_error = |source| OpenError::Io { dir: dir.clone(), source };
-        disk.create_dir(&dir).await.map_err(io_error)?;
-        let logs = self.logs(&disk).await.map_err(io_error)?;
-        let mut head = Head::new(fingerprinter.clone());
-        let sources = Sources {
-            logs: &logs,
-            from: SegmentId(0),
-            shards: options.shards,
-            owns: &|route| (options.route)(route, options.shards) == inner.id,
-            progress: &|read, total| replaying.note(inner.id, read, total),
-        };
-        let report = replay(&disk, sources, &mut head, &mut Slice::start()).await?;
-        for damage in &report.damage {
-            tracing::error!(shard = %inner.id, %damage, "the log is damaged; what it covers is lost");
+        let (id, shards, sync) = (inner.id, options.shards, options.sync);
+        let changes = options.layout.shards != shards;
+        let owns = |hash| route(hash, shards) == id;
+        let progress = |read, total| replaying.note(id, read, total);
+        let pace = &mut Slice::of(OPENING_SLICE);
+        let begun = files::begin(disk, options, fingerprinter, &owns, &progress, pace).await?;
+        for damage in &begun.report.damage {
+            tracing::error!(shard = %id, %damage, "the log is damaged; what it covers is lost");
         }
+        if changes {
+            replaying.await_layout(id, commit_layout).await.map_err(OpenError::Layout)?;
+        }
+        let (head, files, writer, report) = begun.finish().await?;
         inner.damaged.set(report.damage.len() as u64);
         *inner.head.borrow_mut() = head;
-
-        let spares =
-            Spares::open(disk, dir.clone(), options.segment_bytes).await.map_err(io_error)?;
-        let spares = Rc::new(spares);
-        spares.fill().await.map_err(io_error)?;
-        let wal_options = WalOptions {
-            dir,
-            segment_bytes: options.segment_bytes,
-            sync: options.sync,
-            shards: options.shards,
-            run: options.run,
-            salts: fingerprinter,
-        };
-        let next = SegmentId(report.next_segment);
-        let writer = WalWriter::new(wal_options, Rc::clone(&spares), next, report.next_sequence);
-        let counted = Rc::clone(&spares);
+        let counted = Rc::clone(files.spares());
         *inner.wal_bytes.borrow_mut() = Rc::new(move || counted.segment_bytes_in_use());
-        self.start_committing(writer, spares, options.sync);
+        self.start_committing(writer, Rc::clone(files.spares()), sync);
+        self.start_checkpointing(files, report.log_bytes);
 
         let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         inner.replay_ms.set(Some(took));
         inner.ready.set(true);
-        replaying.finish(inner.id);
+        replaying.finish(id);
         Ok(report)
-    }
-
-    /// All logs there are: of this run's shards and of those of earlier runs.
-    async fn logs<D: Disk>(&self, disk: &D) -> io::Result<Vec<Log>> {
-        let entries = disk.list("").await?;
-        let shards = entries
-            .iter()
-            .filter_map(|entry| entry.name.strip_prefix("shard-")?.parse::<u16>().ok());
-        let own = self.0.id.0;
-        let shards: BTreeSet<u16> = shards.chain([own]).collect();
-        Ok(shards.into_iter().map(|shard| Log { dir: log_dir(shard), own: shard == own }).collect())
     }
 
     fn start_committing<D: Disk>(
@@ -199,11 +165,11 @@ impl<C: Clock> Shard<C> {
         let (shard, filled) = (self.clone(), Rc::clone(&spares));
         task::spawn("spare segments", async move {
             loop {
-                shard.0.refill.wait().await;
                 if let Err(error) = filled.fill().await {
                     // The commit that needs the file will try again, and say so if it must.
                     tracing::warn!(shard = %shard.0.id, %error, "cannot prepare the next log segment");
                 }
+                shard.0.refill.wait().await;
             }
         });
         let shard = self.clone();
@@ -216,6 +182,46 @@ impl<C: Clock> Shard<C> {
             }
         });
         *self.0.committer.borrow_mut() = Some(committing);
+    }
+
+    /// Saves the Head whenever the log has become long against the last checkpoint.
+    ///
+    /// - `log_bytes`: how long it is already.
+    fn start_checkpointing<D: Disk>(&self, files: Files<D>, log_bytes: u64) {
+        let shard = self.clone();
+        task::spawn("checkpoints", async move {
+            let mut interval = Interval::new(CHECKPOINT_INTERVAL);
+            let mut behind = log_bytes;
+            let mut at = 0;
+            loop {
+                interval.tick().await;
+                let written = shard.0.commits.bytes();
+                if !checkpoint::is_due(behind + written - at, files.checkpoint_bytes()) {
+                    continue;
+                }
+                (behind, at) = (0, written);
+                if let Err(error) = shard.checkpoint(&files).await {
+                    shard.0.checkpoint_failures.set(shard.0.checkpoint_failures.get() + 1);
+                    tracing::error!(shard = %shard.0.id, %error, "cannot write a checkpoint; the log stays longer");
+                }
+            }
+        });
+    }
+
+    async fn checkpoint<D: Disk>(&self, files: &Files<D>) -> Result<(), String> {
+        let log = self.0.commits.cut().await.map_err(|why| why.to_string())?;
+        let head = &self.0.head;
+        let mut saving = Saving::begin(head.borrow().series_count());
+        let save = |bytes, payload: &mut Vec<u8>| {
+            saving = head.borrow().save(saving, bytes, payload);
+            !saving.is_done()
+        };
+        files
+            .checkpoint(log, save, &mut Slice::start())
+            .await
+            .map_err(|error| error.to_string())?;
+        self.0.checkpoints.set(self.0.checkpoints.get() + 1);
+        Ok(())
     }
 
     /// Takes no more writes, and resolves when what was taken is durable.
@@ -259,6 +265,9 @@ impl<C: Clock> Shard<C> {
         let mut slice = Slice::start();
         let mut stored = Stored { written: 0, refused: Refusals::default() };
         for start in (0..part.entries.len()).step_by(APPEND_ENTRIES) {
+            if start > 0 {
+                slice.breathe().await;
+            }
             let entries = start..(start + APPEND_ENTRIES).min(part.entries.len());
             let appended = {
                 let (mut head, mut log) =
@@ -267,7 +276,6 @@ impl<C: Clock> Shard<C> {
             };
             stored.written += appended.written;
             stored.refused.append(appended.refused);
-            slice.breathe().await;
         }
         // The accepting core can use the buffer again while the disk works.
         drop(text);
@@ -426,6 +434,8 @@ impl<C: Clock> Shard<C> {
             wal_failures: commits.failures,
             wal_corruptions: inner.damaged.get(),
             replay_ms: inner.replay_ms.get(),
+            checkpoints: inner.checkpoints.get(),
+            checkpoint_failures: inner.checkpoint_failures.get(),
             panics: task::panics(),
         }
     }

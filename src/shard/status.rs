@@ -41,6 +41,10 @@ pub struct ShardStatus {
     pub wal_failures: u64,
     /// Places in the log that replay found damaged.
     pub wal_corruptions: u64,
+    /// Checkpoints written since the start.
+    pub checkpoints: u64,
+    /// Checkpoints that could not be written.
+    pub checkpoint_failures: u64,
     /// How long the replay took, in milliseconds; `None` while it lasts.
     pub replay_ms: Option<u64>,
     /// Tasks that panicked on this shard's core.

@@ -1,6 +1,7 @@
 //! Puts decoded series into a write batch: the part of the shard that owns them, or among what was refused.
 
 use super::label_set::LabelSet;
+use super::padded::Padded;
 use super::{Counts, DECODED_BYTES_MAX, WireError};
 use crate::model::{
     Fingerprint, Fingerprinter, LabelText, Part, PartEntry, REFUSALS_MAX, Refusal, RefusalReason,
@@ -53,12 +54,12 @@ impl Series<'_> {
 /// Starts `batch`, has `walk` fill it from `body`, and leaves both the body and what was written behind it with the
 /// batch. The batch holds nothing if the walk fails.
 pub(super) fn fill<P: Fn(u64) -> usize>(
-    body: Vec<u8>,
+    mut body: Vec<u8>,
     fingerprinter: &Fingerprinter,
     (shards, part_of): (usize, P),
     batch: &mut WriteBatch,
     counts: &mut Counts,
-    walk: impl FnOnce(&[u8], &mut Vec<u8>, &mut BatchWriter<'_, P>) -> Result<(), WireError>,
+    walk: impl FnOnce(Padded<'_>, &mut Vec<u8>, &mut BatchWriter<'_, P>) -> Result<(), WireError>,
 ) -> Result<(), WireError> {
     batch.start(shards);
     let mut rewritten = std::mem::take(&mut batch.text_mut().rewritten);
@@ -73,7 +74,7 @@ pub(super) fn fill<P: Fn(u64) -> usize>(
     let result = if body.len() > DECODED_BYTES_MAX {
         Err(WireError::TooLarge { len: body.len(), max: DECODED_BYTES_MAX })
     } else {
-        walk(&body, &mut rewritten, &mut writer)
+        walk(Padded::pad(&mut body), &mut rewritten, &mut writer)
     };
     let found = writer.counts;
     *batch.text_mut() = LabelText { body, rewritten };
@@ -96,13 +97,21 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         }
     }
 
-    /// Takes a series from the general walk, whose labels have been written to `rewritten` behind a body of
-    /// `body_bytes`, or refuses it.
+    /// Fails if the series before the one at `offset` have more samples than a request may carry.
+    #[inline(always)]
+    pub(super) fn check_samples(&self, offset: usize) -> Result<(), WireError> {
+        if self.counts.samples > SAMPLES_MAX as u64 {
+            return Err(WireError::TooManySamples { offset, max: SAMPLES_MAX });
+        }
+        Ok(())
+    }
+
+    /// Takes a series from the general walk, writing its labels to `rewritten`, or refuses it.
     pub(super) fn take(
         &mut self,
         series: &mut Series<'_>,
         rewritten: &mut Vec<u8>,
-        body_bytes: usize,
+        body: Padded<'_>,
     ) {
         let start = rewritten.len();
         let all = u32::try_from(series.samples.len())
@@ -121,7 +130,7 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         }
         let canonical = rewritten.get(start..).unwrap_or_default();
         let fingerprint = self.fingerprinter.of(canonical);
-        let labels = span(body_bytes + start, canonical.len());
+        let labels = span(body.bytes().len() + start, canonical.len());
         let part = self.part(fingerprint);
         part.samples.extend_from_slice(&series.samples);
         part.entries.push(PartEntry {

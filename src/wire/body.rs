@@ -10,6 +10,8 @@ use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::get_frame_content_size;
 
 use super::Compression;
+use super::padded::PADDING_BYTES;
+use super::snappy::{self, SnappyError};
 
 /// No body is decompressed to more than this, as in Prometheus (`storage/remote/write_handler.go`).
 pub const DECODED_BYTES_MAX: usize = 32 << 20;
@@ -42,7 +44,7 @@ pub enum BodyError {
     },
     /// Not snappy's block format.
     #[error("the body is not snappy block format (remote write uses no frames): {0}")]
-    Snappy(#[from] snap::Error),
+    Snappy(#[from] SnappyError),
     /// Not zstd.
     #[error("the body is not zstd: {0}")]
     Zstd(std::io::Error),
@@ -60,7 +62,6 @@ pub enum BodyError {
 /// Undoes compressions. Keeps what its decoders allocate: one a core, used for every request.
 #[derive(Default)]
 pub struct Decompressor {
-    snappy: snap::raw::Decoder,
     zstd: Option<Decoder<'static>>,
 }
 
@@ -77,8 +78,7 @@ impl Decompressor {
         Self::default()
     }
 
-    /// Replaces what is in `out` by what `wire` holds. Pass the buffer as the last request left it: its bytes are
-    /// overwritten, not cleared first.
+    /// Replaces what is in `out` by what `wire` holds.
     ///
     /// # Errors
     /// A body of another format, a damaged one, or one of more than [`DECODED_BYTES_MAX`]; `out` is then of no use.
@@ -99,23 +99,10 @@ impl Decompressor {
         max: usize,
     ) -> Result<(), BodyError> {
         match compression {
-            Compression::Snappy => self.snappy(wire, out, max),
+            Compression::Snappy => unsnappy(wire, out, max),
             Compression::Zstd => self.zstd(wire, out, max),
             Compression::Gzip => gzip(wire, out, max),
         }
-    }
-
-    fn snappy(&mut self, wire: &[u8], out: &mut Vec<u8>, max: usize) -> Result<(), BodyError> {
-        let stated = snap::raw::decompress_len(wire)?;
-        if stated > max {
-            return Err(BodyError::TooLarge { max });
-        }
-        if stated > wire.len().saturating_mul(SNAPPY_RATIO_MAX) {
-            return Err(BodyError::Overstated { stated, wire: wire.len() });
-        }
-        out.resize(stated, 0); // only what the buffer grows by is written twice
-        self.snappy.decompress(wire, out)?;
-        Ok(())
     }
 
     fn zstd(&mut self, wire: &[u8], out: &mut Vec<u8>, max: usize) -> Result<(), BodyError> {
@@ -140,7 +127,7 @@ impl Decompressor {
         let believed = wire.len().saturating_mul(64).max(GROWTH_BYTES);
         let expected = stated.and_then(|stated| usize::try_from(stated).ok()).unwrap_or(believed);
         out.clear();
-        out.reserve(expected.min(believed).min(max));
+        out.reserve(expected.min(believed).min(max) + PADDING_BYTES);
         let mut input = InBuffer::around(wire);
         let mut frame_is_open = true;
         while input.pos() < wire.len() || frame_is_open {
@@ -160,6 +147,18 @@ impl Decompressor {
         }
         if out.len() > max { Err(BodyError::TooLarge { max }) } else { Ok(()) }
     }
+}
+
+fn unsnappy(wire: &[u8], out: &mut Vec<u8>, max: usize) -> Result<(), BodyError> {
+    let stated = snappy::stated_len(wire)?;
+    if stated > max {
+        return Err(BodyError::TooLarge { max });
+    }
+    if stated > wire.len().saturating_mul(SNAPPY_RATIO_MAX) {
+        return Err(BodyError::Overstated { stated, wire: wire.len() });
+    }
+    snappy::decompress(wire, out, PADDING_BYTES)?;
+    Ok(())
 }
 
 fn gzip(wire: &[u8], out: &mut Vec<u8>, max: usize) -> Result<(), BodyError> {

@@ -84,6 +84,11 @@ impl<'a> Fields<'a> {
         Ok(Some(Field { number, offset, value }))
     }
 
+    /// Where the next field starts.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
     /// The next varint of a packed field, or `None` at its end.
     pub(super) fn next_packed(&mut self) -> Result<Option<u64>, WireError> {
         if self.at >= self.end { Ok(None) } else { self.varint().map(Some) }

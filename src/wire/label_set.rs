@@ -31,8 +31,9 @@ impl<'b> LabelSet<'b> {
     /// Fails, with `out` as it was, for a name that is empty or stands twice, and without a metric name.
     pub(super) fn canonicalise(&mut self, out: &mut Vec<u8>) -> Result<(), RefusalReason> {
         self.labels.sort_by(|a, b| a.0.cmp(b.0)); // stable: errors spell values in the sender's order
-        let metric = self.labels.binary_search_by(|label| label.0.cmp(METRIC_NAME.as_bytes()));
-        if !metric.is_ok_and(|at| self.labels.get(at).is_some_and(|label| !label.1.is_empty())) {
+        let is_metric =
+            |label: &(&[u8], &[u8])| label.0 == METRIC_NAME.as_bytes() && !label.1.is_empty();
+        if !self.labels.iter().any(is_metric) {
             return Err(RefusalReason::NoMetricName);
         }
         if let Some((_, value)) = self.labels.first().filter(|label| label.0.is_empty()) {

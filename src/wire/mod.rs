@@ -10,16 +10,24 @@ pub mod content;
 pub mod counts;
 pub mod error;
 pub mod proto;
+pub mod snappy;
 pub mod write_v1;
 pub mod write_v2;
 
 mod batch_writer;
+mod cpu;
 mod fields;
 mod label_set;
+mod label_walk;
+mod padded;
+
+#[cfg(test)]
+mod model_test;
 
 pub use body::{BodyError, DECODED_BYTES_MAX, Decompressor};
 pub use content::{Compression, Content, ContentError, Message, negotiate};
 pub use counts::Counts;
 pub use error::WireError;
+pub use snappy::SnappyError;
 pub use write_v1::decode_v1;
 pub use write_v2::decode_v2;

@@ -13,10 +13,12 @@ use std::ops::Range;
 
 use prost::Message;
 
-use super::batch_writer::{BatchWriter, Series, fill};
+use super::batch_writer::{BatchWriter, Series, fill, index, span};
 use super::fields::Fields;
+use super::label_walk::{set_end, set_ends};
+use super::padded::Padded;
 use super::{Counts, WireError, proto};
-use crate::model::{Fingerprinter, Sample, TimestampMs, WriteBatch};
+use crate::model::{Fingerprint, Fingerprinter, PartEntry, Sample, TimestampMs, WriteBatch};
 
 /// Decodes a request into `batch`, which keeps `body`: the label sets lie in it. Adds what was in it to `counts`.
 ///
@@ -40,31 +42,234 @@ pub fn decode_v1(
     fill(body, fingerprinter, (shards, part_of), batch, counts, request)
 }
 
+/// A request on whatever CPU there is.
 fn request<P: Fn(u64) -> usize>(
-    body: &[u8],
+    body: Padded<'_>,
+    rewritten: &mut Vec<u8>,
+    writer: &mut BatchWriter<'_, P>,
+) -> Result<(), WireError> {
+    #[cfg(target_arch = "x86_64")]
+    if super::cpu::is_v3() {
+        // SAFETY: the CPU has what the function is compiled for.
+        return unsafe { request_v3(body, rewritten, writer) };
+    }
+    walk(body, rewritten, writer)
+}
+
+/// [`walk`] compiled for x86-64-v3: four lanes of seahash in one register, shifts and loads in one instruction. Takes
+/// 54 ns a sample instead of 63.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,movbe")]
+fn request_v3<P: Fn(u64) -> usize>(
+    body: Padded<'_>,
+    rewritten: &mut Vec<u8>,
+    writer: &mut BatchWriter<'_, P>,
+) -> Result<(), WireError> {
+    walk(body, rewritten, writer)
+}
+
+#[inline(always)]
+fn walk<P: Fn(u64) -> usize>(
+    body: Padded<'_>,
     rewritten: &mut Vec<u8>,
     writer: &mut BatchWriter<'_, P>,
 ) -> Result<(), WireError> {
     let mut series = Series::default();
-    let mut fields = Fields::new(body, 0..body.len());
-    while let Some(field) = fields.next()? {
-        match field.number {
-            1 => {
-                time_series(body, field.bytes("WriteRequest")?, &mut series, writer)?;
-                if !series.samples.is_empty() || series.histograms > 0 {
-                    writer.take(&mut series, rewritten, body.len());
-                }
-            }
-            3 => {
-                nested::<proto::v1::MetricMetadata>(
-                    body,
-                    field.bytes("WriteRequest")?,
-                    "MetricMetadata",
-                )?;
-                writer.counts.metadata += 1;
-            }
-            _ => {}
+    let mut at = 0;
+    while at < body.len() {
+        writer.check_samples(at)?;
+        let Some(a) = time_series_at(body, at) else {
+            at = any_field(body, at, &mut series, rewritten, writer)?;
+            continue;
+        };
+        at = a.end;
+        let Some(b) = time_series_at(body, at) else {
+            series_alone(body, a, &mut series, rewritten, writer)?;
+            continue;
+        };
+        at = b.end;
+        let ends = set_ends(body, [a.start, b.start]);
+        let Some([a_print, b_print]) = fingerprints(body, [a, b], ends, writer) else {
+            series_alone(body, a, &mut series, rewritten, writer)?;
+            series_alone(body, b, &mut series, rewritten, writer)?;
+            continue;
+        };
+        if plain_series(body, a, a_print, writer).is_none() {
+            any_series(body, a, &mut series, rewritten, writer)?;
         }
+        if plain_series(body, b, b_print, writer).is_none() {
+            any_series(body, b, &mut series, rewritten, writer)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a series lies in the body.
+#[derive(Clone, Copy)]
+struct Place {
+    start: usize,
+    end: usize,
+}
+
+/// A label set in canonical form: its fingerprint, and where it ends.
+type Labelled = (Fingerprint, usize);
+
+/// The fingerprints of the label sets that start with `places` and end at `ends`; `None` unless all do, within them.
+#[inline(always)]
+fn fingerprints<const N: usize, P>(
+    body: Padded<'_>,
+    places: [Place; N],
+    ends: [Option<usize>; N],
+    writer: &BatchWriter<'_, P>,
+) -> Option<[Labelled; N]> {
+    let mut sets = [(0, 0); N];
+    for ((set, place), end) in sets.iter_mut().zip(places).zip(ends) {
+        *set = (place.start, end.filter(|end| *end < place.end)? - place.start);
+    }
+    let fingerprints = writer.fingerprinter.of_padded(body.bytes(), sets)?;
+    let mut labelled = [(Fingerprint::default(), 0); N];
+    for ((labelled, fingerprint), (start, len)) in labelled.iter_mut().zip(fingerprints).zip(sets) {
+        *labelled = (fingerprint, start + len);
+    }
+    Some(labelled)
+}
+
+/// The series whose field starts at `at`, if one does and its length takes at most three bytes.
+#[inline(always)]
+fn time_series_at(body: Padded<'_>, at: usize) -> Option<Place> {
+    let [tag, b0, b1, b2] = body.read::<4>(at)?.map(usize::from);
+    let (len, header) = match (b0 < 0x80, b1 < 0x80, b2 < 0x80) {
+        (true, _, _) => (b0, 2),
+        (_, true, _) => (b0 & 0x7f | b1 << 7, 3),
+        (_, _, true) => (b0 & 0x7f | (b1 & 0x7f) << 7 | b2 << 14, 4),
+        _ => return None,
+    };
+    let (start, end) = (at + header, at + header + len);
+    (tag == 0x0a && end <= body.len()).then_some(Place { start, end })
+}
+
+/// Takes a series whose labels are in canonical form if plain samples follow and nothing else. `None`, with nothing taken,
+/// if not.
+#[inline(always)]
+fn plain_series<P: Fn(u64) -> usize>(
+    body: Padded<'_>,
+    place: Place,
+    (fingerprint, labels_end): Labelled,
+    writer: &mut BatchWriter<'_, P>,
+) -> Option<()> {
+    let part = writer.part(fingerprint);
+    let before = part.samples.len();
+    let mut at = labels_end;
+    while at < place.end {
+        let sample = plain_sample(body, at).filter(|(_, end)| *end <= place.end);
+        let Some((sample, end)) = sample else {
+            part.samples.truncate(before);
+            return None;
+        };
+        part.samples.push(sample);
+        at = end;
+    }
+    let samples = part.samples.len() - before;
+    part.entries.push(PartEntry {
+        fingerprint,
+        labels: span(place.start, labels_end - place.start),
+        samples_end: index(part.samples.len()),
+    });
+    writer.counts.series += 1;
+    writer.counts.samples += samples as u64;
+    Some(())
+}
+
+/// The sample whose field starts at `at`, and where it ends, if it has the layout of nearly all of them. The timestamp
+/// takes six bytes from 2004 to 2109. A value of zero is not sent, so there are two lengths, which take turns at random:
+/// one way through for both.
+/// ```text
+/// 0x12 16  0x09 value, 8 bytes  0x10 timestamp, 6 bytes
+/// 0x12  7                       0x10 timestamp, 6 bytes
+/// ```
+#[inline(always)]
+fn plain_sample(body: Padded<'_>, at: usize) -> Option<(Sample, usize)> {
+    const FIXED_BITS: u64 = 0x0080_8080_8080_80ff;
+    const TAG_AND_SIX_BYTES: u64 = 0x0000_8080_8080_8010;
+    let [tag, len, first] = body.read::<3>(at)?;
+    let has_value = len == 16;
+    let value = u64::from_le_bytes(body.read(at + 3)?);
+    let time = u64::from_le_bytes(body.read(at + if has_value { 11 } else { 2 })?);
+    let is_plain = (tag == 0x12)
+        & (has_value | (len == 7))
+        & (first == if has_value { 0x09 } else { 0x10 })
+        & (time & FIXED_BITS == TAG_AND_SIX_BYTES);
+    if !is_plain {
+        return None;
+    }
+    let value = if has_value { value } else { 0 };
+    // Six groups of seven bits move together: pairs, then all.
+    let groups = (time >> 8) & 0x7f7f_7f7f_7f7f;
+    let pairs = (groups & 0x007f_007f_007f) | (groups & 0x7f00_7f00_7f00) >> 1;
+    let t = (pairs & 0x3fff) | (pairs >> 2 & 0x3fff << 14) | (pairs >> 4 & 0x3fff << 28);
+    let sample = Sample { t: TimestampMs(t.cast_signed()), v: f64::from_bits(value) };
+    Some((sample, at + 2 + usize::from(len)))
+}
+
+/// Takes the field at `at`, whatever it is, and says where it ends.
+#[cold]
+#[inline(never)]
+fn any_field<'b, P: Fn(u64) -> usize>(
+    body: Padded<'b>,
+    at: usize,
+    series: &mut Series<'b>,
+    rewritten: &mut Vec<u8>,
+    writer: &mut BatchWriter<'_, P>,
+) -> Result<usize, WireError> {
+    let mut fields = Fields::new(body.body(), at..body.len());
+    let Some(field) = fields.next()? else { return Ok(body.len()) };
+    match field.number {
+        1 => {
+            let Range { start, end } = field.bytes("WriteRequest")?;
+            any_series(body, Place { start, end }, series, rewritten, writer)?;
+        }
+        3 => {
+            let place = field.bytes("WriteRequest")?;
+            nested::<proto::v1::MetricMetadata>(body.body(), place, "MetricMetadata")?;
+            writer.counts.metadata += 1;
+        }
+        _ => {}
+    }
+    Ok(fields.at())
+}
+
+/// Takes a series whose neighbour is of another kind, or is missing.
+#[cold]
+#[inline(never)]
+fn series_alone<'b, P: Fn(u64) -> usize>(
+    body: Padded<'b>,
+    place: Place,
+    series: &mut Series<'b>,
+    rewritten: &mut Vec<u8>,
+    writer: &mut BatchWriter<'_, P>,
+) -> Result<(), WireError> {
+    let end = set_end(body, place.start);
+    let plain = fingerprints(body, [place], [end], writer)
+        .and_then(|[labelled]| plain_series(body, place, labelled, writer));
+    match plain {
+        Some(()) => Ok(()),
+        None => any_series(body, place, series, rewritten, writer),
+    }
+}
+
+/// Takes a series in any spelling that protobuf allows.
+#[cold]
+#[inline(never)]
+fn any_series<'b, P: Fn(u64) -> usize>(
+    body: Padded<'b>,
+    place: Place,
+    series: &mut Series<'b>,
+    rewritten: &mut Vec<u8>,
+    writer: &mut BatchWriter<'_, P>,
+) -> Result<(), WireError> {
+    time_series(body.body(), place, series, writer)?;
+    if !series.samples.is_empty() || series.histograms > 0 {
+        writer.take(series, rewritten, body);
     }
     Ok(())
 }
@@ -72,12 +277,12 @@ fn request<P: Fn(u64) -> usize>(
 /// Reads any spelling of a series that protobuf allows.
 fn time_series<'b, P: Fn(u64) -> usize>(
     body: &'b [u8],
-    place: Range<usize>,
+    place: Place,
     series: &mut Series<'b>,
     writer: &mut BatchWriter<'_, P>,
 ) -> Result<(), WireError> {
     series.clear();
-    let mut fields = Fields::new(body, place);
+    let mut fields = Fields::new(body, place.start..place.end);
     while let Some(field) = fields.next()? {
         match field.number {
             1 => {

@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use super::batch_writer::{BatchWriter, Series, fill};
 use super::fields::{Field, Fields, Value};
+use super::padded::Padded;
 use super::write_v1::nested;
 use super::{Counts, WireError, proto};
 use crate::model::{Fingerprinter, RefusalReason, Sample, TimestampMs, WriteBatch};
@@ -41,10 +42,11 @@ pub fn decode_v2(
 }
 
 fn request<P: Fn(u64) -> usize>(
-    body: &[u8],
+    padded: Padded<'_>,
     rewritten: &mut Vec<u8>,
     writer: &mut BatchWriter<'_, P>,
 ) -> Result<(), WireError> {
+    let body = padded.body();
     let symbols = symbols(body)?;
     let mut series = Series::default();
     let mut refs = Vec::new();
@@ -64,7 +66,7 @@ fn request<P: Fn(u64) -> usize>(
                 writer.refuse(|| series.labels.spell(), 0, RefusalReason::NoSamples);
                 continue;
             }
-            writer.take(&mut series, rewritten, body.len());
+            writer.take(&mut series, rewritten, padded);
             if rewritten.len() > LABEL_BYTES_MAX {
                 let offset = place.start;
                 return Err(WireError::LabelsTooLarge { offset, max: LABEL_BYTES_MAX });

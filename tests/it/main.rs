@@ -7,5 +7,16 @@
 )]
 
 mod crash;
+mod http;
+mod interop_chunks;
+mod interop_clients;
+mod interop_promql;
+mod interop_retry;
+mod kill;
 mod layering;
+mod peer;
+mod promql_parser;
 mod promql_scripts;
+mod remote_write;
+mod serve;
+mod server;

@@ -139,3 +139,79 @@ impl Parser<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::query::parser::ParseOptions;
+    use crate::query::parser::testing::{assert_fault, faults, faults_with, parsed, printed};
+
+    #[test]
+    fn labels_stand_before_or_behind_the_arguments() {
+        assert_eq!(printed("sum by(a)(x)"), "sum by (a) (x)");
+        assert_eq!(printed("SUM(x)WITHOUT(a,)"), "sum without (a) (x)");
+        assert_eq!(printed("sum by () (x)"), "sum(x)");
+        assert_eq!(printed("sum without () (x)"), "sum without () (x)");
+        assert_fault("sum by (a) (x) by (b)", "by", "unexpected <by>");
+    }
+
+    #[test]
+    fn quoted_labels_may_have_any_name_but_none() {
+        assert_eq!(printed(r#"sum by ("a.b", "c") (x)"#), r#"sum by ("a.b", c) (x)"#);
+        assert_fault(r#"sum by ("") (x)"#, r#""""#, "invalid label name for grouping: \"\"");
+        assert_fault(
+            r#"sum by ("\xff") (x)"#,
+            r#""\xff""#,
+            r#"invalid label name for grouping: "\xff""#,
+        );
+    }
+
+    #[test]
+    fn parsing_goes_on_behind_a_faulty_list_of_labels() {
+        assert_fault(
+            "sum by (a b) (x)",
+            "b",
+            "unexpected identifier \"b\" in grouping opts, expected \",\" or \")\"",
+        );
+        assert_fault("sum by (,) (x)", ",", "unexpected \",\" in grouping opts, expected label");
+        assert_fault(
+            "sum by a (x)",
+            "a",
+            "unexpected identifier \"a\" in grouping opts, expected \"(\"",
+        );
+    }
+
+    #[test]
+    fn a_fault_in_the_arguments_leaves_an_aggregation_without_any() {
+        let found = faults("sum(x y)");
+        let messages: Vec<&str> = found.iter().map(|(_, message)| message.as_str()).collect();
+        let without = "no arguments for aggregate expression provided";
+        assert_eq!(messages, ["unexpected identifier \"y\" in aggregation", without]);
+    }
+
+    #[test]
+    fn the_number_of_arguments_is_the_operators() {
+        let wrong = "wrong number of arguments for aggregate expression provided";
+        assert_fault("sum()", "sum()", "no arguments for aggregate expression provided");
+        assert_fault("topk(x)", "topk(x)", &format!("{wrong}, expected 2, got 1"));
+        assert_fault("sum(x, y)", "sum(x, y)", &format!("{wrong}, expected 1, got 2"));
+        assert_eq!(printed("quantile by (a) (0.5, x)"), "quantile by (a) (0.5, x)");
+    }
+
+    #[test]
+    fn an_aggregation_ends_at_its_own_parenthesis() {
+        assert_eq!(parsed("(sum(x) )").span.end, 9);
+        assert_fault(
+            "(sum(x, y) )",
+            "sum(x, y)",
+            "wrong number of arguments for aggregate expression provided, expected 1, got 2",
+        );
+    }
+
+    #[test]
+    fn some_aggregations_are_behind_a_flag() {
+        let found = faults_with("limitk(1, x)", &ParseOptions::default());
+        let message = "limitk() is experimental and must be enabled with --enable-feature=promql-experimental-functions";
+        assert_eq!(found, [("limitk(1, x)", message.to_owned())]);
+        assert_eq!(printed("limit_ratio(0.5, x)"), "limit_ratio(0.5, x)");
+    }
+}

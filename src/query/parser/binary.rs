@@ -114,3 +114,59 @@ impl Parser<'_> {
         Expr { kind: ExprKind::Binary(Box::new(binary)), span }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::query::parser::ParseOptions;
+    use crate::query::parser::testing::{assert_fault, faults, faults_with, printed};
+
+    #[test]
+    fn modifiers_stand_in_one_order() {
+        for text in [
+            "a == bool b",
+            "a + on (x, \"y.z\") b",
+            "a + ignoring (x) group_left (y) b",
+            "a + on () group_right () b",
+            "a + on (x) group_left () fill_left (1) fill_right (-2) b",
+            "a + fill (NaN) b",
+        ] {
+            assert_eq!(printed(&text.replace("NaN", "+3")), text.replace("NaN", "3"));
+        }
+        assert_fault("a + on(x) bool b", "bool", "unexpected <bool>");
+        assert_fault("a + group_left(x) b", "group_left", "unexpected <group_left>");
+        assert_fault("a + on(x) ignoring(y) b", "ignoring", "unexpected <ignoring>");
+    }
+
+    #[test]
+    fn labels_of_a_group_may_be_absent_but_a_parenthesis_is_theirs() {
+        assert_eq!(printed("a * on (x) group_left b"), "a * on (x) group_left () b");
+        let found = faults("a * on (x) group_left (b + c)");
+        let message = "unexpected <op:+> in grouping opts, expected \",\" or \")\"";
+        assert_eq!(found.first(), Some(&("+", message.to_owned())));
+    }
+
+    #[test]
+    fn words_of_the_language_name_labels_in_groups() {
+        let labels = "(on, by, bool, sum, offset, group_left, atan2, and, start, step, fill)";
+        assert_eq!(printed(&format!("a + on {labels} b")), format!("a + on {labels} b"));
+        assert_fault(
+            "a + on (without) b",
+            "without",
+            "unexpected <without> in grouping opts, expected label",
+        );
+    }
+
+    #[test]
+    fn fill_is_a_modifier_only_before_a_parenthesis() {
+        assert_eq!(printed("a + fill"), "a + fill");
+        assert_eq!(printed("a + fill (1h) fill"), "a + fill (3600) fill");
+        assert_fault("a + fill(b) c", "b", "unexpected identifier \"b\"");
+    }
+
+    #[test]
+    fn fill_is_behind_a_flag() {
+        let found = faults_with("a + fill(1) b", &ParseOptions::default());
+        let message = "binop fill modifiers are experimental and not enabled".to_owned();
+        assert_eq!(found, [("a + fill(1) b", message)]);
+    }
+}

@@ -65,3 +65,35 @@ impl Parser<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::query::parser::ParseOptions;
+    use crate::query::parser::testing::{assert_fault, faults_with, printed};
+
+    #[test]
+    fn arguments_are_separated_by_commas_and_none_trails() {
+        assert_eq!(printed("clamp( a ,1, 2 )"), "clamp(a, 1, 2)");
+        let message = "trailing commas not allowed in function call args";
+        assert_fault("abs(a,)", ",", message);
+        assert_fault("abs(,)", ",", "unexpected \",\"");
+    }
+
+    #[test]
+    fn functions_are_known_by_their_exact_name() {
+        assert_fault("nope(a)", "nope", "unknown function with name \"nope\"");
+        assert_fault("ABS(a)", "ABS", "unknown function with name \"ABS\"");
+        assert_fault("a:b(c)", "(", "unexpected \"(\"");
+    }
+
+    #[test]
+    fn experimental_functions_are_behind_a_flag() {
+        for (call, name) in
+            [("info(a)", "info"), ("step()", "step"), ("end()", "end"), ("max_of(1, 2)", "max_of")]
+        {
+            assert_eq!(printed(call), call);
+            let message = format!("function \"{name}\" is not enabled");
+            assert_eq!(faults_with(call, &ParseOptions::default()), [(name, message)]);
+        }
+    }
+}

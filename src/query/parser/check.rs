@@ -5,32 +5,32 @@
 
 use std::collections::HashMap;
 
+use super::faults::Faults;
 use super::lexer::{is_space, offset};
-use super::regex_rule;
+use super::regex_rule::matches_empty;
 use crate::model::labels::METRIC_NAME;
 use crate::query::ast::{
-    Aggregate, Binary, Call, Cardinality, Expr, ExprKind, LabelMatcher, MatchOp, TextRange,
-    ValueType, VectorMatching, VectorSelector,
+    Aggregate, Binary, Call, Cardinality, Expr, ExprKind, TextRange, ValueType, VectorMatching,
+    VectorSelector,
 };
-use crate::query::parse_error::ParseError;
 use crate::query::quote::quoted;
 
-/// How many labels of one operator are reported to stand in both of its lists.
-const SHARED_LABELS_MAX: usize = 1_000;
+/// How often the same rule is reported of one operator or selector. Each report quotes labels of any length.
+const REPORTS_MAX: usize = 100;
 
-/// Appends to `errors` what is wrong with `expr`, which was parsed from `text`.
-pub(super) fn check(text: &[u8], expr: &mut Expr, errors: &mut Vec<ParseError>) {
-    Checker { text, errors }.expr(expr);
+/// Adds to `faults` what is wrong with `expr`, which was parsed from `text`.
+pub(super) fn check(text: &[u8], expr: &mut Expr, faults: &mut Faults) {
+    Checker { text, faults }.expr(expr);
 }
 
 struct Checker<'a> {
     text: &'a [u8],
-    errors: &'a mut Vec<ParseError>,
+    faults: &'a mut Faults,
 }
 
 impl Checker<'_> {
     fn report(&mut self, span: TextRange, message: impl Into<String>) {
-        self.errors.push(ParseError { span, message: message.into() });
+        self.faults.push(span, message);
     }
 
     /// Checks an expression; returns its type.
@@ -174,7 +174,7 @@ impl Checker<'_> {
         let shared = matching.labels.iter().flat_map(|label| {
             std::iter::repeat_n(label, times.get(label.as_str()).copied().unwrap_or_default())
         });
-        for label in shared.take(SHARED_LABELS_MAX) {
+        for label in shared.take(REPORTS_MAX) {
             let what = "must not occur in ON and GROUP clause at once";
             let label = quoted(label.as_bytes());
             self.report(self.op_range(binary), format!("label {label} {what}"));
@@ -283,7 +283,7 @@ impl Checker<'_> {
         if let Some(name) = &selector.name {
             // The last condition is that name itself.
             let others = selector.matchers.iter().rev().skip(1).rev();
-            for matcher in others.filter(|matcher| matcher.name == METRIC_NAME) {
+            for matcher in others.filter(|matcher| matcher.name == METRIC_NAME).take(REPORTS_MAX) {
                 let (name, other) = (quoted(name.as_bytes()), quoted(matcher.value.as_bytes()));
                 self.report(span, format!("metric name must not be set twice: {name} or {other}"));
             }
@@ -305,12 +305,197 @@ fn has_fill(matching: &VectorMatching) -> bool {
     matching.fill_left.is_some() || matching.fill_right.is_some()
 }
 
-/// Does the condition hold for series without the label?
-fn matches_empty(matcher: &LabelMatcher) -> bool {
-    match matcher.op {
-        MatchOp::Equal => matcher.value.is_empty(),
-        MatchOp::NotEqual => !matcher.value.is_empty(),
-        MatchOp::Regex => regex_rule::matches_empty(&matcher.value),
-        MatchOp::NotRegex => !regex_rule::matches_empty(&matcher.value),
+#[cfg(test)]
+mod tests {
+    use crate::query::ast::{Cardinality, ExprKind, VectorMatching};
+    use crate::query::parser::testing::{assert_fault, faults, parsed};
+
+    #[test]
+    fn arguments_have_the_types_that_functions_want() {
+        let context = "in call to function";
+        assert_fault(
+            "rate(a)",
+            "a",
+            &format!("expected type range vector {context} \"rate\", got instant vector"),
+        );
+        assert_fault(
+            "abs(1)",
+            "1",
+            &format!("expected type instant vector {context} \"abs\", got scalar"),
+        );
+        assert_fault(
+            "vector(\"s\")",
+            "\"s\"",
+            &format!("expected type scalar {context} \"vector\", got string"),
+        );
+        assert_fault(
+            "label_join(a, \"b\", \"c\", \"d\", 5)",
+            "5",
+            &format!("expected type string {context} \"label_join\", got scalar"),
+        );
+    }
+
+    #[test]
+    fn functions_say_how_many_arguments_they_take() {
+        assert_fault("abs()", "abs()", "expected 1 argument(s) in call to \"abs\", got 0");
+        assert_fault("time(1)", "time(1)", "expected 0 argument(s) in call to \"time\", got 1");
+        assert_fault(
+            "hour(a, a)",
+            "hour(a, a)",
+            "expected at most 1 argument(s) in call to \"hour\", got 2",
+        );
+        assert_fault(
+            "label_join(a)",
+            "label_join(a)",
+            "expected at least 3 argument(s) in call to \"label_join\", got 1",
+        );
+        for text in [
+            "hour()",
+            "round(a)",
+            "label_join(a, \"b\", \"c\")",
+            "label_join(a, \"b\", \"c\", \"d\", \"e\")",
+        ] {
+            assert!(faults(text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn aggregations_take_vectors_and_parameters_of_their_type() {
+        assert_fault(
+            "sum(1)",
+            "1",
+            "expected type instant vector in aggregation expression, got scalar",
+        );
+        assert_fault(
+            "topk(a, b)",
+            "a",
+            "expected type scalar in aggregation parameter, got instant vector",
+        );
+        assert_fault(
+            "count_values(1, b)",
+            "1",
+            "expected type string in aggregation parameter, got scalar",
+        );
+    }
+
+    #[test]
+    fn operators_take_scalars_and_instant_vectors() {
+        let message = "binary expression must contain only scalar and instant vector types";
+        assert_fault("a[5m] + 1", "a[5m]", message);
+        assert_fault("1 + \"s\"", "\"s\"", message);
+        assert_fault(
+            "-\"s\"",
+            "-\"s\"",
+            "unary expression only allowed on expressions of type scalar or instant vector, got \"string\"",
+        );
+        assert_fault(
+            "(1)[5m:]",
+            "(1)[5m:]",
+            "subquery is only allowed on instant vector, got scalar instead",
+        );
+    }
+
+    #[test]
+    fn bool_belongs_to_comparisons_and_comparisons_of_scalars_need_it() {
+        assert_fault(
+            "a + bool b",
+            "+ boo",
+            "bool modifier can only be used on comparison operators",
+        );
+        assert_fault("1 == 1", "=", "comparisons between scalars must use BOOL modifier");
+        assert!(faults("1 == bool 1 > bool 2").is_empty());
+    }
+
+    #[test]
+    fn sets_are_of_vectors_and_many_to_many() {
+        assert_fault(
+            "1 and a",
+            "1 and a",
+            "set operator \"and\" not allowed in binary scalar expression",
+        );
+        let found = faults("a and on(b) group_left(c) d");
+        let messages: Vec<&str> = found.iter().map(|(_, message)| message.as_str()).collect();
+        assert_eq!(
+            messages,
+            [
+                "no grouping allowed for \"and\" operation",
+                "set operations must always be many-to-many"
+            ]
+        );
+        assert_fault(
+            "a or fill(1) b",
+            "a or fill(1) b",
+            "filling in missing series not allowed for set operators",
+        );
+        assert_eq!(matching("a or b").map(|m| m.cardinality), Some(Cardinality::ManyToMany));
+    }
+
+    fn matching(text: &str) -> Option<VectorMatching> {
+        let ExprKind::Binary(mut binary) = parsed(text).kind else { panic!("an operator") };
+        binary.matching.take()
+    }
+
+    #[test]
+    fn only_vectors_are_matched() {
+        assert!(matching("a + b").is_some());
+        assert_eq!(matching("a + 1"), None);
+        assert_fault(
+            "a + on(b) 1",
+            "a + on(b) 1",
+            "vector matching only allowed between instant vectors",
+        );
+        assert_fault(
+            "1 + fill(0) a",
+            "1 + fill(0) a",
+            "filling in missing series only allowed between instant vectors",
+        );
+    }
+
+    #[test]
+    fn a_label_that_is_matched_on_is_not_also_copied() {
+        let message = "label \"b\" must not occur in ON and GROUP clause at once";
+        assert_fault("a + on(b) group_left(b) c", "+ on(b) group_left(b", message);
+        assert!(faults("a + ignoring(b) group_left(b) c").is_empty());
+    }
+
+    #[test]
+    fn a_selector_names_one_metric_and_never_all_of_them() {
+        assert_fault(
+            "a{__name__=\"b\"}",
+            "a{__name__=\"b\"}",
+            "metric name must not be set twice: \"a\" or \"b\"",
+        );
+        let message = "vector selector must contain at least one non-empty matcher";
+        for text in ["{}", "{a=\"\"}", "{a!=\"b\"}", "{a=~\".*\"}", "{a!~\".+\"}", "{a=~\"b|\"}"] {
+            assert_fault(text, text, message);
+        }
+        for text in ["{a=\"b\"}", "{a!=\"\"}", "{a=~\".+\"}", "{a!~\".*\"}", "a{b=~\".*\"}"] {
+            assert!(faults(text).is_empty(), "{text}");
+        }
+    }
+
+    #[test] // or a megabyte of text could ask for gigabytes of messages
+    fn the_same_rule_is_reported_a_hundred_times_at_most() {
+        let (name, names) = ("x".repeat(1000), vec!["\"y\""; 1000].join(","));
+        assert_eq!(faults(&format!("{name}{{{names}}}")).len(), 100);
+        let labels = vec![name; 1000].join(",");
+        assert_eq!(faults(&format!("a + on({labels}) group_left({labels}) b")).len(), 100);
+    }
+
+    #[test]
+    fn the_second_argument_of_info_is_a_set_of_conditions() {
+        assert!(faults("info(a, {b=~\".*\"})").is_empty());
+        assert_fault(
+            "info(a, b)",
+            "b",
+            "expected label selectors only, got vector selector instead",
+        );
+        assert_fault("info(a, sum(b))", "sum(b)", "expected label selectors only");
+        assert_eq!(faults("info(a, 1)").len(), 3);
+    }
+
+    #[test]
+    fn types_are_checked_only_where_the_text_parses() {
+        assert_fault("abs(1) b", "b", "unexpected identifier \"b\"");
     }
 }

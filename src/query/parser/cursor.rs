@@ -8,11 +8,12 @@
 //!
 //! These are yacc's rules for its token `error`; Prometheus's grammar says which constructs know how to go on.
 
+use super::faults::Faults;
 use super::lexer::{Language, Lexer, offset};
 use super::token::{Token, TokenKind};
 use super::{NESTING_MAX, ParseOptions};
 use crate::query::ast::TextRange;
-use crate::query::parse_error::{ParseError, ParseErrors};
+use crate::query::parse_error::ParseErrors;
 
 /// Why a construct was not parsed to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub(super) type Parsed<T> = Result<T, Stop>;
 /// A text being parsed.
 pub(super) struct Parser<'a> {
     pub(super) options: ParseOptions,
-    pub(super) errors: Vec<ParseError>,
+    pub(super) faults: Faults,
     lexer: Lexer<'a>,
     /// The word that comes next, if it has been looked at.
     ahead: Option<Token>,
@@ -46,9 +47,15 @@ pub(super) struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     pub(super) fn new(text: &'a [u8], language: Language, options: ParseOptions) -> Self {
+        let mut faults = Faults::default();
+        let fits = u32::try_from(text.len()).is_ok();
+        if !fits {
+            faults.push(TextRange::default(), "text is longer than 4 GiB");
+        }
+        let text = if fits { text } else { Default::default() };
         Self {
             options,
-            errors: Vec::new(),
+            faults,
             lexer: Lexer::new(text, language),
             ahead: None,
             last: Token { kind: TokenKind::Nothing, start: 0, end: 0 },
@@ -61,7 +68,7 @@ impl<'a> Parser<'a> {
 
     /// The result, or what is wrong.
     pub(super) fn finish<T>(self, result: Option<T>) -> Result<T, ParseErrors> {
-        match (ParseErrors::new(self.lexer.text, self.errors), result) {
+        match (ParseErrors::new(self.lexer.text, self.faults.into_errors()), result) {
             (Some(errors), _) => Err(errors),
             (None, Some(result)) => Ok(result),
             (None, None) => panic!("a text without a result has an error"),
@@ -107,7 +114,7 @@ impl<'a> Parser<'a> {
                     start: offset(self.lexer.start),
                     end: offset(self.lexer.text.len()),
                 };
-                self.errors.push(ParseError { span, message });
+                self.faults.push(span, message);
                 self.unreadable = true;
                 nothing
             }
@@ -183,7 +190,7 @@ impl<'a> Parser<'a> {
     }
 
     pub(super) fn report(&mut self, span: TextRange, message: impl Into<String>) {
-        self.errors.push(ParseError { span, message: message.into() });
+        self.faults.push(span, message);
     }
 
     /// The bytes of a span.

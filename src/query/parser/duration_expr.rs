@@ -14,8 +14,8 @@ use crate::query::ast::{BinaryOp, Duration, DurationExpr, DurationExprKind, Numb
 /// A length of time as parsed: a lone number, or something to be computed.
 pub(super) struct Length(DurationExpr);
 
-const NS_PER_SECOND: f64 = 1e9;
-const NS_PER_MS: i64 = 1_000_000;
+const US_PER_SECOND: f64 = 1e6;
+const US_PER_MS: i64 = 1_000;
 /// The longest length, 2^63 nanoseconds, in seconds.
 const SECONDS_MAX: f64 = 9_223_372_036.854_776;
 
@@ -41,7 +41,7 @@ impl Parser<'_> {
     fn length_from(&mut self, mut left: Length, loosest: u8) -> Parsed<Length> {
         loop {
             match self.peek() {
-                TokenKind::Binary(op) if is_arithmetic(op) && binding(op) >= loosest => {
+                TokenKind::Binary(op) if op.is_arithmetic() && binding(op) >= loosest => {
                     let op_span = self.bump().span();
                     let right = self.length(binding_right_of(op))?;
                     left = self.length_binary(left, op, op_span, right);
@@ -137,17 +137,26 @@ impl Parser<'_> {
 
     /// A length behind `offset`.
     pub(super) fn offset_length(&mut self) -> Parsed<Length> {
+        let length = self.shortest_length()?;
+        // Upstream takes this for an offset of 292 years.
+        if length.number().is_some_and(|number| number.value.is_nan()) {
+            self.report(length.0.span, "duration out of range");
+        }
+        Ok(length)
+    }
+
+    fn shortest_length(&mut self) -> Parsed<Length> {
         match self.peek() {
             TokenKind::Binary(BinaryOp::Add | BinaryOp::Sub) => {
                 let sign = self.bump();
-                self.signed_offset_length(sign)
+                self.shortest_signed_length(sign)
             }
             TokenKind::LeftParen => self.length(0),
             _ => self.length_operand(),
         }
     }
 
-    fn signed_offset_length(&mut self, sign: Token) -> Parsed<Length> {
+    fn shortest_signed_length(&mut self, sign: Token) -> Parsed<Length> {
         match self.peek() {
             TokenKind::Binary(BinaryOp::Add | BinaryOp::Sub) => {
                 let operand = self.length(BINDING_BEHIND_SIGN)?;
@@ -165,18 +174,6 @@ impl Parser<'_> {
             _ => Ok(self.length_operand()?.signed(sign)),
         }
     }
-}
-
-fn is_arithmetic(op: BinaryOp) -> bool {
-    matches!(
-        op,
-        BinaryOp::Add
-            | BinaryOp::Sub
-            | BinaryOp::Mul
-            | BinaryOp::Div
-            | BinaryOp::Mod
-            | BinaryOp::Pow
-    )
 }
 
 impl Length {
@@ -229,10 +226,108 @@ impl Length {
     pub(super) fn into_duration(self) -> Duration {
         match self.number() {
             Some(number) => {
-                let ns = (number.value * NS_PER_SECOND).round() as i64;
-                Duration::Ms(ns / NS_PER_MS)
+                // To microseconds first: in nanoseconds, as upstream has it, half a year of seconds is no longer exact,
+                // and a millisecond could be lost.
+                let us = (number.value * US_PER_SECOND).round() as i64;
+                Duration::Ms(us / US_PER_MS)
             }
             None => Duration::Expr(Box::new(self.0)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::query::ast::{Duration, ExprKind};
+    use crate::query::parser::testing::{assert_fault, faults, grouped, parsed, printed};
+
+    fn range(text: &str) -> Duration {
+        let ExprKind::Matrix(matrix) = parsed(&format!("a[{text}]")).kind else {
+            panic!("a range")
+        };
+        matrix.range
+    }
+
+    #[test]
+    fn a_lone_number_is_milliseconds() {
+        for (text, ms) in [
+            ("5m", 300_000),
+            ("1.5", 1500),
+            ("0x10", 16_000),
+            ("+5", 5000),
+            ("1.0015", 1001),
+            ("207d17h7m20s275ms", 17_946_440_275),
+        ] {
+            assert_eq!(range(text), Duration::Ms(ms), "{text}");
+        }
+        assert!(matches!(range("(5)"), Duration::Expr(_)));
+        assert!(matches!(range("5 + 1"), Duration::Expr(_)));
+    }
+
+    #[test]
+    fn in_brackets_operators_bind_as_ever_and_all_belongs_to_the_length() {
+        for (text, want) in [
+            ("a[11s+10s-5*2^2]", "a[11s + 10s - 5 * 2 ^ 2]"),
+            ("a[-(10s-5s)+20s]", "a[-(10s - 5s) + 20s]"),
+            ("a[ STEP ( ) % 2]", "a[step() % 2]"),
+            (
+                "a[min_of(range(),1h):max_of(step(),(5))]",
+                "a[min_of(range(), 1h):max_of(step(), (5))]",
+            ),
+            ("a[-2^2]", "a[-2 ^ 2]"),
+        ] {
+            assert_eq!(printed(text), want);
+        }
+    }
+
+    #[test]
+    fn behind_offset_a_length_is_as_short_as_can_be() {
+        for (text, want) in [
+            ("a offset 5s-8", "(a offset 5s - 8)"),
+            ("a offset -1^1", "(a offset -1s ^ 1)"),
+            ("a offset step()*2", "(a offset step() * 2)"),
+            ("a offset -(5)*2", "(a offset -(5) * 2)"),
+            ("a offset min_of(1,2)*2", "(a offset min_of(1, 2) * 2)"),
+        ] {
+            assert_eq!(grouped(text), want);
+        }
+    }
+
+    #[test]
+    fn behind_offset_a_parenthesis_or_two_signs_go_on_as_far_as_they_can() {
+        for (text, want) in [
+            ("a offset (5)*2", "a offset (5) * 2"),
+            ("a offset --step()*2", "a offset --step() * 2"),
+            ("a offset (5s-8) == 1", "(a offset (5s - 8) == 1)"),
+        ] {
+            assert_eq!(grouped(text), want);
+        }
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_are_refused_at_once() {
+        let not_positive = "duration must be greater than 0";
+        assert_fault("a[0]", "0", not_positive);
+        assert_fault("a[-5m]", "-5m", not_positive);
+        assert_fault("a[5m:0s]", "0s", not_positive);
+        assert_fault("a offset (4d/0)", "/", "division by zero");
+        assert_fault("a offset (4d%0)", "%", "modulo by zero");
+        assert_fault("a offset 9.5e10", "9.5e10", "duration out of range");
+        assert_fault("a offset -9.5e10", "-", "duration out of range");
+        assert_fault("a offset NaN", "NaN", "duration out of range");
+        assert_eq!(faults("a[9.5e10]").len(), 2);
+        assert!(faults("a[(0)]").is_empty(), "what is computed is checked when it is");
+    }
+
+    #[test]
+    fn units_are_checked_in_their_order() {
+        assert_eq!(
+            faults("a[5m1m]")[0],
+            ("5m1m", "not a valid duration string: \"5m1m\"".to_owned())
+        );
+        assert_eq!(
+            faults("a[5y1hs]")[0],
+            ("5y1hs", "unknown unit \"hs\" in duration \"5y1hs\"".to_owned())
+        );
     }
 }

@@ -196,3 +196,106 @@ fn duration_seconds(word: &[u8]) -> Result<f64, NumberError> {
         .map_err(|error| NumberError { message: error.to_string(), instead: 0.0 })?;
     Ok((ns / NS_PER_SECOND) as f64 + (ns % NS_PER_SECOND) as f64 / NS_PER_SECOND as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::query::parser::testing::{assert_fault, faults, grouped, parsed, printed};
+
+    #[test]
+    fn operators_bind_by_their_level_and_to_the_left() {
+        for (text, want) in [
+            ("a or b and c", "(a or (b and c))"),
+            ("a and b unless c", "((a and b) unless c)"),
+            ("a == b + c", "(a == (b + c))"),
+            ("a > b < c", "((a > b) < c)"),
+            ("a </ b >/ c", "((a </ b) >/ c)"),
+            ("a - b - c", "((a - b) - c)"),
+            ("a + b * c", "(a + (b * c))"),
+            ("a / b atan2 c % d", "(((a / b) atan2 c) % d)"),
+            ("a ^ b ^ c", "(a ^ (b ^ c))"),
+            ("a * b ^ c * d", "((a * (b ^ c)) * d)"),
+        ] {
+            assert_eq!(grouped(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sign_binds_tighter_than_times_and_looser_than_a_power() {
+        assert_eq!(grouped("-a ^ b"), "(-(a ^ b))");
+        assert_eq!(grouped("-a * b"), "((-a) * b)");
+        assert_eq!(grouped("a ^ -b * c"), "((a ^ (-b)) * c)");
+        assert_eq!(grouped("-+a"), "(-(+a))");
+        assert_eq!(grouped("-1 ^ 2"), "(-(1 ^ 2))");
+    }
+
+    #[test]
+    fn numbers_take_their_sign_in() {
+        assert_eq!(grouped("--1"), "1");
+        assert_eq!(grouped("-1h30m"), "-1h30m");
+        assert_eq!(parsed(" -5").span.start, 1);
+    }
+
+    #[test]
+    fn numbers_and_durations_keep_their_value_and_kind() {
+        for (text, want) in [
+            ("0x1f", "31"),
+            ("017", "15"),
+            ("1_000.5", "1000.5"),
+            ("1e3", "1000"),
+            (".5", "0.5"),
+            ("iNf", "+Inf"),
+            ("nan", "NaN"),
+            ("90m", "1h30m"),
+            ("1s1ms", "1s1ms"),
+            ("300", "300"),
+        ] {
+            assert_eq!(printed(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn strings_are_bytes_and_raw_ones_know_no_escapes() {
+        assert_eq!(printed(r#"'\xff\'"'"#), r#""\xff'\"""#);
+        assert_eq!(printed(r"`\d+`"), r#""\\d+""#);
+    }
+
+    #[test]
+    fn words_of_the_language_name_metrics_where_nothing_else_can_stand() {
+        for name in
+            ["sum", "by", "offset", "and", "step", "start", "anchored", "fill", "without", "min_of"]
+        {
+            assert_eq!(printed(name), name);
+            assert_eq!(
+                printed(&format!("{name}{{a=\"b\"}} + {name}")),
+                format!("{name}{{a=\"b\"}} + {name}")
+            );
+        }
+        for name in ["bool", "on", "ignoring", "group_left", "group_right", "atan2"] {
+            assert_eq!(faults(name).len(), 1, "{name}");
+        }
+        assert_eq!(grouped("or or or"), "(or or or)");
+    }
+
+    #[test]
+    fn an_expression_ends_where_its_text_does() {
+        assert_fault("a b", "b", "unexpected identifier \"b\"");
+        assert_fault("a +", "", "unexpected end of input");
+        assert_fault("* a", "*", "unexpected <op:*>");
+        assert_fault("", "", "no expression found in input");
+        assert_fault(" # nothing", "", "no expression found in input");
+        assert_fault("(a", "", "unclosed left parenthesis");
+        assert_fault("a)", "", "unexpected right parenthesis ')'");
+    }
+
+    #[test]
+    fn behind_a_fault_the_rest_is_still_read_for_words_that_are_none() {
+        let second = ("$", "unexpected character: '$'".to_owned());
+        assert_eq!(faults("a b c $"), [("b", "unexpected identifier \"b\"".to_owned()), second]);
+    }
+
+    #[test]
+    fn every_node_knows_its_bytes() {
+        let expr = parsed(" rate(x[5m]) + 1 ");
+        assert_eq!((expr.span.start, expr.span.end), (1, 16));
+    }
+}

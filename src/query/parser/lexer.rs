@@ -15,7 +15,7 @@ use super::lex_series::ValueMode;
 use super::number::{duration_end, is_name_byte, number_end};
 use super::token::{Keyword, Token, TokenKind, keyword, keyword_of_durations};
 use crate::query::ast::BinaryOp;
-use crate::query::quote::{code_point_at, numbered_point, quoted, quoted_point};
+use crate::query::quote::{code_point_at, quoted, quoted_point};
 
 /// Which language a text is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(super) struct Lexer<'a> {
     bracket_just_open: bool,
     /// Has a colon been seen since the last `[`?
     colon_seen: bool,
-    /// Has a number been seen behind any `[`?
+    /// Has a number or a word been seen behind any `[`?
     duration_seen: bool,
     pub(super) value_mode: ValueMode,
 }
@@ -226,10 +226,15 @@ impl<'a> Lexer<'a> {
                 self.bracket_just_open = false;
                 self.read_number_or_duration().map(Some)
             }
-            _ => match self.read_duration_word() {
-                Some(word) => Ok(Some(word)),
-                None => self.refuse("unexpected character in duration expression: "),
-            },
+            _ => {
+                let word = self.read_duration_word();
+                // Upstream wants a number, and so refuses `[step():1m]` unless some bracket before has one.
+                self.duration_seen |= word.is_some();
+                match word {
+                    Some(word) => Ok(Some(word)),
+                    None => self.refuse("unexpected character in duration expression: "),
+                }
+            }
         }
     }
 
@@ -371,63 +376,6 @@ impl<'a> Lexer<'a> {
         self.skip_while(|byte| byte != b'\n' && byte != b'\r');
         Ok(None)
     }
-
-    /// Reads the rest of a text whose opening `quote` has been read.
-    fn read_string(&mut self, quote: u8) -> Result<TokenKind, String> {
-        let raw = quote == b'`';
-        while let Some((point, width)) = code_point_at(self.text, self.at) {
-            self.at += width;
-            match point {
-                '\\' if !raw => self.skip_escape(quote)?,
-                char::REPLACEMENT_CHARACTER => return Err("invalid UTF-8 rune".to_owned()),
-                '\n' if !raw => break,
-                _ if point == char::from(quote) => return Ok(TokenKind::String),
-                _ => {}
-            }
-        }
-        let kind = if raw { "raw" } else { "quoted" };
-        Err(format!("unterminated {kind} string"))
-    }
-
-    /// Steps over an escape whose backslash has been read.
-    fn skip_escape(&mut self, quote: u8) -> Result<(), String> {
-        let (digits, base, max) = match self.peek() {
-            Some(b'a' | b'b' | b'f' | b'n' | b'r' | b't' | b'v' | b'\\') => (0, 0, 0),
-            Some(byte) if byte == quote => (0, 0, 0),
-            Some(b'0'..=b'7') => (3, 8, 255),
-            Some(b'x') => (2, 16, 255),
-            Some(b'u') => (4, 16, u32::from(char::MAX)),
-            Some(b'U') => (8, 16, u32::from(char::MAX)),
-            _ => {
-                return Err(match code_point_at(self.text, self.at) {
-                    Some((point, _)) => {
-                        format!("unknown escape sequence {}", numbered_point(point))
-                    }
-                    None => "escape sequence not terminated".to_owned(),
-                });
-            }
-        };
-        // An octal escape has no letter: the byte just seen is its first digit.
-        self.at += usize::from(base != 8);
-        let mut value = 0_u32;
-        for _ in 0..digits {
-            let Some((point, width)) = code_point_at(self.text, self.at) else {
-                return Err("escape sequence not terminated".to_owned());
-            };
-            let Some(digit) = point.to_digit(base) else {
-                return Err(format!(
-                    "illegal character {} in escape sequence",
-                    numbered_point(point)
-                ));
-            };
-            value = value.wrapping_mul(base).wrapping_add(digit);
-            self.at += width;
-        }
-        if value > max || (0xd800..0xe000).contains(&value) {
-            return Err("escape sequence is an invalid Unicode code point".to_owned());
-        }
-        Ok(())
-    }
 }
 
 fn arithmetic(byte: u8) -> BinaryOp {
@@ -444,4 +392,81 @@ fn arithmetic(byte: u8) -> BinaryOp {
 /// A place in the text as spans have it. The parser takes no text of which some place would not fit.
 pub(super) fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::query::parser::testing::{assert_fault, faults, printed};
+
+    #[test]
+    fn white_space_and_comments_separate_words_everywhere() {
+        let text = "#\nmax_over_time#a\r(\tx{#b\na=\"b\"#c\n}[5m#d\n:1m])#e";
+        assert_eq!(printed(text), "max_over_time(x{a=\"b\"}[5m:1m])");
+    }
+
+    #[test]
+    fn characters_that_begin_no_word_are_shown() {
+        assert_fault("a $ b", "$ b", "unexpected character: '$'");
+        assert_fault("a é", "é", "unexpected character: 'é'");
+        assert_fault("a =~ b", "=~ b", "unexpected character after '=': '~'");
+        assert_fault("a !", "!", "unexpected character after '!': '\u{fffd}'");
+        assert_fault("a{b!c}", "!c}", "unexpected character after '!' inside braces: 'c'");
+        assert_fault("a{{", "{", "unexpected left brace '{'");
+        assert_fault("a{1}", "1}", "unexpected character inside braces: '1'");
+        assert_fault("a]", "]", "unexpected right bracket ']'");
+    }
+
+    #[test]
+    fn texts_are_quoted_utf8_with_complete_escapes() {
+        assert_fault("'a", "'a", "unterminated quoted string");
+        assert_fault("\"a\n\"", "\"a\n\"", "unterminated quoted string");
+        assert_fault("`a", "`a", "unterminated raw string");
+        assert_fault(r#""\c""#, r#""\c""#, "unknown escape sequence U+0063 'c'");
+        assert_fault(r#""\x4""#, r#""\x4""#, "illegal character U+0022 '\"' in escape sequence");
+        assert_fault(
+            r#""\ud800""#,
+            r#""\ud800""#,
+            "escape sequence is an invalid Unicode code point",
+        );
+        assert_fault(r#""\400""#, r#""\400""#, "escape sequence is an invalid Unicode code point");
+        assert_fault(r#""\"#, r#""\"#, "escape sequence not terminated");
+        assert_fault("\"\u{fffd}\"", "\"\u{fffd}\"", "invalid UTF-8 rune");
+    }
+
+    #[test]
+    fn numbers_must_not_run_into_names() {
+        assert_fault("2.5.", "2.5.", "bad number or duration syntax: \"2.5.\"");
+        assert_fault("0deadbeef", "0deadbeef", "bad number or duration syntax: \"0de\"");
+        assert_fault(
+            "1e400",
+            "1e400",
+            "error parsing number: strconv.ParseFloat: parsing \"1e400\": value out of range",
+        );
+    }
+
+    #[test]
+    fn brackets_do_not_nest_and_colons_stand_once() {
+        assert_fault("a[5m[", "[", "unexpected left bracket '['");
+        assert_fault("a[5m", "", "unclosed left bracket");
+        assert_fault("a[5m::]", ":]", "unexpected colon ':'");
+        assert_fault("a[:5m]", "5m]", "unexpected colon before duration in duration expression");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_faults_outside_of_comments() {
+        use crate::query::parser::{ParseOptions, parse_expr_bytes};
+        let message =
+            |text: &[u8]| parse_expr_bytes(text, &ParseOptions::ALL).map_err(|e| e.to_string());
+        assert_eq!(
+            message(b"a\xff").unwrap_err(),
+            "1:2: parse error: unexpected character: '\u{fffd}'"
+        );
+        assert_eq!(message(b"'\xff'").unwrap_err(), "1:1: parse error: invalid UTF-8 rune");
+        assert_eq!(message(b"a #\xff").unwrap().to_text(), "a");
+    }
+
+    #[test]
+    fn the_first_word_that_cannot_be_read_ends_the_text() {
+        assert_eq!(faults("a + $ + $").len(), 1);
+    }
 }

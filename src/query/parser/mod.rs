@@ -1,12 +1,12 @@
 //! PromQL text to tree: the entry points and their options.
 //!
 //! ```text
-//! lexer, lex_series   bytes to words, one at a time                     number, token   what they lean on
-//! cursor              one word of lookahead, the errors so far, and how parsing goes on behind an error
-//! expr                operators by precedence, parentheses, literals    binary, call, aggregate, selector   its parts
-//! modifier            what stands behind an expression: ranges, offset, @, anchored    duration_expr   lengths of time
-//! check               types and rules that need the whole tree
-//! series              series with their values, as test scripts have
+//! lexer, lex_*        bytes to words, one at a time; token and number say what words there are
+//! cursor              one word of lookahead, and how parsing goes on behind a fault; faults, the faults so far
+//! expr                operators by precedence, parentheses, literals; its parts: binary, call, aggregate, selector
+//! modifier            what stands behind an expression: ranges, offset, @, anchored; duration_expr, lengths of time
+//! check               types and rules that need the whole tree; regex_rule, what it asks of patterns
+//! series, histogram   series with their values, as test scripts have them
 //! ```
 //! A text is read once, from left to right, and the tree is then walked once: time and memory are in proportion to the
 //! text. Nesting is limited to [`NESTING_MAX`], so that neither parsing nor any later walk can exhaust the stack; chains
@@ -19,22 +19,32 @@ mod check;
 mod cursor;
 mod duration_expr;
 mod expr;
+mod faults;
+mod histogram;
 mod lex_series;
+mod lex_string;
 mod lexer;
 mod modifier;
 mod number;
+#[cfg(test)]
+mod properties;
 mod regex_rule;
 mod selector;
 mod series;
+#[cfg(test)]
+mod testing;
 mod token;
+#[cfg(test)]
+mod trees;
 
 use cursor::Parser;
 use lexer::Language;
 
 use super::ast::{Expr, LabelMatcher};
 use super::parse_error::ParseErrors;
-pub use series::{HistogramLiteral, SeriesDescription, SeriesItem};
-pub use token::ResetHint;
+pub use histogram::{HistogramLiteral, ResetHint};
+pub use series::{HistogramStep, SeriesDescription, SeriesItem};
+pub(super) use token::is_listed_bare;
 
 /// How deep parentheses, calls, aggregations, signs and right operands may nest. Deeper texts are refused.
 pub const NESTING_MAX: usize = 256;
@@ -75,8 +85,8 @@ pub fn parse_expr(text: &str, options: &ParseOptions) -> Result<Expr, ParseError
 pub fn parse_expr_bytes(text: &[u8], options: &ParseOptions) -> Result<Expr, ParseErrors> {
     let mut parser = Parser::new(text, Language::Query, *options);
     let mut expr = parser.whole_expr();
-    if let Some(expr) = expr.as_mut().filter(|_| parser.errors.is_empty()) {
-        check::check(text, expr, &mut parser.errors);
+    if let Some(expr) = expr.as_mut().filter(|_| parser.faults.is_empty()) {
+        check::check(text, expr, &mut parser.faults);
     }
     parser.finish(expr)
 }

@@ -283,3 +283,113 @@ fn shown_seconds(seconds: f64) -> String {
         format!("{seconds:.6}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::query::parser::ParseOptions;
+    use crate::query::parser::testing::{assert_fault, faults, faults_with, printed};
+
+    #[test]
+    fn modifiers_apply_to_what_stands_right_before_them() {
+        assert_eq!(printed("a + b offset 5m"), "a + b offset 5m");
+        assert_eq!(printed("a[5m:1m] @ 3 offset 1m"), "a[5m:1m] @ 3.000 offset 1m");
+        assert_eq!(printed("a offset 5m @ end()"), "a @ end() offset 5m");
+        assert_eq!(printed("a[5m] offset -1h @ -1.5"), "a[5m] @ -1.500 offset -1h");
+    }
+
+    #[test]
+    fn only_selectors_and_subqueries_take_an_offset_or_a_time() {
+        let wanted =
+            "must be preceded by an instant vector selector or range vector selector or a subquery";
+        assert_fault("1 offset 1d", "1", &format!("offset modifier {wanted}"));
+        assert_fault("sum(a) @ 5", "sum(a)", &format!("@ modifier {wanted}"));
+        assert_fault("(a) offset 1d", "(a)", &format!("offset modifier {wanted}"));
+    }
+
+    #[test]
+    fn nothing_is_said_twice() {
+        assert_fault(
+            "a offset 1m offset 2m",
+            "a offset 1m",
+            "offset may not be set multiple times",
+        );
+        assert_fault("a @ 1 @ end()", "a @ 1", "@ <timestamp> may not be set multiple times");
+    }
+
+    #[test]
+    fn a_range_comes_before_other_modifiers() {
+        assert_fault("a offset 1m [5m]", "[5m]", "no offset modifiers allowed before range");
+        assert_fault("a @ 1 [5m]", "[5m]", "no @ modifiers allowed before range");
+        assert_fault("sum(a)[5m]", "[5m]", "ranges only allowed for vector selectors");
+        assert_fault("1[5m] anchored", "[5m]", "ranges only allowed for vector selectors");
+        assert_eq!(faults("1[5m] offset 1m").len(), 2);
+    }
+
+    #[test]
+    fn times_fit_into_64_bits_of_milliseconds() {
+        assert_eq!(printed("a @ 1.2345"), "a @ 1.235");
+        assert_eq!(printed("a @ 1h"), "a @ 3600.000");
+        for (time, shown) in [
+            ("Inf", "+Inf"),
+            ("-Inf", "-Inf"),
+            ("NaN", "NaN"),
+            ("1e20", "100000000000000000000.000000"),
+        ] {
+            let message = format!("timestamp out of bounds for @ modifier: {shown}");
+            assert_fault(&format!("a @ {time}"), "a", &message);
+        }
+        assert_fault("a @ b", "b", "unexpected identifier \"b\" in @, expected timestamp");
+        assert_fault("a @ start(1)", "1", "unexpected number \"1\" in @, expected timestamp");
+    }
+
+    #[test]
+    fn faults_in_brackets_say_what_was_expected() {
+        let length = "number, duration, step(), or range()";
+        assert_fault("a[", "", "unexpected end of input in duration expression");
+        assert_fault(
+            "a[]",
+            "]",
+            &format!("unexpected \"]\" in subquery or range selector, expected {length}"),
+        );
+        assert_fault(
+            "a[5m 3]",
+            "3",
+            "unexpected number \"3\" in subquery or range, expected \":\" or \"]\"",
+        );
+        assert_fault(
+            "a[5m:3 4]",
+            "4",
+            "unexpected number \"4\" in subquery selector, expected \"]\"",
+        );
+        let step = "number, duration, step(), range(), or \"]\"";
+        let message = format!("unexpected \"]\" in subquery selector, expected {step}");
+        assert_fault("a[5m:+]", "]", &message);
+        assert_fault("a[5m:1m1]", "1m1]", "bad number or duration syntax: \"1m1\"");
+        assert_fault("a[x]", "x]", "unexpected character in duration expression: 'x'");
+        assert_fault("a[5m x]", "x]", "unexpected character: 'x', expected ':'");
+        assert_fault(
+            "a offset",
+            "",
+            &format!("unexpected end of input in offset, expected {length}"),
+        );
+    }
+
+    #[test]
+    fn anchored_and_smoothed_exclude_each_other_and_are_behind_a_flag() {
+        assert_eq!(printed("a[5m] offset 1m anchored"), "a[5m] anchored offset 1m");
+        assert_eq!(printed("a smoothed @ 5"), "a @ 5.000 smoothed");
+        assert_fault(
+            "a anchored smoothed",
+            "a",
+            "anchored and smoothed modifiers cannot be used together",
+        );
+        assert_fault(
+            "a[5m:] smoothed",
+            "a[5m:]",
+            "smoothed modifier is not supported for subqueries",
+        );
+        assert_fault("sum(a) anchored", "sum(a)", "anchored modifier not implemented");
+        let found = faults_with("a anchored", &ParseOptions::default());
+        assert_eq!(found, [("a", "anchored modifier is experimental and not enabled".to_owned())]);
+    }
+}

@@ -1,18 +1,23 @@
-//! What parsing must know about a matcher's pattern: is it one, and does it match the empty string?
+//! What parsing must know of a condition on a label: is its pattern one, and does it hold for series without the label?
 //!
-//! This is the one place where the parser asks about patterns.
+//! This is the one place where the parser asks `model` for compiled matchers. The tree keeps conditions as written.
 
-/// Is `pattern` a regular expression? The error is what the parser reports.
-pub(super) fn check(pattern: &str) -> Result<(), String> {
-    compile(pattern).map(|_| ())
+use crate::model::Matcher;
+use crate::query::ast::{LabelMatcher, MatchOp};
+
+/// What is wrong with the condition's pattern, in Go's words. Texts are never wrong.
+pub(super) fn check(matcher: &LabelMatcher) -> Result<(), String> {
+    match matcher.op {
+        MatchOp::Equal | MatchOp::NotEqual => Ok(()),
+        MatchOp::Regex | MatchOp::NotRegex => {
+            let compiled = Matcher::new(&matcher.name, matcher.op, &matcher.value);
+            compiled.map(|_| ()).map_err(|error| error.to_string())
+        }
+    }
 }
 
-/// Does `pattern`, which is a regular expression, match the empty string from end to end?
-pub(super) fn matches_empty(pattern: &str) -> bool {
-    compile(pattern).is_ok_and(|regex| regex.is_match(""))
-}
-
-fn compile(pattern: &str) -> Result<regex::Regex, String> {
-    regex::Regex::new(&format!("^(?s:{pattern})$"))
-        .map_err(|error| format!("error parsing regexp: {error}"))
+/// Does the condition hold for series that do not have the label? Its pattern has been checked.
+pub(super) fn matches_empty(matcher: &LabelMatcher) -> bool {
+    Matcher::new(&matcher.name, matcher.op, &matcher.value)
+        .is_ok_and(|compiled| compiled.matches_empty())
 }

@@ -121,13 +121,11 @@ impl Parser<'_> {
                 return Ok(None);
             }
         };
-        let value = self.unquoted_text(value_span);
-        if matches!(op, MatchOp::Regex | MatchOp::NotRegex)
-            && let Err(message) = regex_rule::check(&value)
-        {
+        let matcher = LabelMatcher { name, op, value: self.unquoted_text(value_span) };
+        if let Err(message) = regex_rule::check(&matcher) {
             self.report(merge(name_span, value_span), message);
         }
-        Ok(Some(LabelMatcher { name, op, value }))
+        Ok(Some(matcher))
     }
 
     fn match_op(&mut self) -> Parsed<MatchOp> {
@@ -156,4 +154,93 @@ fn vector(name: Option<String>, matchers: Vec<LabelMatcher>, span: TextRange) ->
     let (offset, at, extension) = (Duration::Ms(0), None, None);
     let selector = VectorSelector { name, matchers, offset, at, extension };
     Expr { kind: ExprKind::Vector(Box::new(selector)), span }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::query::ast::{ExprKind, LabelMatcher, MatchOp};
+    use crate::query::parser::parse_metric_selector;
+    use crate::query::parser::testing::{assert_fault, faults, parsed, printed};
+
+    fn matcher(name: &str, op: MatchOp, value: &str) -> LabelMatcher {
+        LabelMatcher { name: name.to_owned(), op, value: value.to_owned() }
+    }
+
+    #[test]
+    fn conditions_keep_their_order_and_the_name_comes_last() {
+        let ExprKind::Vector(selector) = parsed("up{b=~'x.*', a!=\"y\",}").kind else {
+            panic!("a selector")
+        };
+        assert_eq!(selector.name.as_deref(), Some("up"));
+        let want = [
+            matcher("b", MatchOp::Regex, "x.*"),
+            matcher("a", MatchOp::NotEqual, "y"),
+            matcher("__name__", MatchOp::Equal, "up"),
+        ];
+        assert_eq!(selector.matchers, want);
+    }
+
+    #[test]
+    fn a_quoted_text_alone_is_the_name() {
+        assert_eq!(printed("{'a b', \"c.d\"=`e`}"), "{\"c.d\"=\"e\",__name__=\"a b\"}");
+        assert_eq!(printed("{__name__=\"up\"}"), "{__name__=\"up\"}");
+    }
+
+    #[test]
+    fn in_braces_every_word_is_a_label() {
+        assert_eq!(printed("x{sum=\"1\", on=\"2\", inf=\"3\"}"), "x{inf=\"3\",on=\"2\",sum=\"1\"}");
+    }
+
+    #[test]
+    fn faults_in_braces_say_what_was_expected_and_parsing_goes_on() {
+        assert_fault(
+            "x{a=b}",
+            "b",
+            "unexpected identifier \"b\" in label matching, expected string",
+        );
+        assert_fault(
+            "x{a}",
+            "}",
+            "unexpected \"}\" in label matching, expected label matching operator",
+        );
+        assert_fault(
+            "x{,}",
+            ",",
+            "unexpected \",\" in label matching, expected identifier or \"}\"",
+        );
+        assert_fault(
+            "x{a=\"b\" c}",
+            "c",
+            "unexpected identifier \"c\" in label matching, expected \",\" or \"}\"",
+        );
+        assert_fault("x{a", "", "unexpected end of input inside braces");
+        assert_eq!(faults("x{a=b, =\"c\", d}").len(), 3);
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_is_reported_with_its_label() {
+        assert_fault("x{a=~\"(\"}", "a=~\"(\"", "error parsing regexp: missing closing ): `(`");
+        assert!(faults("x{a=\"(\"}").is_empty());
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_neither_name_nor_value_of_a_label() {
+        let message = r#""\xff" is not UTF-8, but names and values of labels are"#;
+        assert_fault(r#"x{a="\xff"}"#, r#""\xff""#, message);
+        assert_fault(r#"{"\xff"="a"}"#, r#""\xff""#, message);
+    }
+
+    #[test]
+    fn a_selector_alone_may_match_everything() {
+        assert_eq!(parse_metric_selector("{}"), Ok(Vec::new()));
+        assert_eq!(
+            parse_metric_selector("up"),
+            Ok(vec![matcher("__name__", MatchOp::Equal, "up")])
+        );
+        let message = |text| parse_metric_selector(text).unwrap_err().to_string();
+        assert_eq!(message("up[5m]"), "1:3: parse error: unexpected \"[\"");
+        assert_eq!(message(""), "unknown position: parse error: unexpected end of input");
+        assert_eq!(message("up{"), "1:4: parse error: unexpected end of input inside braces");
+        assert_eq!(message("1"), "1:1: parse error: unexpected number \"1\"");
+    }
 }

@@ -14,7 +14,8 @@
 //! Source: Prometheus, `promql/parser/generated_parser.y`, "Series descriptions".
 
 use super::cursor::{Parsed, Parser, Stop};
-use super::token::{HistogramKey, ResetHint, TokenKind};
+use super::histogram::HistogramLiteral;
+use super::token::TokenKind;
 use crate::model::labels::METRIC_NAME;
 use crate::model::{Labels, STALE_NAN_BITS};
 use crate::query::ast::{BinaryOp, TextRange};
@@ -67,33 +68,6 @@ pub struct HistogramStep {
     pub subtract: bool,
     /// What.
     pub histogram: Box<HistogramLiteral>,
-}
-
-/// A native histogram as written. What is not written is zero or empty.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct HistogramLiteral {
-    /// The resolution; -53 means custom buckets.
-    pub schema: i32,
-    /// Sum of the observations.
-    pub sum: f64,
-    /// How many observations.
-    pub count: f64,
-    /// Observations in the zero bucket.
-    pub zero_count: f64,
-    /// Half of the zero bucket's width.
-    pub zero_threshold: f64,
-    /// Bounds of custom buckets.
-    pub custom_values: Vec<f64>,
-    /// Index of the first of the positive buckets.
-    pub offset: i32,
-    /// Observations in the positive buckets, which are consecutive.
-    pub buckets: Vec<f64>,
-    /// Index of the first of the negative buckets.
-    pub negative_offset: i32,
-    /// Observations in the negative buckets, which are consecutive.
-    pub negative_buckets: Vec<f64>,
-    /// What is known about a reset; `None` if nothing is written about it.
-    pub counter_reset_hint: Option<ResetHint>,
 }
 
 impl SeriesItem {
@@ -213,27 +187,18 @@ impl Parser<'_> {
 
     fn values(&mut self) -> Parsed<Vec<SeriesItem>> {
         let mut items = Vec::new();
-        loop {
-            match self.peek() {
-                TokenKind::Eof | TokenKind::Nothing => return Ok(items),
-                TokenKind::Space => {
-                    self.bump();
-                    if !matches!(
-                        self.peek(),
-                        TokenKind::Space | TokenKind::Eof | TokenKind::Nothing
-                    ) {
-                        match self.item() {
-                            Ok(item) => items.push(item),
-                            Err(stop) => self.recover(stop, VALUES, "")?,
-                        }
-                    }
-                }
-                _ => match self.refuse() {
-                    Ok(()) => {}
+        if !matches!(self.peek(), TokenKind::Space | TokenKind::Eof | TokenKind::Nothing) {
+            self.recover(Stop::Fault, VALUES, "")?;
+        }
+        while self.accept(TokenKind::Space).is_some() {
+            if self.peek().begins_item() {
+                match self.item() {
+                    Ok(item) => items.push(item),
                     Err(stop) => self.recover(stop, VALUES, "")?,
-                },
+                }
             }
         }
+        Ok(items)
     }
 
     fn item(&mut self) -> Parsed<SeriesItem> {
@@ -297,127 +262,13 @@ impl Parser<'_> {
         Ok(SeriesItem::Histograms { first, step, repeats })
     }
 
-    fn histogram(&mut self) -> Parsed<HistogramLiteral> {
-        let mut histogram = HistogramLiteral::default();
-        let mut seen = Vec::new();
-        self.expect(TokenKind::OpenHistogram)?;
-        if self.accept(TokenKind::CloseHistogram).is_some() {
-            return Ok(histogram);
-        }
-        if self.accept(TokenKind::Space).is_some() {
-            self.expect(TokenKind::CloseHistogram)?;
-            return Ok(histogram);
-        }
-        self.histogram_entry(&mut histogram, &mut seen)?;
-        loop {
-            if let Err(stop) = self.rest_of_histogram(&mut histogram, &mut seen) {
-                let example = "histogram description key, e.g. buckets:[5 10 7]";
-                self.recover(stop, "histogram description", example)?;
-            } else {
-                return Ok(histogram);
-            }
-        }
-    }
-
-    /// Everything behind a histogram's first entry.
-    fn rest_of_histogram(
-        &mut self,
-        histogram: &mut HistogramLiteral,
-        seen: &mut Vec<HistogramKey>,
-    ) -> Parsed<()> {
-        loop {
-            match self.peek() {
-                TokenKind::CloseHistogram => {
-                    self.bump();
-                    return Ok(());
-                }
-                TokenKind::Space => {
-                    self.bump();
-                    if self.peek() != TokenKind::CloseHistogram {
-                        self.histogram_entry(histogram, seen)?;
-                    }
-                }
-                _ => self.refuse()?,
-            }
-        }
-    }
-
-    /// `key:value`
-    fn histogram_entry(
-        &mut self,
-        histogram: &mut HistogramLiteral,
-        seen: &mut Vec<HistogramKey>,
-    ) -> Parsed<()> {
-        let (key, span) = loop {
-            match self.peek() {
-                TokenKind::HistogramKey(key) => break (key, self.bump().span()),
-                _ => self.refuse()?,
-            }
-        };
-        self.expect(TokenKind::Colon)?;
-        if seen.contains(&key) {
-            let word = quoted(self.word(span));
-            self.report(TextRange::default(), format!("duplicate key {word} in histogram"));
-        }
-        seen.push(key);
-        match key {
-            HistogramKey::Sum => histogram.sum = self.signed_number()?,
-            HistogramKey::Count => histogram.count = self.signed_number()?,
-            HistogramKey::ZeroBucket => histogram.zero_count = self.signed_number()?,
-            HistogramKey::ZeroBucketWidth => histogram.zero_threshold = self.plain_number()?,
-            HistogramKey::Schema => histogram.schema = self.integer()?,
-            HistogramKey::Offset => histogram.offset = self.integer()?,
-            HistogramKey::NegativeOffset => histogram.negative_offset = self.integer()?,
-            HistogramKey::CustomValues => histogram.custom_values = self.numbers()?,
-            HistogramKey::Buckets => histogram.buckets = self.numbers()?,
-            HistogramKey::NegativeBuckets => histogram.negative_buckets = self.numbers()?,
-            HistogramKey::CounterResetHint => {
-                histogram.counter_reset_hint = Some(self.reset_hint()?)
-            }
-        }
-        Ok(())
-    }
-
-    fn reset_hint(&mut self) -> Parsed<ResetHint> {
-        loop {
-            match self.peek() {
-                TokenKind::ResetHint(hint) => {
-                    self.bump();
-                    return Ok(hint);
-                }
-                _ => self.refuse()?,
-            }
-        }
-    }
-
-    /// `[1 2 3]`
-    fn numbers(&mut self) -> Parsed<Vec<f64>> {
-        self.expect(TokenKind::LeftBracket)?;
-        let mut numbers = vec![self.signed_number()?];
-        loop {
-            match self.peek() {
-                TokenKind::RightBracket => {
-                    self.bump();
-                    return Ok(numbers);
-                }
-                TokenKind::Space => {
-                    self.bump();
-                    if self.peek() != TokenKind::RightBracket {
-                        numbers.push(self.signed_number()?);
-                    }
-                }
-                _ => self.refuse()?,
-            }
-        }
-    }
-
-    fn signed_number(&mut self) -> Parsed<f64> {
+    pub(super) fn signed_number(&mut self) -> Parsed<f64> {
         let negative = self.sign() == Some(true);
         let number = self.plain_number()?;
         Ok(if negative { -number } else { number })
     }
 
-    fn plain_number(&mut self) -> Parsed<f64> {
+    pub(super) fn plain_number(&mut self) -> Parsed<f64> {
         loop {
             match self.peek() {
                 TokenKind::Number | TokenKind::Duration => return Ok(self.number().0.value),
@@ -427,7 +278,7 @@ impl Parser<'_> {
     }
 
     /// A number of repetitions.
-    fn whole_number(&mut self) -> Parsed<u64> {
+    pub(super) fn whole_number(&mut self) -> Parsed<u64> {
         let span = self.expect(TokenKind::Number)?.span();
         let word = self.text_of(span);
         Ok(word.parse().unwrap_or_else(|_| {
@@ -439,17 +290,121 @@ impl Parser<'_> {
             0
         }))
     }
+}
 
-    /// A schema or the index of a bucket.
-    fn integer(&mut self) -> Parsed<i32> {
-        let negative = self.sign() == Some(true);
-        let number = i128::from(self.whole_number()?);
-        Ok(i32::try_from(if negative { -number } else { number }).unwrap_or_else(|_| {
-            self.report(
-                self.last_span(),
-                "a schema or an index of a histogram has at most 32 bits",
-            );
-            0
-        }))
+impl TokenKind {
+    /// May a value begin with it?
+    fn begins_item(self) -> bool {
+        matches!(
+            self,
+            Self::Blank
+                | Self::Identifier
+                | Self::Number
+                | Self::Duration
+                | Self::OpenHistogram
+                | Self::Binary(BinaryOp::Add | BinaryOp::Sub)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{STALE_NAN_BITS, SeriesItem};
+    use crate::query::parser::parse_series_description;
+
+    fn items(values: &str) -> Vec<SeriesItem> {
+        parse_series_description(&format!("a {values}")).unwrap().items
+    }
+
+    fn floats(first: f64, step: f64, repeats: u64) -> SeriesItem {
+        SeriesItem::Floats { first, step, repeats }
+    }
+
+    fn message(text: &str) -> String {
+        parse_series_description(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_series_has_labels_and_perhaps_values() {
+        let labels = |text: &str| parse_series_description(text).unwrap().labels.to_string();
+        assert_eq!(
+            labels("up{job=\"a\", instance='0'} 1 2"),
+            "{__name__=\"up\", instance=\"0\", job=\"a\"}"
+        );
+        assert_eq!(labels("{\"a.b\", \"c.d\"=\"e\",}\t1"), "{__name__=\"a.b\", \"c.d\"=\"e\"}");
+        assert_eq!(labels("sum"), "{__name__=\"sum\"}");
+        assert_eq!(labels(""), "{}");
+    }
+
+    #[test]
+    fn values_repeat_and_step() {
+        assert_eq!(
+            items("1 -2.5 +3"),
+            [floats(1.0, 0.0, 0), floats(-2.5, 0.0, 0), floats(3.0, 0.0, 0)]
+        );
+        assert_eq!(
+            items("1x2 0+50x3 5-1x2"),
+            [floats(1.0, 0.0, 2), floats(0.0, 50.0, 3), floats(5.0, -1.0, 2)]
+        );
+        assert_eq!(
+            items("_ _x3"),
+            [SeriesItem::Missing { count: 1 }, SeriesItem::Missing { count: 3 }]
+        );
+        assert_eq!(items("0x5"), [floats(0.0, 0.0, 5)], "hexadecimal is not known here");
+        assert_eq!(
+            items("-Inf inf"),
+            [floats(f64::NEG_INFINITY, 0.0, 0), floats(f64::INFINITY, 0.0, 0)]
+        );
+        assert_eq!(items(" 1 \t  2  ").len(), 2);
+    }
+
+    #[test]
+    fn stale_is_the_staleness_marker() {
+        let [SeriesItem::Floats { first, repeats: 0, .. }] = items("stale")[..] else {
+            panic!("one value")
+        };
+        assert_eq!(first.to_bits(), STALE_NAN_BITS);
+    }
+
+    #[test]
+    fn a_short_text_may_stand_for_more_values_than_fit_anywhere() {
+        let all = items("1+1x18446744073709551615");
+        assert_eq!(all, [floats(1.0, 1.0, u64::MAX)]);
+        assert_eq!(all[0].count(), u64::MAX);
+    }
+
+    #[test]
+    fn faults_are_told_in_upstreams_words() {
+        assert_eq!(
+            message("{\"http.requests\"xx} 0+50x2"),
+            "1:17: parse error: unexpected identifier \"xx\" in label set, expected \",\" or \"}\""
+        );
+        assert_eq!(
+            message("{\"a\"=, x=\"y\"} 1"),
+            "1:6: parse error: unexpected \",\" in label set, expected string"
+        );
+        assert_eq!(message("{\"a} 1"), "1:2: parse error: unterminated quoted string");
+        assert_eq!(
+            message("a foo"),
+            "1:3: parse error: unexpected identifier \"foo\" in series values, expected number or \"stale\""
+        );
+        assert_eq!(message("a 1x"), "1:5: parse error: unexpected end of input in series values");
+        assert_eq!(
+            message("a 1 $"),
+            "1:5: parse error: unexpected character in series sequence: '$'"
+        );
+        let repetition = "invalid repetition in series values: strconv.ParseUint: parsing";
+        assert_eq!(
+            message("a 1x1.5"),
+            format!("1:5: parse error: {repetition} \"1.5\": invalid syntax")
+        );
+        assert_eq!(
+            message("a 1x99999999999999999999"),
+            format!("1:5: parse error: {repetition} \"99999999999999999999\": value out of range")
+        );
+        assert_eq!(
+            message("{a=\"1\",a=\"2\"} 1"),
+            "1:1: parse error: label name \"a\" is not unique"
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! The words of the language: their kinds, their spelling, and how error messages name them.
 
+use super::histogram::ResetHint;
+use crate::model::labels::is_legacy_name;
 use crate::query::ast::{AggregateOp, BinaryOp};
 use crate::query::quote::{quoted, quoted_start};
 
@@ -107,20 +109,6 @@ pub(super) enum HistogramKey {
     CounterResetHint,
 }
 
-/// What is known about a counter's reset before a histogram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum ResetHint {
-    /// Nothing.
-    #[default]
-    Unknown,
-    /// It was reset.
-    Reset,
-    /// It was not reset.
-    NotReset,
-    /// It is a gauge, which has no resets.
-    Gauge,
-}
-
 /// The longest keyword: `count_values`.
 const KEYWORD_BYTES_MAX: usize = 12;
 
@@ -167,6 +155,11 @@ pub(super) fn keyword(word: &[u8]) -> Option<TokenKind> {
         b"inf" | b"nan" => TokenKind::Number,
         other => return duration_word(other),
     })
+}
+
+/// Would the name `name` be read as a label's in `by (…)` and its like if it had no quotes?
+pub(in crate::query) fn is_listed_bare(name: &str) -> bool {
+    is_legacy_name(name) && keyword(name.as_bytes()).is_none_or(TokenKind::is_label_name)
 }
 
 /// What `word`, in lower case, is inside of a duration expression.

@@ -203,7 +203,8 @@ impl<Req: Send + 'static, Resp: Send + 'static> Peers<Req, Resp> {
         self.handle.shared.links.len()
     }
 
-    /// Asks shard `to`. A call to this shard itself takes no channel, and is otherwise the same.
+    /// Asks shard `to`. A call to this shard itself takes no channel, and is otherwise the same; it may be answered
+    /// without a wait, so that a loop of such calls has to breathe.
     ///
     /// Nothing is sent before the future is first polled. Dropping it gives up the answer; the request is then not
     /// sent, or is worked on nevertheless.
@@ -234,7 +235,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Peers<Req, Resp> {
 
     /// Leaves in good order: calls no more, waits for the answers that are still to come, and goes on answering until
     /// every other shard has left or is gone, and every handler here is done. All shards have to leave for it to
-    /// resolve.
+    /// resolve. To be called on one clone; calls on the others then fail with [`CallError::Gone`].
     pub async fn leave(self) {
         let shared = &self.handle.shared;
         for link in &shared.links {

@@ -21,7 +21,7 @@ const MARKER_START: &str = "floodplain process ";
 #[derive(Debug)]
 pub struct DataDir {
     place: DataPlace,
-    _lock: File,
+    lock: File,
 }
 
 /// Where the data is, for whoever holds no lock on it.
@@ -41,13 +41,20 @@ impl DataDir {
         let place = DataPlace { root };
         let lock = lock(&place)?;
         direct_io::probe(&place.root)?;
-        Ok(Self { place, _lock: lock })
+        Ok(Self { place, lock })
     }
 
     /// Where it is, to be given to the shards.
     #[must_use]
     pub fn place(&self) -> &DataPlace {
         &self.place
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child process that has the descriptor too.
+        let _ = self.lock.unlock();
     }
 }
 

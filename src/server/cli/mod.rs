@@ -1,7 +1,7 @@
 //! The command line: which command, with which flags.
 //!
 //! Flags are spelled as Prometheus spells them, so that a unit file or a Helm chart keeps working. Three things are done
-//! to the arguments before `clap` sees them, all in [`prepare`]:
+//! to the arguments before `clap` sees them:
 //! - No command means `serve`: `floodplain --storage.tsdb.path=/data` runs the server.
 //! - `--no-x` means `--x=false` for every flag that is on or off, as Prometheus's parser has it.
 //! - Prometheus's flags that have no meaning here are taken out, each with a warning that says so (table in [`ignored`]).

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::regexp::{Anchored, GoRegex};
+use crate::query::durations::{DurationError, parse_duration};
 use crate::server::byte_size::ByteSize;
-use crate::server::duration;
 use crate::wire::DECODED_BYTES_MAX as REQUEST_BYTES_MAX;
 
 /// Flags of `floodplain serve`.
@@ -44,12 +44,12 @@ pub struct ServeFlags {
     )]
     pub listen: Vec<SocketAddr>,
 
-    /// How many connections are served at once; further ones are answered 503
+    /// How many connections are open at once on each address; further ones wait until one closes
     #[arg(long = "web.max-connections", value_name = "N", default_value_t = 512)]
     pub connections_max: usize,
 
     /// How long a connection may stay silent, or a request take to arrive
-    #[arg(long = "web.read-timeout", value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
+    #[arg(long = "web.read-timeout", value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub read_timeout: Duration,
 
     /// The URL under which others reach this server, if it is behind a proxy; its path is the default route prefix
@@ -98,11 +98,11 @@ pub struct ServeFlags {
     pub inflight_bytes_max: ByteSize,
 
     /// How far back an instant query looks for a sample
-    #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
+    #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub lookback_delta: Duration,
 
     /// How long a query may take, waiting for its turn included
-    #[arg(long = "query.timeout", value_name = "DURATION", default_value = "2m", value_parser = duration::parse)]
+    #[arg(long = "query.timeout", value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub query_timeout: Duration,
 
     /// How many queries run at once; each core runs its share of them
@@ -239,7 +239,7 @@ impl FromStr for WalSync {
         match text.split_once(':') {
             None if text == "always" => Ok(Self::Always),
             None if text == "never" => Ok(Self::Never),
-            Some(("interval", every)) => match duration::parse(every) {
+            Some(("interval", every)) => match duration(every) {
                 Ok(every) if every.is_zero() => Ok(Self::Always),
                 Ok(every) => Ok(Self::Interval(every)),
                 Err(error) => Err(wrong(error.to_string())),
@@ -274,6 +274,11 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
             "{text:?} is not an address; write an IP and a port, as in 127.0.0.1:9090 or [::1]:9090"
         )
     })
+}
+
+/// `250ms`, `5m`, `1h30m`.
+fn duration(text: &str) -> Result<Duration, DurationError> {
+    parse_duration(text).map(|ns| Duration::from_nanos(ns.unsigned_abs()))
 }
 
 fn cors_origin(text: &str) -> Result<CorsOrigin, String> {

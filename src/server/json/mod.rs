@@ -7,6 +7,7 @@
 //! Owns the envelope; numbers are `number`'s, strings `text`'s, lists too long for one buffer `slices`'.
 //! Source: `web/api/v1/api.go` (`Response`), `util/annotations`, Prometheus 3.14.
 
+pub mod answer;
 pub mod number;
 pub mod slices;
 pub mod text;

@@ -107,8 +107,6 @@ pub struct CoreCounters {
     pub connections: Counter,
     /// Connections that were accepted.
     pub connections_accepted: Counter,
-    /// Connections that were turned away because there were as many as there may be.
-    pub connections_refused: Counter,
     /// Requests whose handler panicked.
     pub panics: Counter,
     /// Samples that were written by remote write 1.0.
@@ -137,7 +135,6 @@ impl Default for CoreCounters {
             query_waits: Durations::new(QUERY_BOUNDS),
             connections: counter(),
             connections_accepted: counter(),
-            connections_refused: counter(),
             panics: counter(),
             written_v1: counter(),
             written_v2: counter(),
@@ -190,6 +187,7 @@ fn refusal_class(reason: &RefusalReason) -> usize {
         | RefusalReason::OutOfBounds
         | RefusalReason::TooOld
         | RefusalReason::Duplicate { .. }
+        | RefusalReason::LabelsTooLong { .. }
         | RefusalReason::TooManySeries => REFUSALS.len() - 1,
     }
 }

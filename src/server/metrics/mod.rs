@@ -95,6 +95,8 @@ mod tests {
             wal_flushes,
             wal_failures: 0,
             wal_corruptions: 0,
+            checkpoints: 4,
+            checkpoint_failures: 1,
             replay_ms: Some(1500),
             panics: 0,
         }

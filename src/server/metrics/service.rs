@@ -61,11 +61,6 @@ impl Scrape<'_> {
             "Connections that were accepted.",
             self.counters.sum(|core| core.connections_accepted.get()),
         );
-        to.counter(
-            "floodplain_http_connections_refused_total",
-            "Connections that were answered 503 because there were --web.max-connections of them.",
-            self.counters.sum(|core| core.connections_refused.get()),
-        );
     }
 
     pub(super) fn queries(&self, to: &mut Exposition) {

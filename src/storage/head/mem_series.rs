@@ -5,6 +5,7 @@
 //! the range evenly. Source: `tsdb/head_append.go` (`appendPreprocessor`, `computeChunkEndTime`).
 
 use super::pairs::PairId;
+use crate::encoding::record::{self, SavedOpenChunk};
 use crate::encoding::xor::{Words, XorAppender, XorReader};
 use crate::model::{Fingerprint, Sample, SeriesRef, TimeRange, TimestampMs};
 
@@ -22,7 +23,7 @@ const CHUNK_BYTES_MAX: usize = 1005;
 pub struct MemSeries {
     /// What it is recognised by.
     pub fingerprint: Fingerprint,
-    /// Its name in this shard's log; 0 while the log does not know it (it came from another shard's log).
+    /// Its name in this shard's log.
     pub reference: SeriesRef,
     chunk: XorAppender,
     words: Words,
@@ -81,10 +82,33 @@ impl MemSeries {
     #[inline]
     #[must_use]
     pub fn is_behind(&self, t: TimestampMs) -> bool {
-        self.chunk.count() == 0 || self.chunk.last().t < t
+        self.chunk.last().t < t
     }
 
-    /// The newest sample; `None` if there is none.
+    /// Appends the open chunk, if it has a sample, to the body of a checkpoint's record.
+    pub fn save_open_chunk(&self, body: &mut Vec<u8>) {
+        if self.chunk.count() > 0 {
+            record::push_open_chunk(body, self.reference, self.next_at, &self.chunk, &self.words);
+        }
+    }
+
+    /// Takes over that there is a full chunk up to `t`, if there is no sample yet.
+    pub fn restore_behind(&mut self, t: TimestampMs) {
+        if self.chunk.count() == 0 && self.is_behind(t) {
+            self.chunk = XorAppender::behind(t);
+        }
+    }
+
+    /// Takes an open chunk over from a checkpoint, if there is no sample that it does not follow; its range.
+    pub fn restore_open_chunk(&mut self, saved: SavedOpenChunk) -> Option<TimeRange> {
+        let first =
+            first_of(&saved).filter(|first| self.chunk.count() == 0 && self.is_behind(first.t))?;
+        (self.chunk, self.words, self.next_at) = (saved.appender, saved.words, saved.next_at);
+        TimeRange::new(first.t, self.chunk.last().t)
+    }
+
+    /// The newest sample; `None` if there is none in the open chunk.
+    #[inline]
     #[must_use]
     pub fn last(&self) -> Option<Sample> {
         (self.chunk.count() > 0).then(|| self.chunk.last())
@@ -154,10 +178,8 @@ impl MemSeries {
     /// Where `sample` fits, looking through the chunks if it is not the newest.
     #[must_use]
     pub fn fit(&self, rest: &SeriesRest, sample: Sample) -> (Fit, Option<Sample>) {
-        match self.last() {
-            None => return (Fit::InOrder, None),
-            Some(last) if last.t < sample.t => return (Fit::InOrder, None),
-            Some(_) => {}
+        if self.is_behind(sample.t) {
+            return (Fit::InOrder, None);
         }
         match self.sample_at(rest, sample.t) {
             Some(known) if known == sample => (Fit::Known, Some(known)),
@@ -189,6 +211,12 @@ impl MemSeries {
             out.extend(samples.map_while(Result::ok).filter(|sample| range.contains(sample.t)));
         }
     }
+}
+
+fn first_of(saved: &SavedOpenChunk) -> Option<Sample> {
+    let mut bytes = Vec::new();
+    saved.appender.write_to(&saved.words, &mut bytes);
+    XorReader::new(&bytes).ok()?.next()?.ok()
 }
 
 /// The first instant of the next aligned range. Divides as Go does: toward zero.

@@ -7,6 +7,7 @@
 pub mod mem_series;
 pub mod paged;
 pub mod pairs;
+pub mod saved;
 pub mod select;
 pub mod table;
 
@@ -17,6 +18,7 @@ use paged::{Paged, prefetch};
 use pairs::Pairs;
 use table::HashTable;
 
+use crate::model::refusal::LABEL_BYTES_MAX;
 use crate::model::{
     Fingerprint, Fingerprinter, LabelText, Labels, LabelsError, LabelsRef, Part, PartEntry,
     Refusal, RefusalReason, Refusals, Sample, SeriesRef, TimeRange, TimestampMs,
@@ -84,6 +86,12 @@ impl Head {
             next_reference: 1,
             stats: HeadStats::default(),
         }
+    }
+
+    /// How many series there are: their indexes are the numbers below.
+    #[must_use]
+    pub fn series_count(&self) -> u32 {
+        self.series.len()
     }
 
     /// What it counts of itself.
@@ -167,11 +175,6 @@ impl Head {
             },
         };
         let Some(series) = self.series.get_mut(index) else { return };
-        if series.reference.0 == 0 {
-            series.reference = SeriesRef(self.next_reference);
-            self.next_reference += 1;
-            log.series(series.reference, text.get(entry.labels).unwrap_or_default());
-        }
         let mut refused = 0u32;
         let mut first = None;
         for sample in samples {
@@ -288,47 +291,6 @@ impl Head {
         self.stats.range = Some(self.stats.range.map_or(new, |range| range.cover(new)));
     }
 
-    /// Takes a series over that the log tells of; the index it has from now on.
-    ///
-    /// - `reference`: its name in this shard's own log, or none if another shard's log tells of it.
-    pub fn replay_series(
-        &mut self,
-        labels: LabelsRef<'_>,
-        reference: Option<SeriesRef>,
-    ) -> Option<u32> {
-        let fingerprint = self.fingerprinter.of(labels.as_bytes());
-        let index = match self.find(fingerprint, None) {
-            Some(index) => index,
-            None => self.add(fingerprint, labels, SeriesRef(0))?,
-        };
-        if let Some(reference) = reference {
-            self.series.get_mut(index)?.reference = reference;
-            self.skip_references_to(reference);
-        }
-        Some(index)
-    }
-
-    /// Never hands out `reference` or one below it.
-    pub fn skip_references_to(&mut self, reference: SeriesRef) {
-        self.next_reference = self.next_reference.max(reference.0.saturating_add(1));
-    }
-
-    /// Takes a sample over that the log tells of; one that the series has already is passed over.
-    pub fn replay_sample(&mut self, index: u32, sample: Sample) {
-        let Some(series) = self.series.get_mut(index) else { return };
-        if !series.is_behind(sample.t) {
-            return;
-        }
-        if let Some(chunk) = series.append(sample) {
-            self.stats.chunks += 1;
-            self.stats.chunk_bytes += chunk.bytes.len() as u64;
-            if let Some(rest) = self.rest.get_mut(index) {
-                rest.chunks.push(chunk);
-            }
-        }
-        self.widen(sample.t, sample.t);
-    }
-
     /// Fetches the series at `index`, which is about to be appended to.
     #[inline]
     pub fn prefetch(&self, index: u32) {
@@ -379,7 +341,7 @@ fn misfit(
     sample: Sample,
     latest: TimestampMs,
 ) -> Option<RefusalReason> {
-    if sample.t > latest {
+    if sample.t > latest || sample.t == TimestampMs::MIN {
         return Some(RefusalReason::OutOfBounds);
     }
     match series.fit(rest, sample) {
@@ -399,6 +361,9 @@ fn checked_labels<'a>(
     let outside =
         LabelsError::NotCanonical { offset: 0, len: 0, what: "a span outside of the request" };
     let bytes = text.get(entry.labels).ok_or(RefusalReason::Labels(outside))?;
+    if bytes.len() > LABEL_BYTES_MAX {
+        return Err(RefusalReason::LabelsTooLong { bytes: bytes.len() });
+    }
     LabelsRef::from_canonical(bytes).map_err(RefusalReason::Labels)
 }
 

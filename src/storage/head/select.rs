@@ -129,7 +129,7 @@ mod tests {
     fn head(sets: &[Labels]) -> Head {
         let mut head = Head::new(Fingerprinter::new(1));
         for labels in sets {
-            head.replay_series(labels.as_ref(), None).unwrap();
+            head.replay_unnamed_series(labels.as_ref()).unwrap();
         }
         head
     }

@@ -5,6 +5,7 @@
 
 use crate::encoding::batch::{HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use crate::encoding::record::{self, LoggedSample};
+use crate::model::refusal::LABEL_BYTES_MAX;
 use crate::model::{Sample, SeriesRef};
 
 /// Samples that are gathered into one record at most.
@@ -14,11 +15,13 @@ const RECORD_LABEL_BYTES: usize = 1 << 20;
 /// A payload that has reached this takes no further record, in bytes.
 const PAYLOAD_BYTES_FULL: usize = PAYLOAD_BYTES_MAX / 4;
 
-// A record of samples takes at most 20 bytes a sample; one of series its labels, of which a request carries less than
-// 64 MiB in all and a single set less than a request: the writer's own assertion guards the rest.
 const _: () = assert!(
     PAYLOAD_BYTES_FULL + RECORD_SAMPLES_MAX * 20 + 64 < PAYLOAD_BYTES_MAX,
-    "a record always fits"
+    "samples always fit"
+);
+const _: () = assert!(
+    PAYLOAD_BYTES_FULL + RECORD_LABEL_BYTES + LABEL_BYTES_MAX + 64 < PAYLOAD_BYTES_MAX,
+    "labels always fit"
 );
 
 /// Records on their way to the log.

@@ -11,13 +11,12 @@
 //! every run begins a new segment; after a write or a flush that failed nothing more is written.
 
 pub mod buffer;
-pub mod replay;
 pub mod segment;
 pub mod spare;
 pub mod writer;
 
+pub use crate::encoding::record::CheckpointRecord;
 pub use buffer::LogBuffer;
-pub use replay::{Damage, Log, ReplayError, ReplayReport, Sources, replay};
-pub use segment::SegmentId;
+pub use segment::{Batch, SegmentId, SegmentReader};
 pub use spare::Spares;
 pub use writer::{SyncMode, WalError, WalOptions, WalWriter};

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::segment::SegmentId;
 use super::spare::Spares;
 use crate::encoding::batch::{self, BatchHeader};
+use crate::encoding::record::CheckpointRecord;
 use crate::io::{Disk, File};
 use crate::model::Fingerprinter;
 
@@ -187,15 +188,21 @@ impl<D: Disk> WalWriter<D> {
         WalError::Io { dir: self.options.dir.clone(), segment, action, source }
     }
 
-    /// Ends the segment being written, so that the next commit begins a new one; returns that one's number. What is
-    /// committed later than this lies in it or behind it.
+    /// Ends the segment being written, so that the next commit begins a new one: everything committed so far lies before
+    /// the returned place.
     ///
     /// # Errors
     /// Those of [`sync`](Self::sync).
-    pub async fn end_segment(&mut self) -> Result<SegmentId, WalError> {
+    pub async fn cut(&mut self) -> Result<CheckpointRecord, WalError> {
+        if self.failed {
+            return Err(WalError::Failed { dir: self.options.dir.clone() });
+        }
         self.sync().await?;
         self.segment = None;
-        Ok(self.next_segment)
+        Ok(CheckpointRecord {
+            first_segment: self.next_segment.0,
+            next_sequence: self.next_sequence,
+        })
     }
 
     /// The segment being written, or else the one that will be.

@@ -1,0 +1,565 @@
+//! Both walks against the simplest model that is right: what `prost` decodes, with label sets as sorted maps.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use prost::Message;
+
+use super::proto::{v1, v2};
+use super::{Counts, WireError, decode_v1, decode_v2};
+use crate::model::{Fingerprinter, Labels, Sample, TimestampMs, WriteBatch};
+
+const SHARDS: usize = 3;
+
+/// A series of a batch: its canonical label bytes and its samples.
+type Stored = (Vec<u8>, Vec<Sample>);
+
+/// What a request comes to: the series of each part in order, which were refused, and the counts.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    parts: Vec<Vec<Stored>>,
+    refused: Vec<(u32, String)>,
+    counts: Counts,
+}
+
+fn part_of(route: u64) -> usize {
+    usize::try_from(route % SHARDS as u64).unwrap()
+}
+
+/// What a walk makes of `body`, having checked what holds for every batch.
+fn walked(
+    decode: impl FnOnce(Vec<u8>, &Fingerprinter, &mut WriteBatch, &mut Counts) -> Result<(), WireError>,
+    body: &[u8],
+) -> Result<Outcome, WireError> {
+    let (fingerprinter, mut batch, mut counts) =
+        (Fingerprinter::new(7), WriteBatch::default(), Counts::default());
+    let result = decode(body.to_vec(), &fingerprinter, &mut batch, &mut counts);
+    assert_eq!(batch.parts.len(), SHARDS);
+    assert!(batch.text.body.starts_with(body));
+    if let Err(error) = result {
+        assert!(batch.parts.iter().all(|part| part.is_empty() && part.samples.is_empty()));
+        assert!(batch.refused.is_empty() && counts == Counts::default());
+        return Err(error);
+    }
+    let mut parts = Vec::new();
+    for (index, part) in batch.parts.iter().enumerate() {
+        let mut stored = Vec::new();
+        for (entry, samples) in part.iter() {
+            let labels = batch.text.get(entry.labels).unwrap();
+            assert_eq!(entry.fingerprint, fingerprinter.of(labels));
+            assert_eq!(part_of(entry.fingerprint.route), index);
+            stored.push((labels.to_vec(), samples.to_vec()));
+        }
+        assert_eq!(part.samples.len(), part.entries.last().map_or(0, |e| e.samples_end as usize));
+        parts.push(stored);
+    }
+    let refused = batch.refused.iter().map(|r| (r.samples, r.reason.to_string())).collect();
+    Ok(Outcome { parts, refused, counts })
+}
+
+fn walked_v1(body: &[u8]) -> Result<Outcome, WireError> {
+    walked(|body, fp, batch, counts| decode_v1(body, fp, SHARDS, part_of, batch, counts), body)
+}
+
+fn walked_v2(body: &[u8]) -> Result<Outcome, WireError> {
+    walked(|body, fp, batch, counts| decode_v2(body, fp, SHARDS, part_of, batch, counts), body)
+}
+
+impl Outcome {
+    fn new() -> Self {
+        Self { parts: vec![Vec::new(); SHARDS], refused: Vec::new(), counts: Counts::default() }
+    }
+
+    fn refuse(&mut self, samples: usize, why: impl Into<String>) {
+        self.refused.push((u32::try_from(samples).unwrap(), why.into()));
+        self.counts.refused_series += 1;
+        self.counts.refused_samples += samples as u64;
+    }
+
+    /// What is to become of a series, by the simplest means.
+    fn series(&mut self, labels: &[(Vec<u8>, Vec<u8>)], samples: Vec<Sample>, histograms: usize) {
+        let all = samples.len() + histograms;
+        let mut set = BTreeMap::new();
+        let mut twice = BTreeMap::new();
+        for (name, value) in labels {
+            if set.insert(name.clone(), value.clone()).is_some() {
+                twice.insert(name.clone(), ());
+            }
+        }
+        let mut metric = labels.iter().filter(|label| label.0 == b"__name__");
+        if metric.all(|label| label.1.is_empty()) {
+            return self.refuse(all, "missing metric name");
+        }
+        if let Some((_, value)) = labels.iter().find(|label| label.0.is_empty()) {
+            let value = String::from_utf8_lossy(value);
+            return self
+                .refuse(all, format!("a label has an empty name (its value is \"{value}\")"));
+        }
+        if let Some((name, ())) = twice.first_key_value() {
+            let name = String::from_utf8_lossy(name);
+            return self.refuse(all, format!("label name \"{name}\" is not unique"));
+        }
+        if histograms > 0 {
+            self.refuse(histograms, "native histograms are not supported yet");
+        }
+        if samples.is_empty() {
+            return;
+        }
+        let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
+        let pairs: Vec<_> = set.iter().map(|(name, value)| (text(name), text(value))).collect();
+        let labels =
+            Labels::from_pairs(pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))).unwrap();
+        let route = seahash::hash(labels.as_bytes());
+        self.parts[part_of(route)].push((labels.as_bytes().to_vec(), samples));
+    }
+}
+
+fn sample(t: i64, v: f64) -> Sample {
+    Sample { t: TimestampMs(t), v }
+}
+
+fn expected_v1(body: &[u8]) -> Outcome {
+    let request = v1::WriteRequest::decode(body).unwrap();
+    let mut outcome = Outcome::new();
+    outcome.counts.metadata = request.metadata.len() as u64;
+    for series in request.timeseries {
+        let labels: Vec<_> = series.labels.into_iter().map(|l| (l.name, l.value)).collect();
+        let samples: Vec<_> = series.samples.iter().map(|s| sample(s.timestamp, s.value)).collect();
+        outcome.counts.series += 1;
+        outcome.counts.samples += samples.len() as u64;
+        outcome.counts.histograms += series.histograms.len() as u64;
+        outcome.counts.exemplars += series.exemplars.len() as u64;
+        if !samples.is_empty() || !series.histograms.is_empty() {
+            outcome.series(&labels, samples, series.histograms.len());
+        }
+    }
+    outcome
+}
+
+fn expected_v2(body: &[u8]) -> Outcome {
+    let request = v2::Request::decode(body).unwrap();
+    let mut outcome = Outcome::new();
+    for series in &request.timeseries {
+        let samples: Vec<_> = series.samples.iter().map(|s| sample(s.timestamp, s.value)).collect();
+        outcome.counts.series += 1;
+        outcome.counts.samples += samples.len() as u64;
+        outcome.counts.histograms += series.histograms.len() as u64;
+        outcome.counts.exemplars += series.exemplars.len() as u64;
+        outcome.counts.metadata += u64::from(series.metadata.is_some());
+        let all = samples.len() + series.histograms.len();
+        let refs = &series.labels_refs;
+        if refs.len() % 2 != 0 {
+            outcome.refuse(
+                all,
+                format!("{} label references are not pairs of name and value", refs.len()),
+            );
+            continue;
+        }
+        let symbols = &request.symbols;
+        if let Some(bad) = refs.iter().find(|r| **r as usize >= symbols.len()) {
+            let why = format!(
+                "symbol reference {bad} is outside of the {} symbols of the request",
+                symbols.len()
+            );
+            outcome.refuse(all, why);
+            continue;
+        }
+        if all == 0 {
+            outcome.refuse(0, "TimeSeries must contain at least one sample or histogram");
+            continue;
+        }
+        let symbol = |r: u32| symbols[r as usize].clone();
+        let labels: Vec<_> =
+            refs.chunks(2).map(|pair| (symbol(pair[0]), symbol(pair[1]))).collect();
+        outcome.series(&labels, samples, series.histograms.len());
+    }
+    outcome
+}
+
+/// One field as a sender may spell it.
+#[derive(Clone, Debug)]
+struct Spelled {
+    number: u32,
+    content: Content,
+    /// By how many bytes its varints are longer than they need to be.
+    excess: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Varint(u64),
+    Fixed64(u64),
+    Bytes(Vec<u8>),
+    Fixed32(u32),
+}
+
+fn spell_varint(mut n: u64, excess: usize, out: &mut Vec<u8>) {
+    while n >= 0x80 {
+        out.push(u8::try_from(n & 0x7f).unwrap() | 0x80);
+        n >>= 7;
+    }
+    out.push(u8::try_from(n).unwrap());
+    for _ in 0..excess {
+        *out.last_mut().unwrap() |= 0x80;
+        out.push(0);
+    }
+}
+
+fn spell(fields: &[Spelled]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for Spelled { number, content, excess } in fields {
+        let mut key =
+            |wire_type: u64| spell_varint(u64::from(*number) << 3 | wire_type, *excess, &mut out);
+        match content {
+            Content::Varint(n) => {
+                key(0);
+                // Ten bytes is all that a varint may have.
+                let excess = if *n < 1 << 49 { *excess } else { 0 };
+                spell_varint(*n, excess, &mut out);
+            }
+            Content::Fixed64(n) => {
+                key(1);
+                out.extend(n.to_le_bytes());
+            }
+            Content::Bytes(bytes) => {
+                key(2);
+                spell_varint(bytes.len() as u64, *excess, &mut out);
+                out.extend(bytes);
+            }
+            Content::Fixed32(n) => {
+                key(5);
+                out.extend(n.to_le_bytes());
+            }
+        }
+    }
+    out
+}
+
+fn plain(number: u32, content: Content) -> Spelled {
+    Spelled { number, content, excess: 0 }
+}
+
+/// A field that no message of remote write has.
+fn unknown() -> impl Strategy<Value = Spelled> {
+    let content = prop_oneof![
+        any::<u64>().prop_map(Content::Varint),
+        any::<u64>().prop_map(Content::Fixed64),
+        vec(any::<u8>(), 0..9).prop_map(Content::Bytes),
+        any::<u32>().prop_map(Content::Fixed32),
+    ];
+    (select(vec![9u32, 18, 100, (1 << 29) - 1]), content)
+        .prop_map(|(number, content)| plain(number, content))
+}
+
+/// The same fields in any order, perhaps one twice, with unknown ones between them and varints of any length.
+fn disordered(fields: Vec<Spelled>) -> impl Strategy<Value = Vec<Spelled>> {
+    let excess = vec(prop_oneof![4 => Just(0usize), 1 => 1usize..3], fields.len());
+    (excess, Just(fields), vec(unknown(), 0..2)).prop_flat_map(|(excess, mut fields, unknown)| {
+        fields.iter_mut().zip(excess).for_each(|(field, excess)| field.excess = excess);
+        fields.extend(unknown);
+        Just(fields).prop_shuffle()
+    })
+}
+
+fn text(limit: usize) -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => proptest::string::string_regex("[a-z_é]{1,12}").unwrap(),
+        1 => Just(String::new()),
+        1 => (1..limit).prop_map(|n| "v".repeat(n)),
+    ]
+}
+
+/// Labels as senders send them: sorted, no name twice, none empty, a metric name.
+fn good_labels() -> impl Strategy<Value = Vec<(String, String)>> {
+    let name = proptest::string::string_regex("[A-Z_a-z][a-z]{0,11}").unwrap();
+    let value = prop_oneof![9 => "[ -~é]{1,40}", 1 => (100usize..300).prop_map(|n| "x".repeat(n))];
+    (proptest::collection::btree_map(name, value.clone(), 0..9), value).prop_map(
+        |(mut labels, metric)| {
+            labels.insert("__name__".to_owned(), metric);
+            labels.into_iter().collect()
+        },
+    )
+}
+
+/// Labels in any order, with names that are empty, that stand twice, that begin alike; with or without a metric name.
+fn any_labels() -> impl Strategy<Value = Vec<(String, String)>> {
+    let name = prop_oneof![
+        select(vec![
+            "a",
+            "b",
+            "ab",
+            "__name__",
+            "__name__x",
+            "__nam",
+            "instance",
+            "instance_id",
+            ""
+        ])
+        .prop_map(str::to_owned),
+        text(200),
+    ];
+    let metric = prop_oneof![
+        4 => Just(Some(("__name__".to_owned(), "up".to_owned()))),
+        1 => Just(None),
+    ];
+    (metric, vec((name, text(400)), 0..6))
+        .prop_map(|(metric, labels)| metric.into_iter().chain(labels).collect::<Vec<_>>())
+        .prop_shuffle()
+}
+
+fn labels() -> impl Strategy<Value = Vec<(String, String)>> {
+    prop_oneof![2 => good_labels(), 1 => any_labels()]
+}
+
+fn a_sample() -> impl Strategy<Value = (i64, f64)> {
+    let t = prop_oneof![
+        4 => 1_700_000_000_000i64..1_800_000_000_000,
+        1 => any::<i64>(),
+        1 => select(vec![0, 1, -1, 127, 128, 1 << 35, (1 << 42) - 1, 1 << 42, 1 << 56]),
+    ];
+    let v = prop_oneof![
+        2 => Just(0.0),
+        2 => any::<u64>().prop_map(f64::from_bits),
+        1 => Just(-0.0),
+        1 => Just(f64::from_bits(crate::model::STALE_NAN_BITS)),
+    ];
+    (t, v)
+}
+
+/// A sample's fields as `prost` writes them.
+fn sample_fields((t, v): (i64, f64), start: i64) -> Vec<Spelled> {
+    let mut fields = Vec::new();
+    if v.to_bits() != 0 {
+        fields.push(plain(1, Content::Fixed64(v.to_bits())));
+    }
+    if t != 0 {
+        fields.push(plain(2, Content::Varint(t.cast_unsigned())));
+    }
+    if start != 0 {
+        fields.push(plain(3, Content::Varint(start.cast_unsigned())));
+    }
+    fields
+}
+
+fn bytes(number: u32, content: Vec<u8>) -> Spelled {
+    plain(number, Content::Bytes(content))
+}
+
+fn label_field(name: &str, value: &str) -> Spelled {
+    let fields = [bytes(1, name.into()), bytes(2, value.into())];
+    let sent: Vec<_> = fields
+        .into_iter()
+        .filter(|f| !matches!(&f.content, Content::Bytes(b) if b.is_empty()))
+        .collect();
+    bytes(1, spell(&sent))
+}
+
+/// What else a series of 1.0 may carry.
+fn extras_v1() -> impl Strategy<Value = Vec<Spelled>> {
+    let exemplar = v1::Exemplar { labels: vec![], value: 1.5, timestamp: 7 };
+    let histogram = v1::Histogram {
+        count: Some(v1::Count::Int(3)),
+        sum: 2.5,
+        timestamp: 9,
+        ..Default::default()
+    };
+    let one = select(vec![bytes(3, exemplar.encode_to_vec()), bytes(4, histogram.encode_to_vec())]);
+    prop_oneof![6 => Just(Vec::new()), 1 => vec(one, 1..3)]
+}
+
+/// A series as `prost` writes it.
+fn tidy_series_v1() -> impl Strategy<Value = Vec<u8>> {
+    (labels(), vec(a_sample(), 0..4), extras_v1()).prop_map(|(labels, samples, extras)| {
+        let labels = labels.iter().map(|(name, value)| label_field(name, value));
+        let samples = samples.into_iter().map(|s| bytes(2, spell(&sample_fields(s, 0))));
+        spell(&labels.chain(samples).chain(extras).collect::<Vec<_>>())
+    })
+}
+
+/// A series in any spelling.
+fn untidy_series_v1() -> impl Strategy<Value = Vec<u8>> {
+    let label = (text(200), text(200)).prop_flat_map(|(name, value)| {
+        disordered(vec![bytes(1, name.into()), bytes(2, value.into())])
+            .prop_map(|fields| bytes(1, spell(&fields)))
+    });
+    let sample = a_sample().prop_flat_map(|s| {
+        disordered(sample_fields(s, 0)).prop_map(|fields| bytes(2, spell(&fields)))
+    });
+    (any_labels(), vec(label, 0..3), vec(sample, 0..4), extras_v1()).prop_flat_map(
+        |(tidy, labels, samples, extras)| {
+            let tidy = tidy.iter().map(|(name, value)| label_field(name, value));
+            let fields = tidy.chain(labels).chain(samples).chain(extras).collect();
+            disordered(fields).prop_map(|fields| spell(&fields))
+        },
+    )
+}
+
+fn body_v1() -> impl Strategy<Value = Vec<u8>> {
+    let series = prop_oneof![6 => tidy_series_v1(), 1 => untidy_series_v1()];
+    let metadata = v1::MetricMetadata { r#type: 1, help: b"help".to_vec(), ..Default::default() };
+    let field = prop_oneof![
+        20 => series.prop_map(|series| bytes(1, series)),
+        1 => Just(bytes(3, metadata.encode_to_vec())),
+        1 => unknown(),
+    ];
+    let excess = prop_oneof![9 => Just(0usize), 1 => 1usize..3];
+    vec((field, excess).prop_map(|(field, excess)| Spelled { excess, ..field }), 0..8)
+        .prop_map(|fields| spell(&fields))
+}
+
+/// A table of symbols being built.
+#[derive(Default)]
+struct Symbols(Vec<String>);
+
+impl Symbols {
+    fn of(&mut self, text: &str) -> u32 {
+        let at = self.0.iter().position(|known| known == text).unwrap_or_else(|| {
+            self.0.push(text.to_owned());
+            self.0.len() - 1
+        });
+        u32::try_from(at).unwrap()
+    }
+}
+
+/// What a series of 2.0 is made of.
+#[derive(Clone, Debug)]
+struct SeriesV2 {
+    labels: Vec<(String, String)>,
+    samples: Vec<((i64, f64), i64)>,
+    extras: Vec<Spelled>,
+    /// Put into the references: one that is wrong, or one too many.
+    bad_ref: Option<u32>,
+    packed: bool,
+}
+
+fn series_v2() -> impl Strategy<Value = SeriesV2> {
+    let start = prop_oneof![3 => Just(0i64), 1 => any::<i64>()];
+    let metadata = v2::Metadata { r#type: 1, help_ref: 300, unit_ref: 0 };
+    let exemplar = v2::Exemplar { labels_refs: vec![1, 2], value: 1.5, timestamp: 7 };
+    let histogram = v2::Histogram { schema: -53, custom_values: vec![1.0], ..Default::default() };
+    let extra = select(vec![
+        bytes(5, metadata.encode_to_vec()),
+        bytes(5, metadata.encode_to_vec()),
+        bytes(4, exemplar.encode_to_vec()),
+        bytes(3, histogram.encode_to_vec()),
+        plain(6, Content::Varint(5)),
+    ]);
+    (
+        labels(),
+        vec((a_sample(), start), 0..3),
+        vec(extra, 0..2),
+        prop_oneof![9 => Just(None), 1 => any::<u32>().prop_map(Some)],
+        prop_oneof![9 => Just(true), 1 => Just(false)],
+    )
+        .prop_map(|(labels, samples, extras, bad_ref, packed)| SeriesV2 {
+            labels,
+            samples,
+            extras,
+            bad_ref,
+            packed,
+        })
+}
+
+impl SeriesV2 {
+    fn fields(&self, symbols: &mut Symbols) -> Vec<Spelled> {
+        let mut refs: Vec<u32> =
+            self.labels.iter().flat_map(|(n, v)| [symbols.of(n), symbols.of(v)]).collect();
+        refs.extend(self.bad_ref);
+        if self.bad_ref.is_some_and(|bad| bad % 2 == 0) {
+            refs.push(0);
+        }
+        let refs: Vec<Spelled> = if self.packed {
+            let mut packed = Vec::new();
+            refs.iter().for_each(|r| spell_varint(u64::from(*r), 0, &mut packed));
+            vec![bytes(1, packed)]
+        } else {
+            refs.iter().map(|r| plain(1, Content::Varint(u64::from(*r)))).collect()
+        };
+        let samples =
+            self.samples.iter().map(|(s, start)| bytes(2, spell(&sample_fields(*s, *start))));
+        refs.into_iter().chain(samples).chain(self.extras.clone()).collect()
+    }
+}
+
+fn body_v2() -> impl Strategy<Value = Vec<u8>> {
+    let untidy = prop_oneof![6 => Just(false), 1 => Just(true)];
+    (vec(series_v2(), 0..6), 0u32..200, untidy).prop_flat_map(|(series, spare, untidy)| {
+        let mut symbols = Symbols::default();
+        symbols.of("");
+        (0..spare).for_each(|i| _ = symbols.of(&format!("spare {i}")));
+        let series: Vec<_> = series.iter().map(|series| series.fields(&mut symbols)).collect();
+        let symbols: Vec<_> =
+            symbols.0.into_iter().map(|symbol| bytes(4, symbol.into_bytes())).collect();
+        if !untidy {
+            let series = series.iter().map(|fields| bytes(5, spell(fields)));
+            let tidy = symbols.into_iter().chain(series).collect::<Vec<_>>();
+            return Just(spell(&tidy)).boxed();
+        }
+        // Symbols keep their order among themselves, or the references would mean something else.
+        let series: Vec<_> = series
+            .into_iter()
+            .map(|fields| disordered(fields).prop_map(|f| bytes(5, spell(&f))))
+            .collect();
+        (series, Just(symbols), any::<prop::sample::Index>(), unknown())
+            .prop_map(|(series, symbols, at, unknown)| {
+                let at = at.index(symbols.len());
+                let (before, behind) = symbols.split_at(at);
+                let fields = [before, &series, &[unknown], behind].concat();
+                spell(&fields)
+            })
+            .boxed()
+    })
+}
+
+/// `body` with some bytes changed, or cut short.
+fn damaged(body: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    let damage = vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
+    (body, damage, any::<prop::sample::Index>(), any::<bool>()).prop_map(
+        |(mut body, damage, cut, is_cut)| {
+            if body.is_empty() {
+                return body;
+            }
+            for (at, byte) in damage {
+                let at = at.index(body.len());
+                body[at] = byte;
+            }
+            if is_cut {
+                body.truncate(cut.index(body.len()));
+            }
+            body
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn the_walk_of_1_0_reads_what_prost_reads(body in body_v1()) {
+        prop_assert_eq!(walked_v1(&body).unwrap(), expected_v1(&body));
+    }
+
+    #[test]
+    fn the_walk_of_2_0_reads_what_prost_reads(body in body_v2()) {
+        prop_assert_eq!(walked_v2(&body).unwrap(), expected_v2(&body));
+    }
+
+    #[test]
+    fn damage_is_an_error_or_another_message_but_never_a_panic(
+        body_v1 in damaged(body_v1()),
+        body_v2 in damaged(body_v2()),
+    ) {
+        let _ = walked_v1(&body_v1);
+        let _ = walked_v2(&body_v2);
+        let _ = walked_v1(&body_v2);
+        let _ = walked_v2(&body_v1);
+    }
+
+    #[test]
+    fn no_bytes_panic(body in vec(any::<u8>(), 0..64)) {
+        let _ = walked_v1(&body);
+        let _ = walked_v2(&body);
+    }
+}
