@@ -78,13 +78,13 @@ impl Round {
     }
 
     /// Floods `server` and kills it on the way.
-    fn flood_and_kill(&self, server: Running, ledger: &Path) {
+    fn flood_and_kill(&self, mut server: Running, ledger: &Path) {
         let mut flood = self.flood(&server, ledger);
         until("the flood has come so far", || {
             assert!(flood.try_wait().unwrap().is_none(), "the flood was over before the kill");
             appended(&server) >= self.samples
         });
-        server.signal("-KILL");
+        server.child.kill().unwrap(); // SIGKILL
         let status = flood.wait().unwrap();
         assert_eq!(status.code(), Some(1), "seed {}: a flood whose server is killed", self.seed);
         drop(server.ended());

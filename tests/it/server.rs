@@ -68,8 +68,8 @@ impl Running {
     }
 
     /// `kill -9`, and waits until it is gone.
-    pub fn kill(self) {
-        self.signal("-KILL");
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
         drop(self.ended());
     }
 
