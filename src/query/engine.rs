@@ -295,7 +295,7 @@ impl<P: Pace> Evaluation<'_, P> {
                 let mut series = self.vector(call.input)?;
                 for one in &mut series {
                     self.meter.spend(LABELS_POINTS * 4).await?;
-                    label_functions::change(one, &call.function);
+                    label_functions::change(one, &call.function)?;
                 }
                 merge_same(series, Same::Merge, &self.meter).await?
             }
@@ -515,6 +515,20 @@ mod tests {
         let prepared = prepare("x + y", at, &Options::default()).unwrap();
         let answer = futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced));
         assert!(matches!(answer, Err(QueryError::Internal(_))));
+    }
+
+    #[test]
+    fn labels_cannot_be_doubled_without_end() {
+        let doubled = |inner: String| format!(r#"label_join({inner}, "a", "", "a", "a")"#);
+        let start = r#"label_replace(vector(1), "a", "xx", "", "")"#.to_owned();
+        let ask = |times| {
+            let query = (0..times).fold(start.clone(), |inner, _| doubled(inner));
+            let at = EvalRange::instant(TimestampMs(0));
+            let prepared = prepare(&query, at, &Options::default()).unwrap();
+            futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced))
+        };
+        assert!(ask(19).is_ok());
+        assert!(matches!(ask(100), Err(QueryError::Execution(_))));
     }
 
     #[test]
