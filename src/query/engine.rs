@@ -89,10 +89,17 @@ impl Value {
         match self {
             Self::Scalar(Param::Same(_)) | Self::String(_) => 1,
             Self::Scalar(Param::Each(values)) => values.len(),
-            Self::Vector(series) => series.iter().map(|series| series.column.len()).sum(),
+            Self::Vector(series) => series.iter().map(points_of).sum(),
             Self::Samples(series) => series.iter().map(|series| series.samples.len()).sum(),
         }
     }
+}
+
+/// The points that a series is as large as: its own, and some for labels that only a query can make so long.
+fn points_of(series: &Series) -> usize {
+    const LABEL_BYTES_FREE: usize = 4096;
+    let label_bytes = series.labels.as_bytes().len().saturating_sub(LABEL_BYTES_FREE);
+    series.column.len() + label_bytes / size_of::<f64>()
 }
 
 pub(super) fn misfit(what: &str) -> QueryError {
