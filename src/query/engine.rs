@@ -89,10 +89,17 @@ impl Value {
         match self {
             Self::Scalar(Param::Same(_)) | Self::String(_) => 1,
             Self::Scalar(Param::Each(values)) => values.len(),
-            Self::Vector(series) => series.iter().map(|series| series.column.len()).sum(),
+            Self::Vector(series) => series.iter().map(points_of).sum(),
             Self::Samples(series) => series.iter().map(|series| series.samples.len()).sum(),
         }
     }
+}
+
+/// The points that a series is as large as: its own, and some for labels that only a query can make so long.
+fn points_of(series: &Series) -> usize {
+    const LABEL_BYTES_FREE: usize = 4096;
+    let label_bytes = series.labels.as_bytes().len().saturating_sub(LABEL_BYTES_FREE);
+    series.column.len() + label_bytes / size_of::<f64>()
 }
 
 pub(super) fn misfit(what: &str) -> QueryError {
@@ -295,7 +302,7 @@ impl<P: Pace> Evaluation<'_, P> {
                 let mut series = self.vector(call.input)?;
                 for one in &mut series {
                     self.meter.spend(LABELS_POINTS * 4).await?;
-                    label_functions::change(one, &call.function);
+                    label_functions::change(one, &call.function)?;
                 }
                 merge_same(series, Same::Merge, &self.meter).await?
             }
@@ -515,6 +522,20 @@ mod tests {
         let prepared = prepare("x + y", at, &Options::default()).unwrap();
         let answer = futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced));
         assert!(matches!(answer, Err(QueryError::Internal(_))));
+    }
+
+    #[test]
+    fn labels_cannot_be_doubled_without_end() {
+        let doubled = |inner: String| format!(r#"label_join({inner}, "a", "", "a", "a")"#);
+        let start = r#"label_replace(vector(1), "a", "xx", "", "")"#.to_owned();
+        let ask = |times| {
+            let query = (0..times).fold(start.clone(), |inner, _| doubled(inner));
+            let at = EvalRange::instant(TimestampMs(0));
+            let prepared = prepare(&query, at, &Options::default()).unwrap();
+            futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced))
+        };
+        assert!(ask(19).is_ok());
+        assert!(matches!(ask(100), Err(QueryError::Execution(_))));
     }
 
     #[test]

@@ -2,31 +2,53 @@
 
 use std::cmp::Ordering;
 
+use super::error::QueryError;
 use super::plan::VectorFunction;
 use super::value::Series;
 use crate::model::labels::METRIC_NAME;
 
+/// The longest value that a label can be given, in bytes. Calls that double a value can be nested.
+const VALUE_BYTES_MAX: usize = 1 << 20;
+
 /// Changes one series' labels as `label_replace` or `label_join` asks. A new metric name is there to stay.
-pub(super) fn change(series: &mut Series, function: &VectorFunction) {
+///
+/// # Errors
+/// A value longer than a label may have.
+pub(super) fn change(series: &mut Series, function: &VectorFunction) -> Result<(), QueryError> {
     let (dst, value) = match function {
         VectorFunction::LabelReplace { dst, template, src, regex } => {
-            let Some(captures) = regex.captures(series.labels.get(src).unwrap_or_default()) else {
-                return;
+            let text = series.labels.get(src).unwrap_or_default();
+            let groups = template.bytes().filter(|byte| *byte == b'$').count();
+            bounded(dst, text.len().saturating_mul(groups).saturating_add(template.len()))?;
+            let Some(captures) = regex.captures(text) else {
+                return Ok(());
             };
             let mut value = String::new();
             captures.expand(template, &mut value);
             (dst, value)
         }
         VectorFunction::LabelJoin { dst, separator, src } => {
-            let values = src.iter().map(|name| series.labels.get(name).unwrap_or_default());
-            (dst, values.collect::<Vec<_>>().join(separator))
+            let values = || src.iter().map(|name| series.labels.get(name).unwrap_or_default());
+            let bytes = values().map(|value| value.len().saturating_add(separator.len()));
+            bounded(dst, bytes.fold(0, usize::saturating_add))?;
+            (dst, values().collect::<Vec<_>>().join(separator))
         }
-        _ => return,
+        _ => return Ok(()),
     };
     series.labels = series.labels.to_builder().set(dst.as_str(), value).build();
     if dst == METRIC_NAME {
         series.drop_name = false;
     }
+    Ok(())
+}
+
+fn bounded(label: &str, bytes: usize) -> Result<(), QueryError> {
+    if bytes <= VALUE_BYTES_MAX {
+        return Ok(());
+    }
+    Err(QueryError::Execution(format!(
+        "label \"{label}\" would get a value of up to {bytes} bytes, at most {VALUE_BYTES_MAX} are allowed"
+    )))
 }
 
 /// How `sort` and its like order two series of an instant.
