@@ -144,6 +144,8 @@ impl<'a> LabelsRef<'a> {
     /// # Errors
     /// Bytes that are not a canonical label set, with the place.
     pub fn from_canonical(bytes: &'a [u8]) -> Result<Self, LabelsError> {
+        // Tags are ASCII, and a length that is not makes the set go the long way.
+        let is_ascii = bytes.is_ascii();
         let mut at = 0;
         let mut previous: Option<&[u8]> = None;
         while at < bytes.len() {
@@ -156,7 +158,8 @@ impl<'a> LabelsRef<'a> {
             if previous.is_some_and(|previous| previous >= label.0) {
                 return Err(refuse("a name that does not sort after the one before it"));
             }
-            if std::str::from_utf8(label.0).is_err() || std::str::from_utf8(label.1).is_err() {
+            let is_text = |text| is_ascii || std::str::from_utf8(text).is_ok();
+            if !is_text(label.0) || !is_text(label.1) {
                 return Err(LabelsError::NotUtf8(format!(
                     "{}={}",
                     String::from_utf8_lossy(label.0),
@@ -182,13 +185,14 @@ impl<'a> LabelsRef<'a> {
         self.0
     }
 
-    /// The labels in order of their names, each with its own canonical bytes.
-    pub fn iter_with_bytes(self) -> impl Iterator<Item = (Label<'a>, &'a [u8])> {
-        let mut iter = self.iter();
+    /// The canonical bytes of each label, in order of the names; each is a set of one label.
+    pub fn iter_bytes(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = self.0;
         std::iter::from_fn(move || {
-            let before = iter.0;
-            let label = iter.next()?;
-            Some((label, before.get(..before.len() - iter.0.len())?))
+            let (_, used) = raw_label(rest)?;
+            let (label, behind) = rest.split_at_checked(used)?;
+            rest = behind;
+            Some(label)
         })
     }
 

@@ -26,6 +26,8 @@ pub struct Pairs {
     text: Vec<Vec<u8>>,
     /// For every name the pairs that have it, in order of their making.
     names: BTreeMap<Box<str>, Vec<PairId>>,
+    /// The pairs of the series that came last: the next one's neighbour, which shares most of them at the same place.
+    last: Vec<PairId>,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,7 @@ impl Pairs {
             pairs: Paged::new(),
             text: Vec::new(),
             names: BTreeMap::new(),
+            last: Vec::new(),
         }
     }
 
@@ -100,16 +103,27 @@ impl Pairs {
     /// Notes that the series with this index, larger than all before, carries these labels; their pairs in order of
     /// the names. `None` if there is no id left for a new pair.
     pub fn add_series(&mut self, series: u32, labels: LabelsRef<'_>) -> Option<Box<[PairId]>> {
-        let mut pairs = Vec::with_capacity(labels.iter().count());
-        for (label, bytes) in labels.iter_with_bytes() {
-            let pair = self.intern(label, bytes)?;
+        let mut pairs = std::mem::take(&mut self.last);
+        let mut count = 0;
+        for bytes in labels.iter_bytes() {
+            let pair = match pairs.get(count) {
+                Some(last) if self.text_of(*last) == bytes => *last,
+                _ => self.intern(bytes)?,
+            };
             self.pairs.get_mut(pair.0)?.postings.push(series);
-            pairs.push(pair);
+            match pairs.get_mut(count) {
+                Some(last) => *last = pair,
+                None => pairs.push(pair),
+            }
+            count += 1;
         }
-        Some(pairs.into_boxed_slice())
+        pairs.truncate(count);
+        let own = pairs.as_slice().into();
+        self.last = pairs;
+        Some(own)
     }
 
-    fn intern(&mut self, label: Label<'_>, bytes: &[u8]) -> Option<PairId> {
+    fn intern(&mut self, bytes: &[u8]) -> Option<PairId> {
         let hash = self.fingerprinter.keyed(bytes);
         if let Some(id) = self.table.find(hash, |id| self.text_of(PairId(id)) == bytes) {
             return Some(PairId(id));
@@ -117,6 +131,7 @@ impl Pairs {
         if self.text.last().is_none_or(|page| page.capacity() - page.len() < bytes.len()) {
             self.text.push(Vec::with_capacity(TEXT_PAGE_BYTES.max(bytes.len())));
         }
+        let name = LabelsRef::trusted(bytes).iter().next()?.name;
         let page = self.text.last_mut()?;
         let offset = u32::try_from(page.len()).ok()?;
         page.extend_from_slice(bytes);
@@ -127,10 +142,10 @@ impl Pairs {
             postings: Postings::Few { len: 0, series: [0; 3] },
         })?);
         self.table.insert(hash, id.0);
-        match self.names.get_mut(label.name) {
+        match self.names.get_mut(name) {
             Some(pairs) => pairs.push(id),
             None => {
-                self.names.insert(label.name.into(), vec![id]);
+                self.names.insert(name.into(), vec![id]);
             }
         }
         Some(id)
