@@ -1,7 +1,8 @@
 //! Puts decoded series into a write batch: the part of the shard that owns them, or among what was refused.
 
 use super::label_set::LabelSet;
-use super::padded::Padded;
+use super::padded::{Padded, Place};
+use super::plain_sample::{Version, plain_metadata, plain_sample};
 use super::{Counts, DECODED_BYTES_MAX, WireError};
 use crate::model::{
     Fingerprint, Fingerprinter, LabelText, Part, PartEntry, REFUSALS_MAX, Refusal, RefusalReason,
@@ -11,6 +12,9 @@ use crate::model::{
 /// One request carries at most this many samples. Two bytes can encode one, and sixteen hold it: without a limit, a
 /// hostile body would grow eightfold. Prometheus sends 2,000 a request, vmagent 10,000.
 pub(super) const SAMPLES_MAX: usize = 4 << 20;
+
+/// A buffer for rewritten label sets that has grown beyond this is not kept for the next request.
+const REWRITTEN_BYTES_KEPT: usize = 8 << 20;
 
 /// A request's way into the parts of a batch.
 pub(super) struct BatchWriter<'a, P> {
@@ -63,7 +67,9 @@ pub(super) fn fill<P: Fn(u64) -> usize>(
 ) -> Result<(), WireError> {
     batch.start(shards);
     let mut rewritten = std::mem::take(&mut batch.text_mut().rewritten);
-    rewritten.clear();
+    if rewritten.len() > REWRITTEN_BYTES_KEPT {
+        rewritten = Vec::new();
+    }
     let mut writer = BatchWriter {
         fingerprinter,
         part_of,
@@ -86,8 +92,15 @@ pub(super) fn fill<P: Fn(u64) -> usize>(
 }
 
 impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
+    /// Forgets what has been taken and refused.
+    pub(super) fn restart(&mut self) {
+        self.parts.iter_mut().for_each(Part::clear);
+        self.refused.clear();
+        self.counts = Counts::default();
+    }
+
     /// The part of the shard that owns a series.
-    #[inline]
+    #[inline(always)]
     pub(super) fn part(&mut self, fingerprint: Fingerprint) -> &mut Part {
         let index = (self.part_of)(fingerprint.route);
         let parts = self.parts.len();
@@ -104,6 +117,43 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
             return Err(WireError::TooManySamples { offset, max: SAMPLES_MAX });
         }
         Ok(())
+    }
+
+    /// Takes a series whose labels lie in canonical form where `labels` says, if nothing lies at `rest` of the body but
+    /// plain samples, in 2.0 perhaps with metadata behind them. `None`, with nothing taken, if not.
+    #[inline(always)]
+    pub(super) fn take_plain(
+        &mut self,
+        fingerprint: Fingerprint,
+        labels: Span,
+        body: Padded<'_>,
+        rest: Place,
+        version: Version,
+    ) -> Option<()> {
+        let part = self.part(fingerprint);
+        let before = part.samples.len();
+        let mut at = rest.start;
+        while at < rest.end
+            && let Some((sample, end)) = plain_sample(body, at, version)
+        {
+            part.samples.push(sample);
+            at = end;
+        }
+        let samples = part.samples.len() - before;
+        let has_metadata = version == Version::V2 && at < rest.end;
+        if has_metadata {
+            at = plain_metadata(body, at).unwrap_or(usize::MAX);
+        }
+        if at != rest.end || samples == 0 {
+            part.samples.truncate(before);
+            return None;
+        }
+        let samples_end = index(part.samples.len());
+        part.entries.push(PartEntry { fingerprint, labels, samples_end });
+        self.counts.series += 1;
+        self.counts.samples += samples as u64;
+        self.counts.metadata += u64::from(has_metadata);
+        Some(())
     }
 
     /// Takes a series from the general walk, writing its labels to `rewritten`, or refuses it.

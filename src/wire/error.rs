@@ -79,6 +79,14 @@ pub enum WireError {
         /// The limit.
         max: usize,
     },
+    /// More symbols than one request may carry.
+    #[error("byte {offset}: more than {max} symbols in one request; send smaller ones")]
+    TooManySymbols {
+        /// Where the first one too many stands.
+        offset: usize,
+        /// The limit.
+        max: usize,
+    },
     /// A body that is larger than anything the store decodes.
     #[error("a body of {len} bytes; at most {max} are decoded: send smaller requests")]
     TooLarge {

@@ -20,6 +20,9 @@ mod fields;
 mod label_set;
 mod label_walk;
 mod padded;
+mod plain_sample;
+mod set_builder;
+mod symbols;
 
 #[cfg(test)]
 mod model_test;
