@@ -1,1 +1,14 @@
-//! Room coordinator.
+//! One request that touches many cores: route, fan out, merge.
+//!
+//! Runs on the core that took the request, holds no data, and asks the shards by messages. Who speaks HTTP sees
+//! [`api::Store`] and nothing behind it.
+
+pub mod api;
+pub mod cardinality;
+pub mod evaluation;
+pub mod gather;
+pub mod life;
+pub mod route;
+pub mod store;
+
+pub use store::Coordinator;

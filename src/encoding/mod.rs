@@ -1,1 +1,7 @@
-//! Room encoding.
+//! Bytes on disk to nouns and back. No I/O, no clock; takes any bytes without panicking.
+
+pub mod batch;
+pub mod bits;
+pub mod record;
+pub mod varint;
+pub mod xor;

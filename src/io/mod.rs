@@ -79,3 +79,9 @@ pub trait Clock: Clone + 'static {
     /// Now, as the wall clock has it.
     fn now(&self) -> TimestampMs;
 }
+
+/// How long work on a shard lets others run: awaited every few microseconds of work, it waits when it is time to.
+pub trait Pace {
+    /// Lets others run if this work has held the core for long enough.
+    fn breathe(&mut self) -> impl Future<Output = ()>;
+}

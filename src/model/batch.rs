@@ -111,8 +111,17 @@ impl Part {
 
     /// The entries, each with its samples.
     pub fn iter(&self) -> impl Iterator<Item = (&PartEntry, &[Sample])> {
-        let mut start = 0usize;
-        self.entries.iter().map(move |entry| {
+        self.iter_within(0..self.entries.len())
+    }
+
+    /// Some of the entries, each with its samples.
+    pub fn iter_within(
+        &self,
+        entries: std::ops::Range<usize>,
+    ) -> impl Iterator<Item = (&PartEntry, &[Sample])> {
+        let before = entries.start.checked_sub(1).and_then(|last| self.entries.get(last));
+        let mut start = before.map_or(0, |entry| entry.samples_end as usize);
+        self.entries.get(entries).unwrap_or_default().iter().map(move |entry| {
             let end = entry.samples_end as usize;
             let samples = self.samples.get(start..end).unwrap_or_default();
             start = end;

@@ -55,13 +55,18 @@ impl Fingerprinter {
     /// The fingerprint of a label set in canonical bytes (see [`super::labels`]); does not look whether they are.
     #[must_use]
     pub fn of(&self, canonical: &[u8]) -> Fingerprint {
-        let (blocks, rest) = canonical.as_chunks();
+        Fingerprint { route: seahash::hash(canonical), check: self.keyed(canonical) }
+    }
+
+    /// The keyed half alone, for tables within one process.
+    #[must_use]
+    pub fn keyed(&self, bytes: &[u8]) -> u64 {
+        let (blocks, rest) = bytes.as_chunks();
         let mut last = [0; BLOCK_BYTES];
         last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
         let mut state = State::new(&self.keys);
         blocks.iter().for_each(|block| state.mix(&self.keys, words(block)));
-        let Fingerprint { check, .. } = state.finish(&self.keys, words(&last), canonical.len());
-        Fingerprint { route: seahash::hash(canonical), check }
+        state.finish(&self.keys, words(&last), bytes.len()).check
     }
 
     /// The fingerprints of `N` label sets that lie in `bytes`, each as offset and length; `None` unless

@@ -169,10 +169,27 @@ impl<'a> LabelsRef<'a> {
         Ok(Self(bytes))
     }
 
+    /// Borrows bytes that this process has checked or made itself, without looking at them again. Bytes that are not
+    /// canonical give labels up to the first that is not.
+    #[must_use]
+    pub fn trusted(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// The canonical bytes.
     #[must_use]
     pub fn as_bytes(self) -> &'a [u8] {
         self.0
+    }
+
+    /// The labels in order of their names, each with its own canonical bytes.
+    pub fn iter_with_bytes(self) -> impl Iterator<Item = (Label<'a>, &'a [u8])> {
+        let mut iter = self.iter();
+        std::iter::from_fn(move || {
+            let before = iter.0;
+            let label = iter.next()?;
+            Some((label, before.get(..before.len() - iter.0.len())?))
+        })
     }
 
     /// The labels in order of their names.
@@ -226,10 +243,10 @@ impl<'a> Iterator for LabelIter<'a> {
         }
         let ((name, value), used) = raw_label(self.0)?;
         self.0 = self.0.get(used..)?;
-        // SAFETY: a `LabelIter` is only made from a `Labels` or `LabelsRef`, and each constructor of those has either
-        // checked every name and value to be UTF-8 or built the bytes from `str`s.
-        let text = |bytes| unsafe { std::str::from_utf8_unchecked(bytes) };
-        Some(Label { name: text(name), value: text(value) })
+        Some(Label {
+            name: std::str::from_utf8(name).ok()?,
+            value: std::str::from_utf8(value).ok()?,
+        })
     }
 }
 

@@ -15,7 +15,7 @@ pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use id::{SeriesRef, ShardId};
 pub use labels::{Label, Labels, LabelsBuilder, LabelsError, LabelsRef};
 pub use matcher::{MatchOp, Matcher, MatcherError};
-pub use refusal::{Refusal, RefusalReason};
+pub use refusal::{Refusal, RefusalReason, Refusals, RefusedSamples};
 pub use regexp::{Anchored, GoRegex, RegexpError};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale_nan};
 pub use time::{TimeRange, TimestampMs};

@@ -2,6 +2,96 @@
 
 use super::{LabelsError, TimestampMs};
 
+/// The refusals of one request, or of a part of it: all are counted, the first ones are kept with their texts.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Refusals {
+    /// The first [`REFUSALS_MAX`](super::batch::REFUSALS_MAX) of them.
+    pub named: Vec<Refusal>,
+    /// How many series are refused, whole or in part.
+    pub series: u64,
+    /// Their samples, by reason.
+    pub samples: RefusedSamples,
+}
+
+impl Refusals {
+    /// Counts one more, and keeps it if there is room.
+    pub fn push(&mut self, refusal: Refusal) {
+        self.series += 1;
+        self.samples.count(&refusal);
+        if self.named.len() < super::batch::REFUSALS_MAX {
+            self.named.push(refusal);
+        }
+    }
+
+    /// Adds those of another part of the request.
+    pub fn append(&mut self, other: Self) {
+        self.series += other.series;
+        self.samples += other.samples;
+        let room = super::batch::REFUSALS_MAX.saturating_sub(self.named.len());
+        self.named.extend(other.named.into_iter().take(room));
+    }
+
+    /// None at all?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.series == 0
+    }
+}
+
+/// The longest label set of a series in bytes, in canonical form: a log record and a checkpoint hold it whole.
+pub const LABEL_BYTES_MAX: usize = 1 << 20;
+
+/// Samples that were refused, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RefusedSamples {
+    /// Older than the newest sample of their series.
+    pub out_of_order: u64,
+    /// Too far ahead of the clock, or older than what the store takes at all.
+    pub out_of_bounds: u64,
+    /// Older than the out-of-order window.
+    pub too_old: u64,
+    /// Their series has another value at their instant.
+    pub duplicate: u64,
+    /// Labels that are not a label set.
+    pub labels: u64,
+    /// The shard cannot number more series.
+    pub too_many_series: u64,
+}
+
+impl RefusedSamples {
+    fn count(&mut self, refusal: &Refusal) {
+        let counter = match refusal.reason {
+            RefusalReason::OutOfOrder => &mut self.out_of_order,
+            RefusalReason::OutOfBounds => &mut self.out_of_bounds,
+            RefusalReason::TooOld => &mut self.too_old,
+            RefusalReason::Duplicate { .. } => &mut self.duplicate,
+            RefusalReason::TooManySeries => &mut self.too_many_series,
+            // The other reasons are the decoder's, which counts by itself.
+            _ => &mut self.labels,
+        };
+        *counter += u64::from(refusal.samples);
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let Self { out_of_order, out_of_bounds, too_old, duplicate, labels, too_many_series } =
+            self;
+        out_of_order + out_of_bounds + too_old + duplicate + labels + too_many_series
+    }
+}
+
+impl std::ops::AddAssign for RefusedSamples {
+    fn add_assign(&mut self, other: Self) {
+        self.out_of_order += other.out_of_order;
+        self.out_of_bounds += other.out_of_bounds;
+        self.too_old += other.too_old;
+        self.duplicate += other.duplicate;
+        self.labels += other.labels;
+        self.too_many_series += other.too_many_series;
+    }
+}
+
 /// One series of a request that was refused, whole or in some of its samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
@@ -55,6 +145,15 @@ pub enum RefusalReason {
     /// A series without any sample (remote write 2.0 forbids it).
     #[error("TimeSeries must contain at least one sample or histogram")]
     NoSamples,
+    /// More label text than a series may have.
+    #[error("label set of {bytes} bytes; a series may have {LABEL_BYTES_MAX}")]
+    LabelsTooLong {
+        /// Length of the canonical label set in bytes.
+        bytes: usize,
+    },
+    /// The shard has as many series as it can number.
+    #[error("the shard holds as many series as it can number; start with more shards")]
+    TooManySeries,
     /// Something this version does not store yet; says what.
     #[error("{0} are not supported yet")]
     Unsupported(&'static str),

@@ -3,7 +3,12 @@
 //! Nothing here is evaluated and nothing is resolved: `@ start()` stays what was written, a duration expression stays an
 //! expression. The shape follows Prometheus's own tree (`promql/parser/ast.go`), so that the printer, `parse_query` and
 //! error texts can say the same.
+//!
+//! How deep a tree is: everything that nests is limited by the parser ([`super::parser::NESTING_MAX`]), with one exception.
+//! A chain of binary operators (`a + b + c + ...`) or of subqueries leans to the left and may be as long as its text, so
+//! walk down [`Binary::lhs`] and [`Subquery::expr`] in a loop, not by recursion. Dropping, cloning and comparing do.
 
+pub use crate::model::MatchOp;
 use crate::model::TimestampMs;
 
 /// Bytes `start..end` of the query text.
@@ -96,14 +101,14 @@ pub struct Call {
     pub args: Vec<Expr>,
 }
 
-/// What the language knows about a function before evaluating it. The table is `query::functions::TABLE`'s.
+/// What the language knows about a function before evaluating it. All of them: [`super::function_table::TABLE`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Function {
     /// As queries spell it.
     pub name: &'static str,
-    /// Types of the arguments; the last one stands for the optional or repeated ones, too.
+    /// Types of the arguments; the last one's is that of its repetitions, too.
     pub args: &'static [ValueType],
-    /// 0: exactly `args`; n > 0: up to n of the last arguments may be absent; -1: the last one may be absent or repeated.
+    /// 0: exactly `args`; n > 0: the last one may be absent or stand up to n times; -1: absent or any number of times.
     pub variadic: i8,
     /// What it returns.
     pub returns: ValueType,
@@ -201,7 +206,7 @@ pub enum BinaryOp {
 }
 
 /// An operator between two expressions.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Binary {
     /// Which.
     pub op: BinaryOp,
@@ -247,19 +252,6 @@ pub struct VectorMatching {
     pub fill_right: Option<f64>,
 }
 
-/// How a matcher compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MatchOp {
-    /// `=`
-    Equal,
-    /// `!=`
-    NotEqual,
-    /// `=~`
-    Regex,
-    /// `!~`
-    NotRegex,
-}
-
 /// One condition of a selector as written; compiled where it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LabelMatcher {
@@ -296,7 +288,7 @@ pub enum Extension {
 pub struct VectorSelector {
     /// The metric name, if it stands before the braces; `matchers` has it too.
     pub name: Option<String>,
-    /// All conditions, in the order written, the name's last as upstream has it.
+    /// All conditions, in the order written; that of a name before the braces comes last, as upstream has it.
     pub matchers: Vec<LabelMatcher>,
     /// `offset …`; zero if absent.
     pub offset: Duration,
@@ -335,7 +327,7 @@ pub struct Subquery {
 /// A length of time, as a literal or as an expression over literals, `step()` and `range()`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Duration {
-    /// Milliseconds; negative only in offsets.
+    /// Milliseconds, rounded toward zero as evaluation does; negative only in offsets.
     Ms(i64),
     /// To be computed when step and range of the query are known.
     Expr(Box<DurationExpr>),
@@ -346,7 +338,7 @@ pub enum Duration {
 pub struct DurationExpr {
     /// What it is.
     pub kind: DurationExprKind,
-    /// In parentheses? The printer keeps them.
+    /// In parentheses? The printer keeps them. A lone number is an expression only if it is.
     pub wrapped: bool,
     /// Where it stands.
     pub span: TextRange,

@@ -1,7 +1,53 @@
-//! Room server.
+//! HTTP: the only room with status codes and JSON.
+
+pub mod admission;
+pub mod api_error;
+pub mod body;
+pub mod byte_size;
+pub mod cli;
+pub mod compression;
+pub mod connection;
+pub mod cors;
+pub mod doctor;
+pub mod form;
+pub mod home;
+pub mod json;
+pub mod label_name;
+pub mod log;
+pub mod metrics;
+pub mod params;
+pub mod query;
+pub mod refusals;
+pub mod reply;
+pub mod rfc3339;
+pub mod route;
+pub mod series;
+pub mod service;
+pub mod settings;
+pub mod start;
+pub mod status;
+#[cfg(test)]
+mod testing;
+pub mod version;
+pub mod write;
+
+use std::process::ExitCode;
+
+use cli::{Command, Invocation};
 
 /// Reads the command line and does what it says.
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let Invocation { command, warnings, flags: texts } = match cli::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            // A terminal that cannot be written to cannot be told so.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
+        }
+    };
+    match command {
+        Command::Serve(flags) => start::serve(start::Order { flags: *flags, texts, warnings }),
+        Command::Doctor(flags) => doctor::run(&flags),
+    }
 }

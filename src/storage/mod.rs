@@ -1,1 +1,8 @@
-//! Room storage.
+//! One shard's data: Head, log, checkpoints, replay. Knows no other core, no runtime and no HTTP; sees disk and clock
+//! through `io`.
+
+pub mod checkpoint;
+pub mod files;
+pub mod head;
+pub mod replay;
+pub mod wal;

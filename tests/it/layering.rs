@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A room, the rooms it may name, and the foreign crates that only it may name.
+/// A room, the rooms it may name, and the foreign crates that only its owners may name.
 struct Room {
     name: &'static str,
     uses: &'static [&'static str],
@@ -15,7 +15,8 @@ const ROOMS: &[Room] = &[
     Room { name: "encoding", uses: &["model"], owns: &[] },
     Room { name: "wire", uses: &["model"], owns: &["prost", "snap", "zstd", "flate2"] },
     Room { name: "io", uses: &["model"], owns: &[] },
-    Room { name: "rt", uses: &["model", "io"], owns: &["glommio"] },
+    // `hyper`: the traits by which a connection's bytes reach it, so that `server` never sees a socket.
+    Room { name: "rt", uses: &["model", "io"], owns: &["glommio", "hyper"] },
     Room { name: "storage", uses: &["model", "encoding", "io"], owns: &[] },
     // `query`: a shard folds its own series, so that only groups and steps cross cores.
     Room { name: "shard", uses: &["model", "storage", "io", "rt", "query"], owns: &[] },
@@ -24,7 +25,8 @@ const ROOMS: &[Room] = &[
     Room {
         name: "server",
         uses: &["model", "wire", "coordinator", "rt", "query"],
-        owns: &["hyper", "http", "clap"],
+        // `flate2`: answers are compressed, too.
+        owns: &["hyper", "http", "clap", "flate2"],
     },
 ];
 
@@ -90,7 +92,8 @@ fn arrows_point_one_way() {
                 }
             }
             for owner in ROOMS.iter().filter(|owner| owner.name != room.name) {
-                for owned in owner.owns.iter().filter(|owned| names_crate(&text, owned)) {
+                let foreign = owner.owns.iter().filter(|owned| !room.owns.contains(owned));
+                for owned in foreign.filter(|owned| names_crate(&text, owned)) {
                     forbidden.push(format!(
                         "{}: only `{}` names the crate {owned}",
                         file.display(),

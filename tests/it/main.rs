@@ -1,5 +1,22 @@
 //! Everything that is tested through more than one room, or against real peers.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
+mod crash;
+mod http;
+mod interop_chunks;
+mod interop_clients;
+mod interop_promql;
+mod interop_retry;
+mod kill;
 mod layering;
+mod peer;
+mod promql_parser;
+mod promql_scripts;
+mod remote_write;
+mod serve;
+mod server;

@@ -1,0 +1,13 @@
+//! The load generator: series, request bodies, the flood, its ledger, and the check of what was acknowledged.
+
+pub mod body;
+pub mod cli;
+pub mod flood;
+pub mod http;
+pub mod ledger;
+pub mod population;
+pub mod process;
+pub mod quantity;
+pub mod sink;
+pub mod timeline;
+pub mod verify;

@@ -1,0 +1,168 @@
+//! What the server asks of the store, and what it is told: one trait and plain data.
+//!
+//! The server is written against [`Store`], so that its tests run on a store of a few lines. All futures are `!Send`:
+//! they run on the core that took the request.
+
+use std::future::Future;
+use std::time::Duration;
+
+pub use crate::model::RefusedSamples;
+use crate::model::{Fingerprinter, Labels, Matcher, Refusal, TimeRange, WriteBatch};
+use crate::query::{Answer, EvalRange, Options, QueryError};
+pub use crate::shard::{ShardStatus, SyncMode};
+
+/// The store as one core sees it. Cheap to clone.
+pub trait Store: Clone + 'static {
+    /// Stores a batch and answers when it is as durable as `--storage.wal.sync` promises.
+    fn write(
+        &self,
+        batch: WriteBatch,
+        mode: BadSampleMode,
+    ) -> impl Future<Output = Result<WriteOutcome, WriteError>>;
+
+    /// The label sets of all series that any of the selectors finds in the range; sorted, each once.
+    fn series(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        range: TimeRange,
+        limit: Option<usize>,
+    ) -> impl Future<Output = Result<Limited<Labels>, ReadError>>;
+
+    /// The names of the labels of those series; of all series if there is no selector. Sorted, each once.
+    fn label_names(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        range: TimeRange,
+        limit: Option<usize>,
+    ) -> impl Future<Output = Result<Limited<String>, ReadError>>;
+
+    /// The values that the label `name` has in those series. Sorted, each once.
+    fn label_values(
+        &self,
+        name: String,
+        selectors: Vec<Vec<Matcher>>,
+        range: TimeRange,
+        limit: Option<usize>,
+    ) -> impl Future<Output = Result<Limited<String>, ReadError>>;
+
+    /// Evaluates a PromQL text. Dropping the future ends the work on all shards.
+    ///
+    /// - `timeout`: how long it may take in all.
+    fn query(
+        &self,
+        text: &str,
+        range: EvalRange,
+        options: &Options,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Answer, QueryError>>;
+
+    /// Counters and gauges of all shards, in order of the shards.
+    fn status(&self) -> impl Future<Output = Vec<ShardStatus>>;
+
+    /// Which names and pairs most series have, over all shards; at most `limit` of each kind.
+    fn cardinality(&self, limit: usize) -> impl Future<Output = Result<Cardinality, ReadError>>;
+
+    /// May requests be answered? Asked for every request: reads a few fields and waits for nobody.
+    fn readiness(&self) -> Readiness;
+
+    /// How many shards there are.
+    fn shard_count(&self) -> usize;
+
+    /// Which shard, in `0..shard_count`, owns the series whose fingerprint has this routing half.
+    fn shard_of(&self, route: u64) -> usize;
+
+    /// Makes the fingerprints by which this process knows series.
+    fn fingerprinter(&self) -> &Fingerprinter;
+}
+
+/// What becomes of the good samples of a batch that has bad ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadSampleMode {
+    /// They are stored.
+    StoreTheRest,
+    /// Nothing of the batch is stored.
+    Rollback,
+}
+
+/// A batch that was worked through.
+#[derive(Debug)]
+pub struct WriteOutcome {
+    /// How many of its samples the store now has, those included that it had before.
+    pub written: u64,
+    /// What the shards refused and why: the first [`REFUSALS_MAX`](crate::model::REFUSALS_MAX) series of it. What the
+    /// decoder had refused still stands in the batch.
+    pub refused: Vec<Refusal>,
+    /// How many series the shards refused, whole or in part.
+    pub refused_series: u64,
+    /// The batch, to be used again.
+    pub batch: WriteBatch,
+}
+
+/// Why nothing is known to be stored of a batch; to be sent again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// A shard has as much to do as it may.
+    #[error("the shards have as many writes waiting as they may")]
+    Overloaded,
+    /// The log is being replayed, or the server stops.
+    #[error("the store does not take writes now")]
+    NotReady,
+    /// The disk failed; some parts of the batch may be stored all the same.
+    #[error("storage: {0}")]
+    Storage(String),
+}
+
+/// Why there is no answer to a question about series and labels.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The log is being replayed, or the server stops.
+    #[error("the store does not answer now")]
+    NotReady,
+    /// The disk failed, or a block is damaged.
+    #[error("storage: {0}")]
+    Storage(String),
+}
+
+/// A sorted list that may have been cut at a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limited<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Were there more?
+    pub truncated: bool,
+}
+
+/// May requests be answered?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet: the log is being replayed.
+    Replaying(ReplayProgress),
+    /// Yes.
+    Ready,
+    /// No more: the server stops.
+    Stopping,
+}
+
+/// How far the replay is, over all shards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReplayProgress {
+    /// Bytes of log that are read.
+    pub bytes_read: u64,
+    /// Bytes of log that there are.
+    pub bytes: u64,
+}
+
+/// Which names and pairs most series have. Every list is sorted, the largest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cardinality {
+    /// Different pairs of label name and value.
+    pub label_pairs: u64,
+    /// Metric names by their series.
+    pub series_by_metric: Vec<(String, u64)>,
+    /// Label names by their values.
+    pub values_by_label: Vec<(String, u64)>,
+    /// Label names by the bytes of their values.
+    pub bytes_by_label: Vec<(String, u64)>,
+    /// `name=value` by its series.
+    pub series_by_pair: Vec<(String, u64)>,
+}

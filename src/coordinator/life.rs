@@ -1,0 +1,154 @@
+//! A core's life as part of the store: it opens its shard, answers the others, serves, and ends when all do.
+//!
+//! ```text
+//! mount the disk ─► join the others ─┬─► read the log back ─► ready
+//!                                    └─► serve, from the first moment on: "not ready" is an answer, too
+//! served ─► take nothing more ─► wait until nobody asks any more ─► make what was taken durable
+//! ```
+//! Who serves, and what, is the caller's: it is given a [`Coordinator`] and returns when the last request is answered.
+
+use std::future::Future;
+use std::io;
+
+use super::route::shard_of;
+use super::store::Coordinator;
+use crate::model::{Fingerprinter, ShardId};
+use crate::rt::SystemClock;
+use crate::rt::disk::RealDisk;
+use crate::rt::mesh::{Seat, mesh};
+use crate::rt::preflight::DataPlace;
+use crate::rt::task;
+use crate::shard::manifest::Manifest;
+pub use crate::shard::manifest::ManifestError;
+use crate::shard::replaying::Replaying;
+use crate::shard::{
+    CommitLayout, FileOptions, OpenError, ReplayReport, Request, Response, Shard, SyncMode,
+};
+
+/// Calls that one shard may have open at another. More wait in their own tasks.
+const WINDOW: u16 = 1024;
+/// Length of a log segment.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// One core's part of the store before it lives; to be moved to that core.
+pub struct Core {
+    seat: Seat<Request, Response>,
+    place: DataPlace,
+    fingerprinter: Fingerprinter,
+    replaying: Replaying,
+    options: FileOptions,
+    commit_layout: Option<CommitLayout>,
+}
+
+/// Why a core cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum LifeError {
+    /// The disk cannot be read.
+    #[error("shard {shard}: cannot read the data directory: {source}")]
+    Mount {
+        /// The core's shard.
+        shard: ShardId,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// Its data cannot be opened.
+    #[error("shard {shard}: cannot open its data: {source}")]
+    Open {
+        /// The core's shard.
+        shard: ShardId,
+        /// What stands in the way.
+        source: OpenError,
+    },
+}
+
+/// Notes a new run of the data directory at `place` and makes the cores of a store, in the order of their shards.
+///
+/// - `sync`: when a write counts as durable.
+/// - `seed`: keys the fingerprints; unpredictable outside of tests.
+/// - `now_s`: seconds since the epoch.
+///
+/// # Errors
+/// A directory that a newer version has changed, or a file system that fails.
+pub fn cores(
+    place: &DataPlace,
+    shards: u16,
+    sync: SyncMode,
+    seed: u64,
+    now_s: u64,
+) -> Result<Vec<Core>, ManifestError> {
+    let manifest = Manifest::begin_run(place.root(), shards, now_s)?;
+    let (run, layout) = (manifest.run, manifest.layout());
+    let (fingerprinter, replaying) = (Fingerprinter::new(seed), Replaying::new(shards));
+    let core = |seat: Seat<Request, Response>| {
+        let (manifest, root) = (manifest.clone(), place.root().to_owned());
+        let commit_layout: CommitLayout = Box::new(move || {
+            manifest.commit_layout(&root, shards).map_err(|error| error.to_string())
+        });
+        let options = FileOptions {
+            shard: seat.shard().0,
+            shards,
+            run,
+            layout,
+            segment_bytes: SEGMENT_BYTES,
+            sync,
+        };
+        Core {
+            place: place.clone(),
+            fingerprinter: fingerprinter.clone(),
+            replaying: replaying.clone(),
+            options,
+            commit_layout: (seat.shard() == ShardId(0)).then_some(commit_layout),
+            seat,
+        }
+    };
+    Ok(mesh(shards, WINDOW).into_iter().map(core).collect())
+}
+
+impl Core {
+    /// Lives on this core until `serve` returns and all other cores have come to their end, too.
+    ///
+    /// - `failed`: is told if the shard cannot be opened, which may be long after serving has begun; it should see to it
+    ///   that all cores end.
+    pub async fn live<F, G>(self, serve: F, failed: impl FnOnce(LifeError) + 'static)
+    where
+        F: FnOnce(Coordinator) -> G,
+        G: Future<Output = ()>,
+    {
+        let Self { seat, place, fingerprinter, replaying, options, commit_layout } = self;
+        let id = seat.shard();
+        let disk = match RealDisk::mount(&place).await {
+            Ok(disk) => disk,
+            Err(source) => return failed(LifeError::Mount { shard: id, source }),
+        };
+        let shard = Shard::new(id, fingerprinter.clone(), SystemClock);
+        let answering = shard.clone();
+        let peers = seat
+            .join(move |_, request| {
+                let shard = answering.clone();
+                async move { shard.handle(request).await }
+            })
+            .await;
+        let shards = options.shards;
+        let coordinator =
+            Coordinator::new(peers.clone(), shards, fingerprinter.clone(), replaying.clone());
+        let opened = shard.clone();
+        let opening = task::spawn("open shard", async move {
+            let opening =
+                opened.open(disk, options, fingerprinter, shard_of, commit_layout, &replaying);
+            match opening.await {
+                Ok(ReplayReport { batches, samples, bytes, damage, .. }) => {
+                    let damaged = damage.len();
+                    tracing::info!(shard = %id, batches, samples, bytes, damaged, "the log is read back");
+                }
+                Err(source) => failed(LifeError::Open { shard: id, source }),
+            }
+        });
+
+        serve(coordinator.clone()).await;
+        coordinator.stop();
+        opening.cancel();
+        // From here on nobody asks: when all have left, every request has its answer.
+        peers.leave().await;
+        shard.close().await;
+    }
+}

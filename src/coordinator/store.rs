@@ -1,0 +1,331 @@
+//! The store as one core sees it: questions go to all shards, parts of a write to their owners, answers are put together.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::api::{
+    BadSampleMode, Cardinality, Limited, ReadError, Readiness, ReplayProgress, ShardStatus, Store,
+    WriteError, WriteOutcome,
+};
+use super::cardinality::cardinality;
+use super::evaluation::Evaluation;
+use super::gather;
+use super::route::shard_of;
+use crate::model::{
+    Fingerprinter, Labels, Matcher, Part, Refusals, ShardId, TimeRange, WriteBatch,
+};
+use crate::query::{Answer, EvalRange, Leaf, LeafPart, Options, QueryError, evaluate, prepare};
+use crate::rt::mesh::{CallError, Peers};
+use crate::rt::timer;
+use crate::shard::replaying::Replaying;
+use crate::shard::{Request, Response, Selection};
+
+/// The store as one core sees it. Clones are the same.
+#[derive(Clone)]
+pub struct Coordinator(Rc<Inner>);
+
+struct Inner {
+    peers: Peers<Request, Response>,
+    shards: u16,
+    fingerprinter: Fingerprinter,
+    replaying: Replaying,
+    stopping: Cell<bool>,
+}
+
+/// A shard that answered something else than it was asked, or nothing.
+enum NoAnswer {
+    NotReady,
+    Failed(String),
+}
+
+impl From<CallError> for NoAnswer {
+    fn from(error: CallError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<NoAnswer> for WriteError {
+    fn from(none: NoAnswer) -> Self {
+        match none {
+            NoAnswer::NotReady => Self::NotReady,
+            NoAnswer::Failed(why) => Self::Storage(why),
+        }
+    }
+}
+
+impl From<NoAnswer> for ReadError {
+    fn from(none: NoAnswer) -> Self {
+        match none {
+            NoAnswer::NotReady => Self::NotReady,
+            NoAnswer::Failed(why) => Self::Storage(why),
+        }
+    }
+}
+
+/// What to make of an answer that is not of the question's kind.
+fn other(response: &Response) -> NoAnswer {
+    match response {
+        Response::NotReady => NoAnswer::NotReady,
+        _ => NoAnswer::Failed("a shard answered another question than it was asked".to_owned()),
+    }
+}
+
+impl Coordinator {
+    /// The store behind `peers`.
+    ///
+    /// - `shards`: how many there are.
+    #[must_use]
+    pub fn new(
+        peers: Peers<Request, Response>,
+        shards: u16,
+        fingerprinter: Fingerprinter,
+        replaying: Replaying,
+    ) -> Self {
+        Self(Rc::new(Inner { peers, shards, fingerprinter, replaying, stopping: Cell::new(false) }))
+    }
+
+    /// Takes nothing more; what has been asked is still answered.
+    pub fn stop(&self) {
+        self.0.stopping.set(true);
+    }
+
+    /// The line to the shards.
+    #[must_use]
+    pub fn peers(&self) -> &Peers<Request, Response> {
+        &self.0.peers
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(self.readiness(), Readiness::Ready)
+    }
+
+    /// Asks every shard; the answers in order of the shards.
+    pub(super) async fn ask_all(
+        &self,
+        request: impl Fn() -> Request,
+    ) -> Result<Vec<Response>, CallError> {
+        let calls = (0..self.0.shards).map(|shard| self.0.peers.call(ShardId(shard), request()));
+        gather::all(calls).await.into_iter().collect()
+    }
+
+    /// Sends each part that is not empty to its owner, and puts it back into the batch with the answer.
+    async fn send_parts(
+        &self,
+        batch: &mut WriteBatch,
+        request: impl Fn(Box<Part>, Arc<crate::model::LabelText>) -> Request,
+        mut answer: impl FnMut(Response) -> Result<Box<Part>, NoAnswer>,
+    ) -> Result<(), NoAnswer> {
+        let mut owners = Vec::new();
+        let mut calls = Vec::new();
+        for (shard, part) in
+            (0u16..).map(ShardId).zip(&mut batch.parts).filter(|(_, part)| !part.is_empty())
+        {
+            owners.push(shard);
+            let part = Box::new(std::mem::take(part));
+            calls.push(self.0.peers.call(shard, request(part, Arc::clone(&batch.text))));
+        }
+        let mut failed = None;
+        for (shard, response) in owners.into_iter().zip(gather::all(calls).await) {
+            match response.map_err(NoAnswer::from).and_then(&mut answer) {
+                Ok(part) => {
+                    if let Some(slot) = batch.parts.get_mut(shard.index()) {
+                        *slot = *part;
+                    }
+                }
+                Err(none) => failed = Some(none),
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What the shards make of a query's leaves: a part for each leaf and shard.
+    async fn fold(
+        &self,
+        leaves: &[Leaf],
+        evaluation: &Evaluation,
+    ) -> Result<Vec<Vec<LeafPart>>, QueryError> {
+        if leaves.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = evaluation.request(leaves);
+        let responses = self.ask_all(|| Request::Fold(Arc::clone(&request))).await;
+        let mut parts: Vec<Vec<LeafPart>> = leaves.iter().map(|_| Vec::new()).collect();
+        for response in responses.map_err(|error| QueryError::Internal(error.to_string()))? {
+            let Response::Folded(folded) = response else {
+                return Err(QueryError::Internal(
+                    "a shard does not answer yet, or no more".to_owned(),
+                ));
+            };
+            for (leaf, part) in parts.iter_mut().zip((*folded)?) {
+                leaf.push(part);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// What all shards find, each item once, sorted and cut at `limit`.
+    async fn find<T: Ord>(
+        &self,
+        request: impl Fn() -> Request,
+        items: impl Fn(Response) -> Result<Vec<T>, NoAnswer>,
+        limit: Option<usize>,
+    ) -> Result<Limited<T>, ReadError> {
+        let mut all = BTreeSet::new();
+        for response in self.ask_all(request).await.map_err(NoAnswer::from)? {
+            all.extend(items(response)?);
+        }
+        let truncated = limit.is_some_and(|limit| all.len() > limit);
+        Ok(Limited {
+            items: all.into_iter().take(limit.unwrap_or(usize::MAX)).collect(),
+            truncated,
+        })
+    }
+}
+
+fn names(response: Response) -> Result<Vec<String>, NoAnswer> {
+    match response {
+        Response::Names(names) => Ok(names),
+        response => Err(other(&response)),
+    }
+}
+
+impl Store for Coordinator {
+    async fn write(
+        &self,
+        mut batch: WriteBatch,
+        mode: BadSampleMode,
+    ) -> Result<WriteOutcome, WriteError> {
+        if !self.is_ready() {
+            return Err(WriteError::NotReady);
+        }
+        let mut refused = Refusals::default();
+        if mode == BadSampleMode::Rollback {
+            self.send_parts(&mut batch, Request::Check, |response| match response {
+                Response::Checked(part, refusals) => {
+                    refused.append(*refusals);
+                    Ok(part)
+                }
+                response => Err(other(&response)),
+            })
+            .await?;
+            if !refused.is_empty() {
+                let Refusals { named, series, .. } = refused;
+                return Ok(WriteOutcome {
+                    written: 0,
+                    refused: named,
+                    refused_series: series,
+                    batch,
+                });
+            }
+        }
+        let mut written = 0;
+        self.send_parts(&mut batch, Request::Append, |response| match response {
+            Response::Appended(part, Ok(stored)) => {
+                written += stored.written;
+                refused.append(stored.refused);
+                Ok(part)
+            }
+            Response::Appended(_, Err(why)) => Err(NoAnswer::Failed(why.to_string())),
+            response => Err(other(&response)),
+        })
+        .await?;
+        let Refusals { named, series, .. } = refused;
+        Ok(WriteOutcome { written, refused: named, refused_series: series, batch })
+    }
+
+    async fn series(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        range: TimeRange,
+        limit: Option<usize>,
+    ) -> Result<Limited<Labels>, ReadError> {
+        let selection = Arc::new(Selection { selectors, range });
+        let items = |response| match response {
+            Response::Series(series) => Ok(series),
+            response => Err(other(&response)),
+        };
+        self.find(|| Request::Series(Arc::clone(&selection)), items, limit).await
+    }
+
+    async fn label_names(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        range: TimeRange,
+        limit: Option<usize>,
+    ) -> Result<Limited<String>, ReadError> {
+        let selection = Arc::new(Selection { selectors, range });
+        self.find(|| Request::LabelNames(Arc::clone(&selection)), names, limit).await
+    }
+
+    async fn label_values(
+        &self,
+        name: String,
+        selectors: Vec<Vec<Matcher>>,
+        range: TimeRange,
+        limit: Option<usize>,
+    ) -> Result<Limited<String>, ReadError> {
+        let (name, selection) = (Arc::<str>::from(name), Arc::new(Selection { selectors, range }));
+        self.find(|| Request::LabelValues(Arc::clone(&name), Arc::clone(&selection)), names, limit)
+            .await
+    }
+
+    async fn query(
+        &self,
+        text: &str,
+        range: EvalRange,
+        options: &Options,
+        timeout: Duration,
+    ) -> Result<Answer, QueryError> {
+        let evaluation = Evaluation::begin(timeout);
+        let prepared = prepare(text, range, options)?;
+        let answered = timer::timeout(timeout, self.fold(prepared.leaves(), &evaluation));
+        let parts = answered.await.map_err(|_| QueryError::Timeout)??;
+        evaluate(&prepared, parts, &evaluation).await
+    }
+
+    async fn status(&self) -> Vec<ShardStatus> {
+        let responses = self.ask_all(|| Request::Status).await.unwrap_or_default();
+        let status = |response| match response {
+            Response::Status(status) => Some(*status),
+            _ => None,
+        };
+        responses.into_iter().filter_map(status).collect()
+    }
+
+    async fn cardinality(&self, limit: usize) -> Result<Cardinality, ReadError> {
+        let mut parts = Vec::new();
+        for response in self.ask_all(|| Request::PairUse(limit)).await.map_err(NoAnswer::from)? {
+            match response {
+                Response::PairUse(part) => parts.push(*part),
+                response => return Err(other(&response).into()),
+            }
+        }
+        Ok(cardinality(parts, limit))
+    }
+
+    fn readiness(&self) -> Readiness {
+        if self.0.stopping.get() {
+            Readiness::Stopping
+        } else if self.0.replaying.all_done() {
+            Readiness::Ready
+        } else {
+            let (bytes_read, bytes) = self.0.replaying.bytes();
+            Readiness::Replaying(ReplayProgress { bytes_read, bytes })
+        }
+    }
+
+    fn shard_count(&self) -> usize {
+        usize::from(self.0.shards)
+    }
+
+    fn shard_of(&self, route: u64) -> usize {
+        shard_of(route, self.0.shards).index()
+    }
+
+    fn fingerprinter(&self) -> &Fingerprinter {
+        &self.0.fingerprinter
+    }
+}

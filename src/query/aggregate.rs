@@ -1,0 +1,197 @@
+//! Aggregations on the coordinator: of what other nodes computed, and those that need all of a group's values at once.
+
+use super::annotation::Note;
+use super::ast::AggregateOp;
+use super::engine::{Evaluation, Value};
+use super::error::QueryError;
+use super::grid::Grid;
+use super::grouping::GroupIndex;
+use super::leaf::Param;
+use super::number::format_f;
+use super::pace::{LABELS_POINTS, Pace};
+use super::partial::Partial;
+use super::plan::AggregateCall;
+use super::quantile::quantile;
+use super::top::Top;
+use super::value::{ABSENT, Column, Series};
+use crate::model::Labels;
+
+/// Evaluates an aggregation.
+pub(super) async fn evaluate<P: Pace>(
+    evaluation: &mut Evaluation<'_, P>,
+    call: &AggregateCall,
+    grid: Grid,
+) -> Result<Value, QueryError> {
+    let param = match call.param {
+        Some(param) => evaluation.scalar(param)?,
+        None => Param::Same(0.0),
+    };
+    let series = evaluation.vector(call.input)?;
+    let series = match (call.op, Partial::new(call.op)) {
+        (_, Some(partial)) => by_cells(evaluation, call, partial, series).await?,
+        (AggregateOp::Topk | AggregateOp::Bottomk, None) => {
+            top(evaluation, call, param, series, grid).await?
+        }
+        (AggregateOp::Quantile, None) => quantiles(evaluation, call, &param, series, grid).await?,
+        (AggregateOp::CountValues, None) => {
+            let counted = count_values(evaluation, call, series, grid).await?;
+            evaluation.together(counted, grid).await?
+        }
+        (op, None) => return Err(QueryError::Internal(format!("{op:?} cannot be evaluated"))),
+    };
+    Ok(Value::Vector(series))
+}
+
+async fn by_cells<P: Pace>(
+    evaluation: &Evaluation<'_, P>,
+    call: &AggregateCall,
+    mut partial: Partial,
+    series: Vec<Series>,
+) -> Result<Vec<Series>, QueryError> {
+    for one in series {
+        evaluation.meter.spend(LABELS_POINTS + one.column.len()).await?;
+        partial.add(&call.grouping, one.labels.as_ref(), one.drop_name, one.column.run());
+    }
+    partial.into_series(&evaluation.meter).await
+}
+
+async fn top<P: Pace>(
+    evaluation: &Evaluation<'_, P>,
+    call: &AggregateCall,
+    k: Param,
+    series: Vec<Series>,
+    grid: Grid,
+) -> Result<Vec<Series>, QueryError> {
+    let (least, most) = bounds(&k, grid);
+    if most < 1.0 {
+        return Ok(Vec::new());
+    }
+    if !k.all(|k| !k.is_nan()) {
+        return Err(QueryError::Execution("Parameter value is NaN".to_owned()));
+    }
+    let whole = |k: f64| super::number::format_g(k);
+    if least <= i64::MIN as f64 {
+        return Err(QueryError::Execution(format!(
+            "Scalar value {} underflows int64",
+            whole(least)
+        )));
+    }
+    if most >= i64::MAX as f64 {
+        return Err(QueryError::Execution(format!("Scalar value {} overflows int64", whole(most))));
+    }
+    let mut top = Top::new(call.op == AggregateOp::Topk, k, call.grouping.clone());
+    for one in series {
+        evaluation.meter.spend(LABELS_POINTS + one.column.len() * 2).await?;
+        top.push(one);
+    }
+    Ok(top.into_series())
+}
+
+/// The least and the most that a parameter is; NaN if it is NaN anywhere.
+fn bounds(param: &Param, grid: Grid) -> (f64, f64) {
+    let steps = match param {
+        Param::Same(_) => 1,
+        Param::Each(_) => grid.count,
+    };
+    let values = (0..steps).map(|step| param.at(step));
+    values.fold((f64::MAX, f64::MIN), |(least, most), v| {
+        (super::arithmetic::go_min(least, v), super::arithmetic::go_max(most, v))
+    })
+}
+
+async fn quantiles<P: Pace>(
+    evaluation: &mut Evaluation<'_, P>,
+    call: &AggregateCall,
+    q: &Param,
+    series: Vec<Series>,
+    grid: Grid,
+) -> Result<Vec<Series>, QueryError> {
+    let (least, most) = bounds(q, grid);
+    if !q.all(|q| !q.is_nan()) {
+        evaluation.annotations.add(Note::InvalidQuantile(f64::NAN), call.param_span);
+    }
+    if most > 1.0 {
+        evaluation.annotations.add(Note::InvalidQuantile(most), call.param_span);
+    }
+    if least < 0.0 {
+        evaluation.annotations.add(Note::InvalidQuantile(least), call.param_span);
+    }
+    let mut index = GroupIndex::new(&call.grouping);
+    let mut groups: Vec<Vec<Series>> = Vec::new();
+    for one in series {
+        evaluation.meter.spend(LABELS_POINTS).await?;
+        let place = index.place(one.labels.as_ref());
+        match groups.get_mut(place) {
+            Some(group) => group.push(one),
+            None => groups.push(vec![one]),
+        }
+    }
+    let mut out = Vec::with_capacity(groups.len());
+    let mut values = Vec::new();
+    for group in groups {
+        let (mut steps, mut drop_name) = (vec![ABSENT; grid.count], false);
+        for (step, slot) in steps.iter_mut().enumerate() {
+            evaluation.meter.spend(group.len() * 2).await?;
+            values.clear();
+            for one in &group {
+                let v = one.column.at(step);
+                if !super::value::is_absent(v) {
+                    values.push(v);
+                    drop_name |= one.drop_name;
+                }
+            }
+            if !values.is_empty() {
+                *slot = quantile(q.at(step), &mut values);
+            }
+        }
+        let Some(first) = group.first() else {
+            continue;
+        };
+        let labels = call.grouping.group_labels(first.labels.as_ref());
+        out.extend(Column::of(&steps).map(|column| Series { labels, drop_name, column }));
+    }
+    Ok(out)
+}
+
+async fn count_values<P: Pace>(
+    evaluation: &Evaluation<'_, P>,
+    call: &AggregateCall,
+    series: Vec<Series>,
+    grid: Grid,
+) -> Result<Vec<Series>, QueryError> {
+    let mut index = GroupIndex::new(&call.grouping);
+    let mut counts: Vec<(Labels, Vec<f64>)> = Vec::new();
+    for one in series {
+        // Neighbouring points often have the same value; its label is then the same, too.
+        let mut last: Option<(u64, usize)> = None;
+        for (step, v) in one.column.points() {
+            let place = match last {
+                Some((bits, place)) if bits == v.to_bits() => place,
+                _ => {
+                    evaluation.meter.spend(LABELS_POINTS * 4).await?;
+                    let value = format_f(v);
+                    let labels =
+                        one.labels.to_builder().set(call.value_label.as_str(), value).build();
+                    let place = index.place(labels.as_ref());
+                    if place == counts.len() {
+                        evaluation.meter.hold(grid.count)?;
+                        let labels = call.grouping.group_labels(labels.as_ref());
+                        counts.push((labels, vec![ABSENT; grid.count]));
+                    }
+                    place
+                }
+            };
+            last = Some((v.to_bits(), place));
+            if let Some(count) = counts.get_mut(place).and_then(|(_, steps)| steps.get_mut(step)) {
+                *count = if super::value::is_absent(*count) { 1.0 } else { *count + 1.0 };
+            }
+        }
+    }
+    evaluation.meter.release(counts.len() * grid.count);
+    let series = counts.into_iter().filter_map(|(labels, steps)| {
+        Some(Series { labels, drop_name: false, column: Column::of(&steps)? })
+    });
+    let mut series: Vec<Series> = series.collect();
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(series)
+}

@@ -1,0 +1,552 @@
+//! Evaluation on the coordinator: the shards' parts are merged in order of the shards, then the rest of the plan runs,
+//! node by node, over whole columns.
+
+use std::cmp::Ordering;
+
+use super::annotation::{Annotations, Note};
+use super::error::QueryError;
+use super::grid::Grid;
+use super::leaf::Param;
+use super::leaf_fold::LeafPart;
+use super::pace::{LABELS_POINTS, Meter, Pace};
+use super::plan::{MapFunction, Node, NodeId, NodeKind, VectorCall, VectorFunction};
+use super::point_map::PointMap;
+use super::prepare::Prepared;
+use super::series_set::{Same, drop_names, merge_same, sort_by, sort_by_labels};
+use super::value::{ABSENT, AnswerValue, Column, RawSeries, Series, is_absent};
+use super::{aggregate, arithmetic, binary, histogram, label_functions, merge, range_call};
+use crate::model::{Labels, TimestampMs};
+
+/// A query's answer and what was odd on the way to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The answer.
+    pub value: AnswerValue,
+    /// Warnings and infos; their texts need the query's.
+    pub annotations: Annotations,
+    /// How many samples the shards have read.
+    pub samples_read: u64,
+}
+
+/// What a node evaluates to.
+#[derive(Debug)]
+pub(super) enum Value {
+    /// A number for each step.
+    Scalar(Param),
+    /// A text.
+    String(Vec<u8>),
+    /// Series over the node's grid.
+    Vector(Vec<Series>),
+    /// Samples at their own instants.
+    Samples(Vec<RawSeries>),
+}
+
+/// An evaluation in progress.
+pub(super) struct Evaluation<'a, P> {
+    /// Paces the work and bounds what is held.
+    pub meter: Meter<'a, P>,
+    /// What was odd so far.
+    pub annotations: Annotations,
+    /// Are metric names only taken off in the end?
+    pub delayed: bool,
+    values: Vec<Option<Value>>,
+}
+
+/// Evaluates a prepared query from what the shards answered: `parts[leaf][shard]`, in the order of
+/// [`Prepared::leaves`] and of the shards.
+///
+/// # Errors
+/// Data that the query cannot be answered for, more samples than it may hold, an evaluation that `pace` stops, or parts
+/// that are not this query's.
+pub async fn evaluate<P: Pace>(
+    prepared: &Prepared,
+    parts: Vec<Vec<LeafPart>>,
+    pace: &P,
+) -> Result<Answer, QueryError> {
+    let mut evaluation = Evaluation {
+        meter: Meter::new(pace, prepared.options.samples_max),
+        annotations: Annotations::default(),
+        delayed: prepared.options.delayed_name_removal,
+        values: Vec::with_capacity(prepared.nodes.len()),
+    };
+    let samples_read = parts.iter().flatten().map(LeafPart::samples_read).sum();
+    let mut parts: Vec<Option<Vec<LeafPart>>> = parts.into_iter().map(Some).collect();
+    for node in &prepared.nodes {
+        evaluation.meter.spend(1).await?;
+        let value = evaluation.compute(node, &mut parts).await?;
+        evaluation.meter.hold(value.points())?;
+        evaluation.values.push(Some(value));
+    }
+    let last = prepared.nodes.len().wrapping_sub(1);
+    let grid = prepared.nodes.get(last).map(|node| node.grid);
+    let value = evaluation.take(last)?;
+    let value = evaluation.answer(prepared, value, grid.unwrap_or(Grid::instant(0))).await?;
+    Ok(Answer { value, annotations: evaluation.annotations, samples_read })
+}
+
+impl Value {
+    fn points(&self) -> usize {
+        match self {
+            Self::Scalar(Param::Same(_)) | Self::String(_) => 1,
+            Self::Scalar(Param::Each(values)) => values.len(),
+            Self::Vector(series) => series.iter().map(points_of).sum(),
+            Self::Samples(series) => series.iter().map(|series| series.samples.len()).sum(),
+        }
+    }
+}
+
+/// The points that a series is as large as: its own, and some for labels that only a query can make so long.
+fn points_of(series: &Series) -> usize {
+    const LABEL_BYTES_FREE: usize = 4096;
+    let label_bytes = series.labels.as_bytes().len().saturating_sub(LABEL_BYTES_FREE);
+    series.column.len() + label_bytes / size_of::<f64>()
+}
+
+pub(super) fn misfit(what: &str) -> QueryError {
+    QueryError::Internal(format!("{what} does not fit the plan"))
+}
+
+impl<P: Pace> Evaluation<'_, P> {
+    /// The value of an earlier node, whose only use this is.
+    pub(super) fn take(&mut self, id: NodeId) -> Result<Value, QueryError> {
+        let value = self.values.get_mut(id).and_then(Option::take);
+        let value = value.ok_or_else(|| misfit("a node used twice"))?;
+        self.meter.release(value.points());
+        Ok(value)
+    }
+
+    /// The series of an earlier node.
+    pub(super) fn vector(&mut self, id: NodeId) -> Result<Vec<Series>, QueryError> {
+        match self.take(id)? {
+            Value::Vector(series) => Ok(series),
+            _ => Err(misfit("a value that is no vector")),
+        }
+    }
+
+    /// The numbers of an earlier node.
+    pub(super) fn scalar(&mut self, id: NodeId) -> Result<Param, QueryError> {
+        match self.take(id)? {
+            Value::Scalar(value) => Ok(value),
+            _ => Err(misfit("a value that is no scalar")),
+        }
+    }
+
+    /// The numbers of an earlier node, or `absent` at every step.
+    fn scalar_or(&mut self, id: Option<NodeId>, absent: f64) -> Result<Param, QueryError> {
+        id.map_or(Ok(Param::Same(absent)), |id| self.scalar(id))
+    }
+
+    async fn compute(
+        &mut self,
+        node: &Node,
+        parts: &mut [Option<Vec<LeafPart>>],
+    ) -> Result<Value, QueryError> {
+        match &node.kind {
+            NodeKind::Scalar(value) => Ok(Value::Scalar(value.clone())),
+            NodeKind::String(text) => Ok(Value::String(text.clone())),
+            NodeKind::Empty => Ok(Value::Vector(Vec::new())),
+            NodeKind::Leaf { leaf, name, one_name } => {
+                let parts = parts.get_mut(*leaf).and_then(Option::take);
+                let parts = parts.ok_or_else(|| misfit("the number of leaves answered"))?;
+                merge::parts(self, parts, *name, *one_name, node.grid).await
+            }
+            NodeKind::Broadcast(input) => self.broadcast(*input, node.grid.count).await,
+            NodeKind::Range(call) => range_call::evaluate(self, call).await.map(Value::Vector),
+            NodeKind::Absent(input, labels, drop_name) => {
+                self.absent(*input, labels, *drop_name, node.grid.count).await
+            }
+            NodeKind::Aggregate(call) => aggregate::evaluate(self, call, node.grid).await,
+            NodeKind::Negate(input) => self.negate(*input, node.grid).await,
+            NodeKind::Binary(call) => binary::evaluate(self, call, node).await,
+            NodeKind::Map(input, function) => {
+                let map = self.resolved(function, node.grid)?;
+                let series = self.vector(*input)?;
+                self.map(series, &map, node.grid).await.map(Value::Vector)
+            }
+            NodeKind::Vector(call) => self.vector_call(call, node).await,
+        }
+    }
+
+    async fn broadcast(&mut self, input: NodeId, count: usize) -> Result<Value, QueryError> {
+        let mut series = match self.take(input)? {
+            Value::Vector(series) => series,
+            Value::Scalar(value) => return Ok(Value::Scalar(Param::Same(value.at(0)))),
+            other => return Ok(other),
+        };
+        self.meter.hold(series.len().saturating_mul(count))?;
+        self.meter.release(series.len().saturating_mul(count));
+        for one in &mut series {
+            self.meter.spend(count).await?;
+            if let Some(column) = Column::repeated(one.column.at(0), count) {
+                one.column = column;
+            }
+        }
+        Ok(Value::Vector(series))
+    }
+
+    async fn absent(
+        &mut self,
+        input: NodeId,
+        labels: &Labels,
+        drop_name: bool,
+        count: usize,
+    ) -> Result<Value, QueryError> {
+        let mut values = vec![1.0; count];
+        for series in self.vector(input)? {
+            self.meter.spend(series.column.len()).await?;
+            for (step, _) in series.column.points() {
+                if let Some(v) = values.get_mut(step) {
+                    *v = ABSENT;
+                }
+            }
+        }
+        let column = Column::of(&values);
+        let series = column.map(|column| Series { labels: labels.clone(), drop_name, column });
+        Ok(Value::Vector(series.into_iter().collect()))
+    }
+
+    async fn negate(&mut self, input: NodeId, grid: Grid) -> Result<Value, QueryError> {
+        match self.take(input)? {
+            Value::Scalar(value) => Ok(Value::Scalar(value.map(|v| -v))),
+            Value::Vector(series) => {
+                self.map(series, &PointMap::Negate, grid).await.map(Value::Vector)
+            }
+            _ => Err(misfit("the operand of a sign")),
+        }
+    }
+
+    /// The series without their metric names, or marked to lose them in the end.
+    pub(super) async fn without_names(
+        &mut self,
+        mut series: Vec<Series>,
+        same: Same,
+    ) -> Result<Vec<Series>, QueryError> {
+        if self.delayed {
+            series.iter_mut().for_each(|series| series.drop_name = true);
+            return Ok(series);
+        }
+        drop_names(&mut series, |_| true, &self.meter).await?;
+        merge_same(series, same, &self.meter).await
+    }
+
+    /// Merges series that have become the same, as upstream does where it puts vectors of many steps together. With names
+    /// that are still to go, an instant's series are left as they are.
+    pub(super) async fn together(
+        &mut self,
+        series: Vec<Series>,
+        grid: Grid,
+    ) -> Result<Vec<Series>, QueryError> {
+        if self.delayed && grid.is_instant {
+            return Ok(series);
+        }
+        merge_same(series, Same::Merge, &self.meter).await
+    }
+
+    /// The function with its arguments evaluated.
+    fn resolved(&mut self, function: &MapFunction, grid: Grid) -> Result<PointMap, QueryError> {
+        Ok(match function {
+            MapFunction::Maths(function) => PointMap::Maths(*function),
+            MapFunction::Clamp(lower, upper) => {
+                let lower = self.scalar_or(*lower, f64::NEG_INFINITY)?;
+                PointMap::Clamp(lower, self.scalar_or(*upper, f64::INFINITY)?)
+            }
+            MapFunction::Round(to) => PointMap::Round(self.scalar_or(*to, 1.0)?.map(|to| 1.0 / to)),
+            MapFunction::Date(part) => PointMap::Date(*part),
+            MapFunction::Timestamp => PointMap::Timestamp(Param::seconds_of(grid)),
+        })
+    }
+
+    /// Changes each point of `series`.
+    pub(super) async fn map(
+        &mut self,
+        mut series: Vec<Series>,
+        map: &PointMap,
+        grid: Grid,
+    ) -> Result<Vec<Series>, QueryError> {
+        for one in &mut series {
+            self.meter.spend(one.column.len() * 2).await?;
+            one.column.change(|first, values| map.apply(first, values));
+        }
+        series.retain(|series| !series.column.is_empty());
+        if !map.changes_metric() {
+            return Ok(series);
+        }
+        let series = self.without_names(series, Same::Merge).await?;
+        self.together(series, grid).await
+    }
+
+    async fn vector_call(&mut self, call: &VectorCall, node: &Node) -> Result<Value, QueryError> {
+        let grid = node.grid;
+        let series = match &call.function {
+            VectorFunction::Vector => {
+                let value = self.scalar(call.input)?;
+                let values: Vec<f64> = (0..grid.count).map(|step| value.at(step)).collect();
+                let column = Column::of(&values);
+                let labels = Labels::empty();
+                column
+                    .map(|column| Series { labels, drop_name: false, column })
+                    .into_iter()
+                    .collect()
+            }
+            VectorFunction::Scalar => return self.only_value(call.input, grid.count).await,
+            VectorFunction::MaxOf(other) | VectorFunction::MinOf(other) => {
+                let largest = matches!(call.function, VectorFunction::MaxOf(_));
+                let choose = if largest { arithmetic::go_max } else { arithmetic::go_min };
+                let (a, b) = (self.scalar(call.input)?, self.scalar(*other)?);
+                return Ok(Value::Scalar(a.zip(&b, grid.count, choose)));
+            }
+            VectorFunction::Sort { .. } | VectorFunction::SortByLabel { .. } => {
+                self.sort(call, node).await?
+            }
+            VectorFunction::LabelReplace { .. } | VectorFunction::LabelJoin { .. } => {
+                let mut series = self.vector(call.input)?;
+                for one in &mut series {
+                    self.meter.spend(LABELS_POINTS * 4).await?;
+                    label_functions::change(one, &call.function)?;
+                }
+                merge_same(series, Same::Merge, &self.meter).await?
+            }
+            VectorFunction::HistogramQuantile { .. }
+            | VectorFunction::HistogramQuantiles { .. }
+            | VectorFunction::HistogramFraction { .. } => {
+                histogram::evaluate(self, call, grid).await?
+            }
+        };
+        Ok(Value::Vector(series))
+    }
+
+    /// `scalar`: the value of the only series at each step, NaN where there is not exactly one.
+    async fn only_value(&mut self, input: NodeId, count: usize) -> Result<Value, QueryError> {
+        let mut values = vec![(0u32, f64::NAN); count];
+        for series in self.vector(input)? {
+            self.meter.spend(series.column.len()).await?;
+            for (step, v) in series.column.points() {
+                if let Some((seen, value)) = values.get_mut(step) {
+                    *seen += 1;
+                    *value = if *seen == 1 { v } else { f64::NAN };
+                }
+            }
+        }
+        Ok(Value::Scalar(Param::Each(values.into_iter().map(|(_, v)| v).collect())))
+    }
+
+    async fn sort(&mut self, call: &VectorCall, node: &Node) -> Result<Vec<Series>, QueryError> {
+        let series = self.vector(call.input)?;
+        if !node.grid.is_instant {
+            self.annotations.add(Note::SortInRangeQuery, node.span);
+            return Ok(series);
+        }
+        let order = |a: &Series, b: &Series| label_functions::order(a, b, &call.function);
+        let compare = |series: &[Series], a: usize, b: usize| match (series.get(a), series.get(b)) {
+            (Some(a), Some(b)) => order(a, b),
+            _ => Ordering::Equal,
+        };
+        sort_by(series, compare, &self.meter).await
+    }
+
+    /// Makes the answer of the last node's value.
+    async fn answer(
+        &mut self,
+        prepared: &Prepared,
+        value: Value,
+        grid: Grid,
+    ) -> Result<AnswerValue, QueryError> {
+        let t = TimestampMs(prepared.range.start());
+        let mut series = match value {
+            Value::String(v) => return Ok(AnswerValue::String { t, v }),
+            Value::Samples(series) => return Ok(AnswerValue::Ranges(series)),
+            Value::Scalar(v) if prepared.range.is_instant() => {
+                return Ok(AnswerValue::Scalar { t, v: v.at(0) });
+            }
+            Value::Scalar(value) => {
+                let values: Vec<f64> = (0..grid.count).map(|step| value.at(step)).collect();
+                let labels = Labels::empty();
+                let column = Column::of(&values);
+                let series = column.map(|column| Series { labels, drop_name: false, column });
+                series.into_iter().collect()
+            }
+            Value::Vector(series) => series,
+        };
+        if self.delayed {
+            drop_names(&mut series, |series| series.drop_name, &self.meter).await?;
+            series = merge_same(series, Same::Merge, &self.meter).await?;
+        }
+        if prepared.is_instant_vector() {
+            let samples = series.into_iter().map(|series| (series.labels, series.column.at(0)));
+            let samples = samples.filter(|(_, v)| !is_absent(*v)).collect();
+            return Ok(AnswerValue::Vector { t, samples });
+        }
+        let series = sort_by_labels(series, &self.meter).await?;
+        Ok(AnswerValue::Matrix { grid, series })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Sample;
+    use crate::query::leaf_fold::LeafFold;
+    use crate::query::pace::Unpaced;
+    use crate::query::prepare::{EvalRange, Options, prepare};
+    use crate::query::quantile::nearly_equal;
+
+    type Stored = (Labels, Vec<Sample>);
+
+    /// The answer over series spread over `shards` shards as `place` says.
+    fn ask(
+        query: &str,
+        stored: &[Stored],
+        shards: usize,
+        place: impl Fn(usize) -> usize,
+    ) -> AnswerValue {
+        let range = EvalRange::range(TimestampMs(60_000), TimestampMs(300_000), 30_000);
+        let prepared = prepare(query, range, &Options::default()).unwrap();
+        let parts = prepared.leaves().iter().map(|leaf| {
+            let shard = |shard| {
+                let mut fold = LeafFold::new(leaf);
+                for (_, (labels, samples)) in
+                    stored.iter().enumerate().filter(|(i, _)| place(*i) % shards == shard)
+                {
+                    fold.push(labels.as_ref(), samples.iter().copied()).unwrap();
+                }
+                fold.finish()
+            };
+            (0..shards).map(shard).collect()
+        });
+        let parts = parts.collect();
+        futures_lite::future::block_on(evaluate(&prepared, parts, &Unpaced)).unwrap().value
+    }
+
+    fn agree(one: &AnswerValue, other: &AnswerValue) -> bool {
+        let (AnswerValue::Matrix { series: one, .. }, AnswerValue::Matrix { series: other, .. }) =
+            (one, other)
+        else {
+            return false;
+        };
+        one.len() == other.len()
+            && one.iter().zip(other).all(|(a, b)| {
+                let same = |((s, v), (t, w)): ((usize, f64), (usize, f64))| {
+                    s == t && (nearly_equal(v, w, 1e-9) || (v - w).abs() < 1e-9)
+                };
+                a.labels == b.labels
+                    && a.column.points().count() == b.column.points().count()
+                    && a.column.points().zip(b.column.points()).all(same)
+            })
+    }
+
+    fn stored() -> impl Strategy<Value = Vec<Stored>> {
+        let value = prop_oneof![
+            6 => (-20i32..20).prop_map(|v| f64::from(v) / 2.0),
+            1 => Just(f64::NAN),
+            1 => Just(1e300),
+        ];
+        let samples = proptest::collection::vec(proptest::option::weighted(0.8, value), 0..12);
+        proptest::collection::vec((0..3u8, samples), 1..12).prop_map(|series| {
+            let series = series.into_iter().enumerate().map(|(i, (group, values))| {
+                let (group, i) = (group.to_string(), i.to_string());
+                let pairs = [("__name__", "x_total"), ("g", &group), ("i", &i)];
+                let labels = Labels::from_pairs(pairs).unwrap();
+                let samples = (1..)
+                    .zip(values)
+                    .filter_map(|(t, v)| Some(Sample { t: TimestampMs(t * 25_000), v: v? }));
+                (labels, samples.collect())
+            });
+            series.collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn parts_of_several_shards_add_up_to_the_answer_of_one(
+            stored in stored(),
+            shards in 2usize..5,
+            places in proptest::collection::vec(0usize..5, 12),
+        ) {
+            for op in ["sum", "avg", "min", "max", "count", "group", "stddev", "stdvar"] {
+                for input in ["x_total", "rate(x_total[1m])", "x_total > 1"] {
+                    for by in ["", "by (g)", "without (i)"] {
+                        let query = format!("{op} {by} ({input})");
+                        let one = ask(&query, &stored, 1, |_| 0);
+                        let many = ask(&query, &stored, shards, |i| places[i]);
+                        prop_assert!(agree(&one, &many), "{query}: {one:?} {many:?}");
+                    }
+                }
+            }
+            for query in [
+                "x_total",
+                "topk(2, x_total)",
+                "bottomk by (g) (1, x_total)",
+                "topk(1, increase(x_total[1m]))",
+                "quantile(0.3, x_total)",
+                "count_values(\"v\", x_total)",
+                "absent(x_total)",
+                "max_over_time(sum(x_total)[1m:10s])",
+                "x_total / on (g) group_left sum by (g) (x_total)",
+            ] {
+                let one = ask(query, &stored, 1, |_| 0);
+                let many = ask(query, &stored, shards, |i| places[i]);
+                prop_assert!(agree(&one, &many), "{query}: {one:?} {many:?}");
+            }
+        }
+
+        #[test]
+        fn the_same_parts_give_the_same_bits(stored in stored(), places in proptest::collection::vec(0usize..3, 12)) {
+            let bits = |answer: &AnswerValue| match answer {
+                AnswerValue::Matrix { series, .. } => {
+                    let of = |one: &Series| one.column.points().map(|(_, v)| v.to_bits()).collect::<Vec<_>>();
+                    series.iter().map(of).collect::<Vec<_>>()
+                }
+                _ => Vec::new(),
+            };
+            let ask = || ask("sum by (g) (x_total)", &stored, 3, |i| places[i]);
+            prop_assert_eq!(bits(&ask()), bits(&ask()));
+        }
+    }
+
+    #[test]
+    fn leaves_and_parts_can_go_to_other_cores() {
+        fn can_be_sent<T: Send + 'static>() {}
+        can_be_sent::<crate::query::Leaf>();
+        can_be_sent::<LeafPart>();
+        can_be_sent::<Prepared>();
+        can_be_sent::<Answer>();
+    }
+
+    #[test]
+    fn parts_of_another_query_are_an_internal_error() {
+        let at = EvalRange::instant(TimestampMs(0));
+        let prepared = prepare("x + y", at, &Options::default()).unwrap();
+        let answer = futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced));
+        assert!(matches!(answer, Err(QueryError::Internal(_))));
+    }
+
+    #[test]
+    fn labels_cannot_be_doubled_without_end() {
+        let doubled = |inner: String| format!(r#"label_join({inner}, "a", "", "a", "a")"#);
+        let start = r#"label_replace(vector(1), "a", "xx", "", "")"#.to_owned();
+        let ask = |times| {
+            let query = (0..times).fold(start.clone(), |inner, _| doubled(inner));
+            let at = EvalRange::instant(TimestampMs(0));
+            let prepared = prepare(&query, at, &Options::default()).unwrap();
+            futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced))
+        };
+        assert!(ask(19).is_ok());
+        assert!(matches!(ask(100), Err(QueryError::Execution(_))));
+    }
+
+    #[test]
+    fn an_answer_of_more_samples_than_allowed_is_refused() {
+        let range = EvalRange::range(TimestampMs(0), TimestampMs(100_000), 1000);
+        let options = Options { samples_max: 1000, ..Options::default() };
+        let fails = |query: &str| {
+            let prepared = prepare(query, range, &options)?;
+            futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced)).map(|_| ())
+        };
+        assert_eq!(fails("vector(1) + time()"), Ok(()));
+        assert_eq!(fails("sum_over_time(vector(1)[1d:1s])"), Err(QueryError::TooManySamples));
+    }
+}

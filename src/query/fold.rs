@@ -1,0 +1,467 @@
+//! Folding one series after the other: samples in, a value for each step out.
+//!
+//! Where the samples come from does not matter: a shard feeds what it stores, the coordinator what a subquery evaluated.
+
+use super::annotation::{Annotations, Note};
+use super::ast::TextRange;
+use super::error::QueryError;
+use super::functions::over_time::{Ends, Extreme, Scan};
+use super::functions::rate::{Extrapolated, LastStep, Turns};
+use super::functions::regression::Line;
+use super::functions::sliding_sum::SlidingSum;
+use super::leaf::{Fold, RangeFunction, Shape};
+use super::point_map::PointMap;
+use super::value::{ABSENT, is_absent};
+use super::window::{Kernel, Newest, NewestTime, Windows};
+use crate::model::Sample;
+
+/// Folds series by one function, one at a time.
+#[derive(Debug)]
+pub(super) struct SeriesFold {
+    windows: Windows,
+    kernel: AnyKernel,
+    maps: Vec<PointMap>,
+    /// Had the series that has just ended a value before the maps?
+    had_values: bool,
+    /// One value a step, as far as any series has reached; all [`ABSENT`] between two series.
+    out: Vec<f64>,
+    /// The steps of `out` that have been written lie in this range once a series has ended.
+    run: (usize, usize),
+    /// The most samples that the windows may hold at once.
+    samples_max: usize,
+    /// The last metric name that was noted not to be a counter's.
+    non_counter: Option<String>,
+    /// Is a name that is not a counter's worth a note?
+    expects_counter: bool,
+    annotations: Annotations,
+    /// Where annotations point to: the function's first argument.
+    span: TextRange,
+}
+
+/// One of the kernels, so that they are told apart once for thousands of samples.
+#[derive(Debug)]
+enum AnyKernel {
+    Newest(Newest),
+    NewestTime(NewestTime),
+    Extrapolated(Extrapolated),
+    LastStep(LastStep),
+    Turns(Turns),
+    SlidingSum(SlidingSum),
+    Extreme(Extreme),
+    Ends(Ends),
+    Line(Line),
+    Scan(Scan),
+}
+
+/// Runs `$body` with `$kernel` bound to whichever kernel it is.
+macro_rules! with_kernel {
+    ($any:expr, $kernel:ident => $body:expr) => {
+        match $any {
+            AnyKernel::Newest($kernel) => $body,
+            AnyKernel::NewestTime($kernel) => $body,
+            AnyKernel::Extrapolated($kernel) => $body,
+            AnyKernel::LastStep($kernel) => $body,
+            AnyKernel::Turns($kernel) => $body,
+            AnyKernel::SlidingSum($kernel) => $body,
+            AnyKernel::Extreme($kernel) => $body,
+            AnyKernel::Ends($kernel) => $body,
+            AnyKernel::Line($kernel) => $body,
+            AnyKernel::Scan($kernel) => $body,
+        }
+    };
+}
+
+impl AnyKernel {
+    fn of(function: &RangeFunction, shape: &Shape) -> Self {
+        match function {
+            RangeFunction::Rate => Self::Extrapolated(Extrapolated::rate(shape.length)),
+            RangeFunction::Increase => Self::Extrapolated(Extrapolated::increase()),
+            RangeFunction::Delta => Self::Extrapolated(Extrapolated::delta()),
+            RangeFunction::Irate => Self::LastStep(LastStep { rate: true }),
+            RangeFunction::Idelta => Self::LastStep(LastStep { rate: false }),
+            RangeFunction::Deriv => Self::Line(Line::Slope),
+            RangeFunction::PredictLinear(seconds) => Self::Line(Line::Ahead(seconds.clone())),
+            RangeFunction::Changes => Self::Turns(Turns::changes()),
+            RangeFunction::Resets => Self::Turns(Turns::resets()),
+            RangeFunction::Avg => Self::SlidingSum(SlidingSum::mean()),
+            RangeFunction::Sum => Self::SlidingSum(SlidingSum::sum()),
+            RangeFunction::Count => Self::Ends(Ends::Count),
+            RangeFunction::Min => Self::Extreme(Extreme::smallest()),
+            RangeFunction::Max => Self::Extreme(Extreme::largest()),
+            RangeFunction::Stddev => Self::Scan(Scan::Stddev),
+            RangeFunction::Stdvar => Self::Scan(Scan::Stdvar),
+            RangeFunction::Quantile(q) => {
+                Self::Scan(Scan::Quantile(q.clone(), Vec::new(), Vec::new()))
+            }
+            RangeFunction::Mad => Self::Scan(Scan::Mad(Vec::new())),
+            RangeFunction::First => Self::Ends(Ends::First),
+            RangeFunction::Last => Self::Ends(Ends::Last),
+            RangeFunction::Present => Self::Ends(Ends::Present),
+            RangeFunction::TimeOfFirst => Self::Ends(Ends::TimeOfFirst),
+            RangeFunction::TimeOfLast => Self::Ends(Ends::TimeOfLast),
+            RangeFunction::TimeOfMin => Self::Scan(Scan::TimeOfMin),
+            RangeFunction::TimeOfMax => Self::Scan(Scan::TimeOfMax),
+            RangeFunction::Smoothing(level, trend) => {
+                Self::Scan(Scan::Smoothing(level.clone(), trend.clone(), None))
+            }
+        }
+    }
+}
+
+impl SeriesFold {
+    /// A fold of series over windows of `shape`, of which at most `samples_max` samples may be held at once; notes point
+    /// to `span`.
+    pub(super) fn new(shape: Shape, fold: &Fold, samples_max: usize, span: TextRange) -> Self {
+        let kernel = match fold {
+            Fold::Newest | Fold::Samples => AnyKernel::Newest(Newest),
+            Fold::NewestTime => AnyKernel::NewestTime(NewestTime),
+            Fold::Range(function) => AnyKernel::of(function, &shape),
+        };
+        let instant = matches!(fold, Fold::Newest | Fold::NewestTime);
+        Self {
+            windows: Windows::new(shape, instant),
+            kernel,
+            maps: Vec::new(),
+            had_values: false,
+            out: Vec::new(),
+            run: (0, 0),
+            samples_max,
+            non_counter: None,
+            expects_counter: matches!(
+                fold,
+                Fold::Range(RangeFunction::Rate | RangeFunction::Increase)
+            ),
+            annotations: Annotations::default(),
+            span,
+        }
+    }
+
+    /// The same fold, with `maps` applied in order to what it gives.
+    pub(super) fn with_maps(self, maps: Vec<PointMap>) -> Self {
+        Self { maps, ..self }
+    }
+
+    /// A new series begins.
+    pub(super) fn begin(&mut self) {
+        let (first, end) = self.run;
+        if let Some(written) = self.out.get_mut(first..end) {
+            written.fill(ABSENT);
+        }
+        self.run = (0, 0);
+        self.windows.reset();
+        with_kernel!(&mut self.kernel, kernel => kernel.reset());
+    }
+
+    /// The series' next samples, in order of time.
+    ///
+    /// # Errors
+    /// A window that holds more samples than a query may.
+    pub(super) fn feed(
+        &mut self,
+        samples: impl IntoIterator<Item = Sample>,
+    ) -> Result<(), QueryError> {
+        let mut samples = samples.into_iter();
+        while self.windows.gather(&mut samples) {
+            self.advance(false);
+            if self.windows.buffered() > self.samples_max {
+                return Err(QueryError::TooManySamples);
+            }
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, ended: bool) {
+        let reach = self.windows.reach();
+        if self.out.len() < reach {
+            self.out.resize(reach, ABSENT);
+        }
+        let windows = &mut self.windows;
+        with_kernel!(&mut self.kernel, kernel => windows.advance(kernel, ended, &mut self.out));
+    }
+
+    /// The series has no more samples: the first step with a value, and the values from there on to the last one. Empty
+    /// if there is none.
+    ///
+    /// # Errors
+    /// What the function refuses to compute.
+    pub(super) fn end(&mut self) -> Result<(usize, &[f64]), QueryError> {
+        self.advance(true);
+        if let AnyKernel::Scan(scan) = &self.kernel
+            && let Some(failure) = scan.failure()
+        {
+            return Err(QueryError::Execution(failure.to_owned()));
+        }
+        let steps = self.windows.written();
+        self.run = (steps.start, steps.end);
+        let run = self.out.get_mut(steps.clone()).unwrap_or_default();
+        self.had_values = run.iter().any(|v| !is_absent(*v));
+        self.maps.iter().for_each(|map| map.apply(steps.start, run));
+        let Some(first) = run.iter().position(|v| !is_absent(*v)) else {
+            return Ok((0, &[]));
+        };
+        let last = run.iter().rposition(|v| !is_absent(*v)).unwrap_or(first);
+        Ok((steps.start + first, run.get(first..=last).unwrap_or_default()))
+    }
+
+    /// Had the series that has just ended any value before the maps took it away?
+    pub(super) fn had_values(&self) -> bool {
+        self.had_values
+    }
+
+    /// Should [`note_metric`](Self::note_metric) be told of series' names?
+    pub(super) fn expects_counter(&self) -> bool {
+        self.expects_counter
+    }
+
+    /// How many samples have been fed, those outside of all windows left out.
+    pub(super) fn samples_read(&self) -> u64 {
+        self.windows.samples_read()
+    }
+
+    /// Notes that the series that has just ended, and had a value, is called `metric`.
+    pub(super) fn note_metric(&mut self, metric: &str) {
+        let counter = |name: &str| {
+            ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix))
+        };
+        if !self.expects_counter || metric.is_empty() || counter(metric) {
+            return;
+        }
+        if self.non_counter.as_deref() != Some(metric) {
+            self.annotations.add(Note::PossibleNonCounter(metric.to_owned()), self.span);
+            self.non_counter = Some(metric.to_owned());
+        }
+    }
+
+    /// What was odd about all series.
+    pub(super) fn into_annotations(mut self) -> Annotations {
+        if let AnyKernel::Scan(scan) = &self.kernel {
+            for q in scan.invalid_quantiles() {
+                self.annotations.add(Note::InvalidQuantile(*q), self.span);
+            }
+        }
+        self.annotations
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{STALE_NAN_BITS, TimestampMs};
+    use crate::query::grid::Grid;
+    use crate::query::leaf::Param;
+    use crate::query::quantile::{nearly_equal, quantile};
+
+    /// What a function gives for one window, written down as simply as can be.
+    fn model(function: &RangeFunction, window: &[Sample], end: i64, length: i64, eval: i64) -> f64 {
+        let values: Vec<f64> = window.iter().map(|sample| sample.v).collect();
+        let seconds = |ms: i64| ms as f64 / 1000.0;
+        let [first, .., last] = window else {
+            return match (window, function) {
+                ([], _) => ABSENT,
+                ([one], RangeFunction::TimeOfFirst | RangeFunction::TimeOfMax) => seconds(one.t.0),
+                ([_], RangeFunction::Count | RangeFunction::Present) => 1.0,
+                ([_], RangeFunction::Changes | RangeFunction::Resets) => 0.0,
+                ([one], RangeFunction::Stdvar) => one.v * 0.0,
+                (
+                    [one],
+                    RangeFunction::Avg
+                    | RangeFunction::Sum
+                    | RangeFunction::Min
+                    | RangeFunction::Max
+                    | RangeFunction::First
+                    | RangeFunction::Last,
+                ) => one.v,
+                ([one], RangeFunction::Quantile(q)) => quantile(q.at(0), &mut [one.v]),
+                _ => ABSENT,
+            };
+        };
+        let count = values.len() as f64;
+        let pairs = || window.windows(2).map(|pair| (pair[0].v, pair[1].v));
+        let extreme = |better: fn(f64, f64) -> bool| {
+            let numbers = values.iter().filter(|v| !v.is_nan());
+            numbers.copied().reduce(|a, b| if better(b, a) { b } else { a }).unwrap_or(f64::NAN)
+        };
+        match function {
+            RangeFunction::Rate | RangeFunction::Increase | RangeFunction::Delta => {
+                let counter = *function != RangeFunction::Delta;
+                let mut rise = last.v - first.v;
+                if counter {
+                    rise = pairs().filter(|(a, b)| b < a).fold(rise, |rise, (a, _)| rise + a);
+                }
+                let sampled = seconds(last.t.0 - first.t.0);
+                let spacing = sampled / (count - 1.0);
+                let edge = |gap: f64| if gap >= spacing * 1.1 { spacing / 2.0 } else { gap };
+                let mut before = edge(seconds(first.t.0 - (end - length)));
+                if counter && rise > 0.0 && first.v >= 0.0 {
+                    before = before.min(sampled * first.v / rise);
+                }
+                let all = rise * (sampled + before + edge(seconds(end - last.t.0))) / sampled;
+                if *function == RangeFunction::Rate { all / seconds(length) } else { all }
+            }
+            RangeFunction::Irate | RangeFunction::Idelta => {
+                let before = &window[window.len() - 2];
+                let rise = last.v - before.v;
+                if *function == RangeFunction::Idelta {
+                    return rise;
+                }
+                let rise = if last.v < before.v { last.v } else { rise };
+                rise / seconds(last.t.0 - before.t.0)
+            }
+            RangeFunction::PredictLinear(_) => {
+                let xs: Vec<f64> = window.iter().map(|s| seconds(s.t.0 - eval)).collect();
+                let (x, y) = (xs.iter().sum::<f64>() / count, values.iter().sum::<f64>() / count);
+                let both: f64 = xs.iter().zip(&values).map(|(a, b)| (a - x) * (b - y)).sum();
+                let square: f64 = xs.iter().map(|a| (a - x) * (a - x)).sum();
+                y - both / square * x
+            }
+            RangeFunction::Changes => {
+                let differ = |(a, b): &(f64, f64)| a != b && !(a.is_nan() && b.is_nan());
+                pairs().filter(differ).count() as f64
+            }
+            RangeFunction::Resets => pairs().filter(|(a, b)| b < a).count() as f64,
+            RangeFunction::Avg => values.iter().sum::<f64>() / count,
+            RangeFunction::Sum => values.iter().sum(),
+            RangeFunction::Count => count,
+            RangeFunction::Min => extreme(|a, b| a < b),
+            RangeFunction::Max => extreme(|a, b| a > b),
+            RangeFunction::Stdvar => {
+                let mean = values.iter().sum::<f64>() / count;
+                values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / count
+            }
+            RangeFunction::Quantile(q) => quantile(q.at(0), &mut values.clone()),
+            RangeFunction::First => first.v,
+            RangeFunction::Last => last.v,
+            RangeFunction::Present => 1.0,
+            RangeFunction::TimeOfFirst => seconds(first.t.0),
+            RangeFunction::TimeOfMax => {
+                let best = extreme(|a, b| a > b);
+                let newest = window.iter().rev().find(|s| s.v == best);
+                seconds(newest.unwrap_or(if best.is_nan() { last } else { first }).t.0)
+            }
+            _ => panic!("{function:?} has no model"),
+        }
+    }
+
+    fn functions() -> Vec<RangeFunction> {
+        vec![
+            RangeFunction::Rate,
+            RangeFunction::Increase,
+            RangeFunction::Delta,
+            RangeFunction::Irate,
+            RangeFunction::Idelta,
+            RangeFunction::PredictLinear(Param::Same(0.0)),
+            RangeFunction::Changes,
+            RangeFunction::Resets,
+            RangeFunction::Avg,
+            RangeFunction::Sum,
+            RangeFunction::Count,
+            RangeFunction::Min,
+            RangeFunction::Max,
+            RangeFunction::Stdvar,
+            RangeFunction::Quantile(Param::Same(0.3)),
+            RangeFunction::First,
+            RangeFunction::Last,
+            RangeFunction::Present,
+            RangeFunction::TimeOfFirst,
+            RangeFunction::TimeOfMax,
+        ]
+    }
+
+    fn fold(shape: Shape, function: RangeFunction, pieces: &[&[Sample]]) -> Vec<f64> {
+        let fold = Fold::Range(function);
+        let mut fold = SeriesFold::new(shape, &fold, usize::MAX, TextRange::default());
+        // A series before the one that counts: it must leave nothing behind.
+        fold.begin();
+        fold.feed((0..50).map(|t| Sample { t: TimestampMs(t * 999), v: f64::INFINITY })).unwrap();
+        fold.end().unwrap();
+        fold.begin();
+        pieces.iter().for_each(|piece| fold.feed(piece.iter().copied()).unwrap());
+        let (first, values) = fold.end().unwrap();
+        let mut steps = vec![ABSENT; shape.grid.count];
+        steps[first..first + values.len()].copy_from_slice(values);
+        steps
+    }
+
+    fn check(shape: Shape, samples: &[Sample], pieces: &[&[Sample]]) {
+        for function in functions() {
+            let have = fold(shape, function.clone(), pieces);
+            for (step, have) in have.into_iter().enumerate() {
+                let end = shape.end(step);
+                let mut window: Vec<Sample> = samples.to_vec();
+                window.retain(|s| s.t.0 > end - shape.length && s.t.0 <= end);
+                window.retain(|s| s.v.to_bits() != STALE_NAN_BITS);
+                let want = model(&function, &window, end, shape.length, shape.grid.time(step));
+                // A line through close samples, read off far away, amplifies rounding, here as upstream.
+                let far = matches!(function, RangeFunction::PredictLinear(_));
+                let tolerance = if far { 1e-3 } else { 1e-9 };
+                let same = match (is_absent(want), is_absent(have)) {
+                    (false, false) => {
+                        nearly_equal(want, have, tolerance) || (want - have).abs() < 1e-7
+                    }
+                    (want, have) => want == have,
+                };
+                assert!(same, "{function:?} at step {step}: {have}, should be {want}");
+            }
+        }
+    }
+
+    fn samples() -> impl Strategy<Value = Vec<Sample>> {
+        let value = prop_oneof![
+            8 => (-50i32..50).prop_map(|v| f64::from(v) / 4.0),
+            2 => 0.0..1000.0f64,
+            1 => Just(f64::NAN),
+            1 => Just(f64::from_bits(STALE_NAN_BITS)),
+            1 => Just(f64::INFINITY),
+        ];
+        proptest::collection::vec((1i64..4000, value), 0..60).prop_map(|steps| {
+            let mut t = -20_000;
+            let next = |(gap, v)| {
+                t += gap;
+                Sample { t: TimestampMs(t), v }
+            };
+            steps.into_iter().map(next).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn sliding_windows_give_what_each_window_gives_on_its_own(
+            samples in samples(),
+            (start, step, count) in (-30_000i64..60_000, 1i64..9000, 1usize..20),
+            (length, offset, pinned) in (1i64..30_000, -9000i64..9000, any::<bool>()),
+            cut in 0usize..60,
+        ) {
+            let grid = Grid { start, step, count, is_instant: false };
+            let end_step = if pinned { 0 } else { step };
+            let shape = Shape { grid, first_end: start - offset, end_step, length };
+            let (left, right) = samples.split_at(cut.min(samples.len()));
+            check(shape, &samples, &[left, right]);
+        }
+    }
+
+    #[test]
+    fn a_series_longer_than_the_buffer_is_folded_in_pieces() {
+        let value = |i: i64| if i % 1000 == 999 { 0.0 } else { (i % 1000) as f64 };
+        let samples: Vec<Sample> =
+            (0..10_000).map(|i| Sample { t: TimestampMs(i * 15_000), v: value(i) }).collect();
+        let grid = Grid { start: 7_000_000, step: 7_777_000, count: 19, is_instant: false };
+        // The second kind of window alone is larger than the buffer.
+        for length in [9_000_000, 75_000_000] {
+            let shape = Shape { grid, first_end: grid.start, end_step: grid.step, length };
+            check(shape, &samples, &[&samples]);
+        }
+    }
+
+    #[test]
+    fn a_window_that_holds_too_many_samples_is_refused() {
+        let grid = Grid::instant(1_000_000);
+        let shape = Shape { grid, first_end: grid.start, end_step: 1, length: 1_000_000 };
+        let mut fold =
+            SeriesFold::new(shape, &Fold::Range(RangeFunction::Sum), 5000, TextRange::default());
+        fold.begin();
+        let fed = fold.feed((1..10_000).map(|t| Sample { t: TimestampMs(t), v: 1.0 }));
+        assert_eq!(fed, Err(QueryError::TooManySamples));
+    }
+}

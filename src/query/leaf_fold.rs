@@ -1,0 +1,259 @@
+//! One shard's work for one leaf: each selected series is read once and folded at once, and what leaves the shard is a
+//! column a series, or a cell for each group and step.
+//!
+//! The order in which series come is the order in which sums are formed: a shard that keeps it gives the same bits again.
+
+use super::annotation::Annotations;
+use super::ast::AggregateOp;
+use super::error::QueryError;
+use super::fold::SeriesFold;
+use super::grouping::{METRIC_LABELS, without_metric};
+use super::leaf::{Fold, Leaf, NameRule, Reduce};
+use super::partial::Partial;
+use super::top::Top;
+use super::value::{Column, RawSeries, Series, present};
+use crate::model::labels::METRIC_NAME;
+use crate::model::{Fingerprint, Fingerprinter, LabelsRef, Sample, is_stale_nan};
+
+/// Folds one shard's series for one leaf.
+#[derive(Debug)]
+pub struct LeafFold {
+    leaf: Leaf,
+    fold: SeriesFold,
+    sink: Sink,
+    /// Which series have been aggregated, where that matters.
+    identities: Option<Identities>,
+    samples_read: u64,
+    /// Samples, or cells of their size, that are held beside the fold's own.
+    held: usize,
+}
+
+/// Where folded series go.
+#[derive(Debug)]
+enum Sink {
+    /// As they are.
+    Series(Vec<Series>),
+    /// Samples as they are; the last series' stand apart until its labels come.
+    Samples(Vec<RawSeries>, Vec<Sample>),
+    /// Into groups.
+    Groups(Partial),
+    /// Those that may be among the best.
+    Top(Top),
+}
+
+/// Which series went into an aggregation after losing their metric names, so that two that became the same are found
+/// even if they live on two shards.
+#[derive(Debug)]
+pub(super) struct Identities {
+    fingerprinter: Fingerprinter,
+    text: Vec<u8>,
+    /// Of each series without its metric name.
+    pub seen: Vec<Fingerprint>,
+    /// Had any series a type or unit label?
+    pub typed: bool,
+}
+
+/// What one shard answers for one leaf.
+#[derive(Debug)]
+pub struct LeafPart {
+    pub(super) data: PartData,
+    /// Of an aggregation whose series have lost their metric names, which they were.
+    pub(super) identities: Option<Identities>,
+    pub(super) annotations: Annotations,
+    pub(super) samples_read: u64,
+}
+
+/// The folded series of one shard.
+#[derive(Debug)]
+pub(super) enum PartData {
+    /// One column a series.
+    Series(Vec<Series>),
+    /// The samples as they are.
+    Samples(Vec<RawSeries>),
+    /// An aggregation in progress.
+    Groups(Box<Partial>),
+}
+
+impl LeafFold {
+    /// A fold for `leaf`, before any series.
+    #[must_use]
+    pub fn new(leaf: &Leaf) -> Self {
+        let samples_max = leaf.samples_max;
+        let fold = SeriesFold::new(leaf.shape, &leaf.fold, samples_max, leaf.span)
+            .with_maps(leaf.maps.clone());
+        let merges = leaf.reduce.is_some() && leaf.name == NameRule::Drop;
+        let identities = merges.then(Identities::new);
+        Self {
+            leaf: leaf.clone(),
+            fold,
+            sink: Sink::of(leaf),
+            identities,
+            samples_read: 0,
+            held: 0,
+        }
+    }
+
+    /// Folds one series: its labels, and its samples in order of time. Samples outside of [`Leaf::range`] do not matter
+    /// and may be there or not.
+    ///
+    /// # Errors
+    /// More samples than a query may hold, or data that the function refuses to compute with.
+    pub fn push(
+        &mut self,
+        labels: LabelsRef<'_>,
+        samples: impl IntoIterator<Item = Sample>,
+    ) -> Result<(), QueryError> {
+        self.begin();
+        self.feed(samples)?;
+        self.end(labels)
+    }
+
+    /// Begins a series whose samples come in several pieces: then [`feed`](Self::feed) each, then [`end`](Self::end).
+    /// Between the pieces the caller may do anything else, such as read the next one.
+    pub fn begin(&mut self) {
+        match &mut self.sink {
+            Sink::Samples(_, samples) => samples.clear(),
+            _ => self.fold.begin(),
+        }
+    }
+
+    /// The series' next samples.
+    ///
+    /// # Errors
+    /// More samples than a query may hold.
+    pub fn feed(&mut self, samples: impl IntoIterator<Item = Sample>) -> Result<(), QueryError> {
+        let Sink::Samples(_, gathered) = &mut self.sink else {
+            return self.fold.feed(samples);
+        };
+        let range = self.leaf.range();
+        let (held, samples_max) = (self.held, self.leaf.samples_max);
+        for Sample { t, v } in samples {
+            if range.contains(t) && !is_stale_nan(v) {
+                gathered.push(Sample { t, v: present(v) });
+                if held + gathered.len() > samples_max {
+                    return Err(QueryError::TooManySamples);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the series, which has the labels `labels`.
+    ///
+    /// # Errors
+    /// More samples than a query may hold, or data that the function refuses to compute with.
+    pub fn end(&mut self, labels: LabelsRef<'_>) -> Result<(), QueryError> {
+        if let Sink::Samples(series, gathered) = &mut self.sink {
+            if !gathered.is_empty() {
+                self.held += gathered.len();
+                self.samples_read += gathered.len() as u64;
+                let samples = std::mem::take(gathered);
+                series.push(RawSeries { labels: labels.to_owned(), samples });
+            }
+            return Ok(());
+        }
+        let (first, values) = self.fold.end()?;
+        let (name, drop_name) = (self.leaf.name, self.leaf.name == NameRule::Mark);
+        match &mut self.sink {
+            _ if values.is_empty() => {}
+            Sink::Series(series) => {
+                self.held += values.len();
+                series.extend(folded(labels, name, first, values));
+            }
+            Sink::Groups(partial) => {
+                if let Some(Reduce { grouping, .. }) = &self.leaf.reduce {
+                    self.held += partial.add(grouping, labels, drop_name, (first, values));
+                }
+            }
+            Sink::Top(top) => {
+                if let Some(series) = folded(labels, name, first, values) {
+                    top.push(series);
+                }
+                self.held = top.held();
+            }
+            Sink::Samples(..) => {}
+        }
+        if self.fold.had_values() {
+            if let Some(identities) = &mut self.identities {
+                identities.note(labels);
+            }
+            if self.fold.expects_counter() {
+                self.fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
+            }
+        }
+        if self.held > self.leaf.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
+    }
+
+    /// What this shard answers. All series have been pushed.
+    #[must_use]
+    pub fn finish(self) -> LeafPart {
+        let data = match self.sink {
+            Sink::Series(series) => PartData::Series(series),
+            Sink::Samples(series, _) => PartData::Samples(series),
+            Sink::Groups(partial) => PartData::Groups(Box::new(partial)),
+            Sink::Top(top) => PartData::Series(top.into_series()),
+        };
+        let samples_read = self.samples_read + self.fold.samples_read();
+        let (identities, annotations) = (self.identities, self.fold.into_annotations());
+        LeafPart { data, identities, annotations, samples_read }
+    }
+}
+
+/// The series that a fold's values make.
+fn folded(labels: LabelsRef<'_>, name: NameRule, first: usize, values: &[f64]) -> Option<Series> {
+    let column = Column::from_step(first, values)?;
+    let labels = if name == NameRule::Drop { without_metric(labels) } else { labels.to_owned() };
+    Some(Series { labels, drop_name: name == NameRule::Mark, column })
+}
+
+impl Sink {
+    fn of(leaf: &Leaf) -> Self {
+        if leaf.fold == Fold::Samples {
+            return Self::Samples(Vec::new(), Vec::new());
+        }
+        let Some(Reduce { op, k, grouping }) = &leaf.reduce else {
+            return Self::Series(Vec::new());
+        };
+        match (op, Partial::new(*op)) {
+            (_, Some(partial)) => Self::Groups(partial),
+            (AggregateOp::Topk | AggregateOp::Bottomk, None) => {
+                Self::Top(Top::new(*op == AggregateOp::Topk, k.clone(), grouping.clone()))
+            }
+            _ => Self::Series(Vec::new()), // the coordinator aggregates
+        }
+    }
+}
+
+impl Identities {
+    fn new() -> Self {
+        Self {
+            fingerprinter: Fingerprinter::new(0),
+            text: Vec::new(),
+            seen: Vec::new(),
+            typed: false,
+        }
+    }
+
+    fn note(&mut self, labels: LabelsRef<'_>) {
+        self.text.clear();
+        for label in labels.iter() {
+            if METRIC_LABELS.contains(&label.name) {
+                self.typed |= label.name != METRIC_NAME;
+                continue;
+            }
+            for text in [label.name, label.value] {
+                self.text.extend_from_slice(text.as_bytes());
+                self.text.push(0xff); // no UTF-8 has it
+            }
+        }
+        self.seen.push(self.fingerprinter.of(&self.text));
+    }
+}
+
+impl LeafPart {
+    /// How many samples the shard has read for it.
+    #[must_use]
+    pub fn samples_read(&self) -> u64 {
+        self.samples_read
+    }
+}

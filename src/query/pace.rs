@@ -1,0 +1,140 @@
+//! How an evaluation shares its core: it works in short slices and asks between them whether to go on.
+//!
+//! The engine counts what it does in points, one for each value touched and a few for each label set, and breathes when
+//! `SLICE_POINTS` have come together: some tens of microseconds, up to two hundred where points are dear.
+
+use std::cell::Cell;
+use std::future::Future;
+
+use super::error::QueryError;
+
+/// Points between two breaths.
+const SLICE_POINTS: usize = 16_384;
+/// What touching a label set costs, in points.
+pub(super) const LABELS_POINTS: usize = 32;
+
+/// Why an evaluation should stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancel {
+    /// Its time is up.
+    Timeout,
+    /// Nobody waits for its answer any more.
+    Canceled,
+}
+
+/// The runtime as an evaluation sees it.
+pub trait Pace {
+    /// Lets others have the core for a while.
+    fn breathe(&self) -> impl Future<Output = ()>;
+    /// Should the evaluation stop? Asked after each breath.
+    fn cancelled(&self) -> Option<Cancel>;
+}
+
+/// Never breathes and never stops: for tests, benches and tools that have the core to themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unpaced;
+
+impl Pace for Unpaced {
+    async fn breathe(&self) {}
+
+    fn cancelled(&self) -> Option<Cancel> {
+        None
+    }
+}
+
+/// Counts an evaluation's work and the samples that it holds.
+pub(super) struct Meter<'a, P> {
+    pace: &'a P,
+    points: Cell<usize>,
+    held: Cell<usize>,
+    held_max: usize,
+}
+
+impl<'a, P: Pace> Meter<'a, P> {
+    /// A meter that lets at most `held_max` samples be held at once.
+    pub(super) fn new(pace: &'a P, held_max: usize) -> Self {
+        Self { pace, points: Cell::new(0), held: Cell::new(0), held_max }
+    }
+
+    /// Notes that `points` have been worked through, and breathes if it is time.
+    pub(super) async fn spend(&self, points: usize) -> Result<(), QueryError> {
+        let spent = self.points.get() + points;
+        if spent < SLICE_POINTS {
+            self.points.set(spent);
+            return Ok(());
+        }
+        self.points.set(0);
+        self.pace.breathe().await;
+        match self.pace.cancelled() {
+            None => Ok(()),
+            Some(Cancel::Timeout) => Err(QueryError::Timeout),
+            Some(Cancel::Canceled) => Err(QueryError::Canceled),
+        }
+    }
+
+    /// The most samples that may be held at once.
+    pub(super) fn held_max(&self) -> usize {
+        self.held_max
+    }
+
+    /// Notes that `samples` more are held from now on.
+    pub(super) fn hold(&self, samples: usize) -> Result<(), QueryError> {
+        let held = self.held.get().saturating_add(samples);
+        self.held.set(held);
+        if held > self.held_max { Err(QueryError::TooManySamples) } else { Ok(()) }
+    }
+
+    /// Notes that `samples` that were held are gone.
+    pub(super) fn release(&self, samples: usize) {
+        self.held.set(self.held.get().saturating_sub(samples));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Counting {
+        breaths: Cell<usize>,
+        cancel: Option<Cancel>,
+    }
+
+    impl Pace for Counting {
+        async fn breathe(&self) {
+            self.breaths.set(self.breaths.get() + 1);
+        }
+
+        fn cancelled(&self) -> Option<Cancel> {
+            self.cancel
+        }
+    }
+
+    #[test]
+    fn work_is_cut_into_slices() {
+        let pace = Counting { breaths: Cell::new(0), cancel: None };
+        let meter = Meter::new(&pace, 0);
+        futures_lite::future::block_on(async {
+            for _ in 0..10 {
+                meter.spend(SLICE_POINTS / 4).await.unwrap();
+            }
+        });
+        assert_eq!(pace.breaths.get(), 2);
+    }
+
+    #[test]
+    fn a_cancelled_evaluation_stops_at_its_next_breath() {
+        let pace = Counting { breaths: Cell::new(0), cancel: Some(Cancel::Timeout) };
+        let meter = Meter::new(&pace, 0);
+        let spent = futures_lite::future::block_on(meter.spend(SLICE_POINTS));
+        assert_eq!(spent, Err(QueryError::Timeout));
+    }
+
+    #[test]
+    fn what_is_released_can_be_held_again() {
+        let meter = Meter::new(&Unpaced, 10);
+        meter.hold(10).unwrap();
+        meter.release(4);
+        meter.hold(4).unwrap();
+        assert_eq!(meter.hold(1), Err(QueryError::TooManySamples));
+    }
+}

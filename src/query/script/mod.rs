@@ -1,0 +1,97 @@
+//! Test scripts: load samples, ask queries, say what they must answer.
+//!
+//! ```text
+//! clear
+//! load <step>                        samples at 0, step, 2*step, ...
+//!   <series> <value>...
+//! eval instant at <time> <query>
+//! eval range from <time> to <time> step <step> <query>
+//!   expect fail|warn|no_warn|info|no_info|ordered [msg: text | regex: pattern]
+//!   expect string "text"
+//!   expect range vector from <time> to <time> step <step>
+//!   <series> <value>...              one value for an instant, one a step for a range; _ is no value
+//!   <number>                         a scalar
+//! ```
+//! An empty line ends a `load` or `eval`; a line that begins with `#` is empty. Every instant query is asked again with
+//! `@` at its selectors at other instants, and all of those as range queries, and must answer the same.
+//! Source: Prometheus, `promql/promqltest`. Scripts written for it run here.
+
+mod ask;
+mod check;
+mod command;
+mod parse;
+mod rerun;
+mod store;
+
+pub use command::ScriptError;
+
+use super::pace::Pace;
+use super::prepare::Options;
+use command::Command;
+
+/// A script, parsed.
+#[derive(Debug)]
+pub struct Script {
+    commands: Vec<Command>,
+}
+
+/// How a script is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Over how many shards the series are spread, at least one.
+    pub shards: usize,
+    /// What the engine is set to.
+    pub options: Options,
+}
+
+/// How one `eval` went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// Its line, from 1.
+    pub line: usize,
+    /// Its query.
+    pub query: String,
+    /// How it went.
+    pub outcome: Outcome,
+}
+
+/// How an `eval` can go.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It answered what it must, asked again in every way.
+    Passed,
+    /// It uses what is not supported yet; says what.
+    Refused(String),
+    /// It answered something else; says what.
+    Failed(String),
+}
+
+impl Script {
+    /// Parses a script.
+    ///
+    /// # Errors
+    /// The first line that cannot be read, and why.
+    pub fn parse(text: &str) -> Result<Self, ScriptError> {
+        Ok(Self { commands: parse::commands(text)? })
+    }
+
+    /// Runs the script from its beginning on empty shards: one verdict for each `eval`.
+    pub async fn run<P: Pace>(&self, settings: &Settings, pace: &P) -> Vec<Verdict> {
+        let mut store = store::Store::new(settings.shards);
+        let mut verdicts = Vec::new();
+        for command in &self.commands {
+            match command {
+                Command::Clear => store.clear(),
+                Command::Load(load) => store.load(load),
+                Command::Eval(eval) => {
+                    let outcome = match rerun::in_every_way(eval, &store, settings, pace).await {
+                        Ok(()) => Outcome::Passed,
+                        Err(outcome) => outcome,
+                    };
+                    verdicts.push(Verdict { line: eval.line, query: eval.query.clone(), outcome });
+                }
+            }
+        }
+        verdicts
+    }
+}

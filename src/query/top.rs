@@ -1,0 +1,303 @@
+//! `topk` and `bottomk`: at each step, the k largest or smallest values of each group, with all their labels.
+//!
+//! Of equal values those of the series that sort first by labels are taken, and NaN only where nothing else is left, so
+//! that what a shard lets go can be no part of the answer, and the answer does not depend on who came first.
+
+use std::cmp::Ordering;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::grouping::Grouping;
+use super::leaf::Param;
+use super::step_run::StepRun;
+use super::value::{ABSENT, Column, Series, is_absent};
+
+/// Candidates are swept when they have become this many times the ones still in the running.
+const SWEEP_FACTOR: usize = 2;
+/// Fewer candidates are not worth a sweep.
+const SWEEP_MIN: usize = 1024;
+
+/// A `topk` or `bottomk` in progress.
+#[derive(Debug)]
+pub(super) struct Top {
+    /// `topk`, not `bottomk`?
+    largest: bool,
+    k: Param,
+    grouping: Grouping,
+    by_key: HashMap<Box<[u8]>, usize, RandomState>,
+    key: Vec<u8>,
+    /// For each group and step, the best so far, value and candidate: a heap with the worst of them on top.
+    groups: Vec<StepRun<Vec<Entry>>>,
+    /// Series that are or were among the best of some step.
+    candidates: Vec<Series>,
+    /// Entries and steps in all groups.
+    ranked: usize,
+    /// Points of all candidates.
+    points: usize,
+    sweep_at: usize,
+}
+
+/// A value and the candidate that has it.
+type Entry = (f64, usize);
+
+/// Moves the last entry of a heap up to where it belongs: below none that is worse.
+fn sift_up(heap: &mut [Entry], order: &impl Fn(&Entry, &Entry) -> Ordering) {
+    let mut at = heap.len().saturating_sub(1);
+    while at > 0 {
+        let parent = (at - 1) / 2;
+        match (heap.get(parent), heap.get(at)) {
+            (Some(above), Some(entry)) if order(entry, above).is_gt() => heap.swap(parent, at),
+            _ => return,
+        }
+        at = parent;
+    }
+}
+
+/// Moves the first entry of a heap down to where it belongs.
+fn sift_down(heap: &mut [Entry], order: &impl Fn(&Entry, &Entry) -> Ordering) {
+    let mut at = 0;
+    loop {
+        let mut worst = at;
+        for child in [2 * at + 1, 2 * at + 2] {
+            if let (Some(below), Some(entry)) = (heap.get(child), heap.get(worst))
+                && order(below, entry).is_gt()
+            {
+                worst = child;
+            }
+        }
+        if worst == at {
+            return;
+        }
+        heap.swap(worst, at);
+        at = worst;
+    }
+}
+
+/// How many are asked for at `step`; none for less than one and for NaN.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a count beyond what memory holds is as good as any"
+)]
+fn count_at(k: &Param, step: usize) -> usize {
+    let k = k.at(step);
+    if k >= 1.0 { k as usize } else { 0 }
+}
+
+impl Top {
+    /// The `k` largest or smallest of each group.
+    pub(super) fn new(largest: bool, k: Param, grouping: Grouping) -> Self {
+        Self {
+            largest,
+            k,
+            grouping,
+            by_key: HashMap::default(),
+            key: Vec::new(),
+            groups: Vec::new(),
+            candidates: Vec::new(),
+            ranked: 0,
+            points: 0,
+            sweep_at: SWEEP_MIN,
+        }
+    }
+
+    /// How many points are held.
+    pub(super) fn held(&self) -> usize {
+        self.ranked + self.points
+    }
+
+    /// Enters a series.
+    pub(super) fn push(&mut self, series: Series) {
+        self.grouping.write_key(series.labels.as_ref(), &mut self.key);
+        let at = match self.by_key.get(self.key.as_slice()) {
+            Some(at) => *at,
+            None => {
+                self.groups.push(StepRun::new());
+                self.by_key.insert(self.key.as_slice().into(), self.groups.len() - 1);
+                self.groups.len() - 1
+            }
+        };
+        let Some(group) = self.groups.get_mut(at) else {
+            return;
+        };
+        let (first, values) = series.column.run();
+        let (before, new) = (group.cells().len(), self.candidates.len());
+        let mut entered = false;
+        let ranks = group.grown_to(first, first + values.len(), &Vec::new());
+        let candidates = &self.candidates;
+        let labels = |candidate: usize| match candidates.get(candidate) {
+            Some(candidate) => &candidate.labels,
+            None => &series.labels, // the one that is being entered
+        };
+        let largest = self.largest;
+        let order = |a: &Entry, b: &Entry| {
+            compare(largest, a.0, b.0).then_with(|| labels(a.1).cmp(labels(b.1)))
+        };
+        for ((step, v), ranks) in (first..).zip(values).zip(ranks) {
+            let k = if is_absent(*v) { 0 } else { count_at(&self.k, step) };
+            let entry = (*v, new);
+            if ranks.len() < k {
+                ranks.push(entry);
+                sift_up(ranks, &order);
+                self.ranked += 1;
+                entered = true;
+            } else if k > 0
+                && let Some(worst) = ranks.first_mut()
+                && order(&entry, worst).is_lt()
+            {
+                *worst = entry;
+                sift_down(ranks, &order);
+                entered = true;
+            }
+        }
+        self.ranked += group.cells().len() - before;
+        if entered {
+            self.points += series.column.len();
+            self.candidates.push(series);
+            if self.candidates.len() >= self.sweep_at {
+                self.sweep();
+            }
+        }
+    }
+
+    /// Forgets the candidates that are among the best nowhere any more.
+    fn sweep(&mut self) {
+        let mut places = vec![None; self.candidates.len()];
+        for (_, candidate) in self.groups.iter().flat_map(StepRun::cells).flatten() {
+            if let Some(place) = places.get_mut(*candidate) {
+                *place = Some(0);
+            }
+        }
+        for (place, index) in places.iter_mut().flatten().zip(0usize..) {
+            *place = index;
+        }
+        for (_, candidate) in self.groups.iter_mut().flat_map(StepRun::cells_mut).flatten() {
+            if let Some(Some(place)) = places.get(*candidate) {
+                *candidate = *place;
+            }
+        }
+        let mut places = places.into_iter();
+        self.candidates.retain(|_| places.next().is_some_and(|place| place.is_some()));
+        self.points = self.candidates.iter().map(|series| series.column.len()).sum();
+        self.sweep_at = SWEEP_MIN.max(self.candidates.len() * SWEEP_FACTOR);
+    }
+
+    /// Which of two entries is better; labels decide between equals.
+    fn order(&self, a: &Entry, b: &Entry) -> Ordering {
+        let labels = |entry: &Entry| self.candidates.get(entry.1).map(|series| &series.labels);
+        compare(self.largest, a.0, b.0).then_with(|| labels(a).cmp(&labels(b)))
+    }
+
+    /// The series that are among the best at some step, with those points only: group by group, and in each group step
+    /// by step from the best on.
+    pub(super) fn into_series(self) -> Vec<Series> {
+        let mut columns: Vec<(usize, Vec<f64>)> = vec![(0, Vec::new()); self.candidates.len()];
+        let mut order = Vec::with_capacity(self.candidates.len());
+        let mut best: Vec<Entry> = Vec::new();
+        for group in &self.groups {
+            for (step, ranks) in (group.first()..).zip(group.cells()) {
+                best.clear();
+                best.extend_from_slice(ranks);
+                best.sort_by(|a, b| self.order(a, b));
+                for (v, candidate) in &best {
+                    let Some((first, values)) = columns.get_mut(*candidate) else {
+                        continue;
+                    };
+                    if values.is_empty() {
+                        *first = step;
+                        order.push(*candidate);
+                    }
+                    values.resize(step - *first, ABSENT);
+                    values.push(*v);
+                }
+            }
+        }
+        let mut candidates: Vec<Option<Series>> = self.candidates.into_iter().map(Some).collect();
+        let series = order.into_iter().filter_map(|candidate| {
+            let series = candidates.get_mut(candidate)?.take()?;
+            let (first, values) = columns.get(candidate)?;
+            Some(Series { column: Column::from_step(*first, values)?, ..series })
+        });
+        series.collect()
+    }
+}
+
+/// Which of two values comes first; NaN last.
+fn compare(largest: bool, a: f64, b: f64) -> Ordering {
+    match (a.is_nan(), b.is_nan()) {
+        (true, true) => Ordering::Equal,
+        (true, false) => Ordering::Greater,
+        (false, true) => Ordering::Less,
+        (false, false) => {
+            let ascending = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
+            if largest { ascending.reverse() } else { ascending }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Labels;
+
+    fn series(name: &str, values: &[f64]) -> Series {
+        let labels = Labels::from_pairs([("s", name)]).unwrap();
+        Series { labels, drop_name: false, column: Column::of(values).unwrap() }
+    }
+
+    fn names(top: Top) -> Vec<(String, Vec<f64>)> {
+        let named = top.into_series().into_iter().map(|series| {
+            let name = series.labels.get("s").unwrap().to_owned();
+            (name, series.column.points().map(|(_, v)| v).collect())
+        });
+        named.collect()
+    }
+
+    #[test]
+    fn each_step_has_its_own_best() {
+        let mut top = Top::new(true, Param::Same(1.0), Grouping::one_group());
+        top.push(series("a", &[1.0, 5.0, f64::NAN]));
+        top.push(series("b", &[2.0, 4.0, 1.0]));
+        assert_eq!(names(top), [("b".to_owned(), vec![2.0, 1.0]), ("a".to_owned(), vec![5.0])]);
+    }
+
+    #[test]
+    fn of_equals_the_first_by_labels_stays_whoever_came_first() {
+        for order in [["a", "b", "c"], ["c", "b", "a"]] {
+            let mut top = Top::new(false, Param::Same(2.0), Grouping::one_group());
+            order.iter().for_each(|name| top.push(series(name, &[1.0])));
+            assert_eq!(names(top), [("a".to_owned(), vec![1.0]), ("b".to_owned(), vec![1.0])]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_best_are_the_first_of_all_sorted(
+            values in proptest::collection::vec(prop_oneof![(0..5i8).prop_map(f64::from), Just(f64::NAN)], 1..40),
+            k in 1usize..8,
+            largest in any::<bool>(),
+        ) {
+            let all: Vec<Series> =
+                values.iter().enumerate().map(|(i, v)| series(&format!("{i:02}"), &[*v])).collect();
+            let mut top = Top::new(largest, Param::Same(k as f64), Grouping::one_group());
+            all.iter().rev().for_each(|one| top.push(one.clone()));
+            let mut sorted: Vec<(usize, f64)> = values.iter().copied().enumerate().collect();
+            sorted.sort_by(|a, b| compare(largest, a.1, b.1).then(a.0.cmp(&b.0)));
+            let want: Vec<String> = sorted.iter().take(k).map(|(i, _)| format!("{i:02}")).collect();
+            let have: Vec<String> = names(top).into_iter().map(|(name, _)| name).collect();
+            prop_assert_eq!(have, want);
+        }
+    }
+
+    #[test]
+    fn what_was_overtaken_is_forgotten() {
+        let mut top = Top::new(true, Param::Same(1.0), Grouping::one_group());
+        for i in 0..10_000 {
+            top.push(series(&format!("{i:05}"), &[f64::from(i)]));
+        }
+        assert!(top.held() < 10_000);
+        assert_eq!(names(top), [("09999".to_owned(), vec![9999.0])]);
+    }
+}

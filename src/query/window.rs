@@ -1,0 +1,357 @@
+//! Windows sliding over one series' samples, decoded once and in order.
+//!
+//! Owns the buffer and the two cursors that bound a window; what a window's samples become is a [`Kernel`]'s. The
+//! buffer holds what the current window and the ones still open need, and a few thousand samples more, so that a series
+//! of any length is folded in the caches.
+//! ```text
+//! samples   . . . . . [ . . . . . . . . ] . . .          buffered: from lo on
+//!                     lo                hi
+//! window            (start             end]              left-open
+//! ```
+
+use super::grid::Grid;
+use super::leaf::Shape;
+use super::value::{ABSENT, present};
+use crate::model::{Sample, is_stale_nan};
+
+/// Samples to gather before stepping on.
+const GATHER_SAMPLES: usize = 4096;
+
+/// The samples of one step's window; never empty.
+pub(super) struct Window<'a> {
+    /// All buffered times, in milliseconds; the window's are `lo..hi`.
+    pub ts: &'a [i64],
+    /// All buffered values.
+    pub vs: &'a [f64],
+    /// The window's first sample.
+    pub lo: usize,
+    /// The sample behind the window's last one.
+    pub hi: usize,
+    /// The window ends here, in milliseconds.
+    pub end: i64,
+    /// How long the window is, in milliseconds.
+    pub length: i64,
+    /// Which step.
+    pub step: usize,
+    /// The instants of the steps.
+    grid: &'a Grid,
+}
+
+impl<'a> Window<'a> {
+    /// The times of the window's samples.
+    pub(super) fn times(&self) -> &'a [i64] {
+        self.ts.get(self.lo..self.hi).unwrap_or_default()
+    }
+
+    /// The values of the window's samples.
+    pub(super) fn values(&self) -> &'a [f64] {
+        self.vs.get(self.lo..self.hi).unwrap_or_default()
+    }
+
+    /// Time and value of the buffered sample `index`.
+    #[inline(always)]
+    pub(super) fn sample(&self, index: usize) -> (i64, f64) {
+        match (self.ts.get(index), self.vs.get(index)) {
+            (Some(t), Some(v)) => (*t, *v),
+            _ => (0, f64::NAN),
+        }
+    }
+
+    /// Time and value of the window's first sample.
+    #[inline(always)]
+    pub(super) fn first(&self) -> (i64, f64) {
+        self.sample(self.lo)
+    }
+
+    /// Time and value of the window's last sample.
+    #[inline(always)]
+    pub(super) fn last(&self) -> (i64, f64) {
+        self.sample(self.hi.wrapping_sub(1))
+    }
+
+    /// The instant of the step, in milliseconds; not the window's end where an offset or `@` has moved it.
+    pub(super) fn eval(&self) -> i64 {
+        self.grid.time(self.step)
+    }
+
+    /// How many samples the window has.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.hi - self.lo
+    }
+}
+
+/// What a window's samples become. Kernels may keep what they know of the buffered samples from window to window.
+pub(super) trait Kernel {
+    /// Does the kernel look at nothing but the window's newest sample? Then `lo` is that sample.
+    const NEWEST_ONLY: bool = false;
+
+    /// Forgets everything: another series begins.
+    fn reset(&mut self) {}
+
+    /// Takes note of the buffered samples from index `from` on.
+    fn extend(&mut self, _ts: &[i64], _vs: &[f64], _from: usize) {}
+
+    /// Takes note that the first `count` buffered samples are gone.
+    fn shrink(&mut self, _count: usize) {}
+
+    /// The window's value, or [`ABSENT`].
+    fn value(&mut self, window: &Window<'_>) -> f64;
+}
+
+/// One series' samples and how far its windows have come.
+#[derive(Debug)]
+pub(super) struct Windows {
+    shape: Shape,
+    /// Do stale markers count as samples? They end an instant selector's series and are invisible to range selectors.
+    keeps_stale: bool,
+    /// Room for samples: of times and values, the first `len` are some.
+    ts: Vec<i64>,
+    vs: Vec<f64>,
+    len: usize,
+    /// Buffered samples that the kernel has been told of.
+    known: usize,
+    /// Where the next window is looked for.
+    cursor: Cursor,
+    step: usize,
+    /// The steps written for this series lie in this range; not all of it need be.
+    written: std::ops::Range<usize>,
+    /// How many samples to gather before stepping on.
+    gather: usize,
+    /// Samples buffered so far, of all series.
+    samples_read: u64,
+}
+
+/// The bounds of a window among the buffered samples.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cursor {
+    lo: usize,
+    hi: usize,
+    /// By how much the bounds moved last time: with regular samples, by how much they will move next.
+    lo_stride: usize,
+    hi_stride: usize,
+}
+
+impl Windows {
+    /// Windows of `shape`, before any sample.
+    pub(super) fn new(shape: Shape, keeps_stale: bool) -> Self {
+        Self {
+            shape,
+            keeps_stale,
+            ts: Vec::new(),
+            vs: Vec::new(),
+            len: 0,
+            known: 0,
+            cursor: Cursor::default(),
+            step: 0,
+            written: 0..0,
+            gather: GATHER_SAMPLES,
+            samples_read: 0,
+        }
+    }
+
+    /// Forgets the series: another one begins.
+    pub(super) fn reset(&mut self) {
+        (self.len, self.known, self.step) = (0, 0, 0);
+        // Strides stay: series are scraped alike.
+        (self.cursor.lo, self.cursor.hi) = (0, 0);
+        self.written = 0..0;
+        self.gather = GATHER_SAMPLES;
+    }
+
+    /// How many samples are buffered.
+    pub(super) fn buffered(&self) -> usize {
+        self.len
+    }
+
+    /// How many samples of all series have been buffered before the last [`advance`](Self::advance).
+    pub(super) fn samples_read(&self) -> u64 {
+        self.samples_read
+    }
+
+    /// Steps of this series that have been written all lie in this range.
+    pub(super) fn written(&self) -> std::ops::Range<usize> {
+        self.written.clone()
+    }
+
+    /// Takes samples in until enough are there to step on, and says whether that is so; otherwise `samples` has ended.
+    pub(super) fn gather(&mut self, samples: &mut impl Iterator<Item = Sample>) -> bool {
+        let before = self.shape.end(self.step).saturating_sub(self.shape.length);
+        let last = self.shape.end(self.shape.grid.count.saturating_sub(1));
+        if self.ts.len() < self.gather {
+            self.ts.resize(self.gather, 0);
+            self.vs.resize(self.gather, 0.0);
+        }
+        let width = last.wrapping_sub(before).cast_unsigned();
+        let keeps_stale = self.keeps_stale;
+        let room = self.ts.iter_mut().zip(&mut self.vs).take(self.gather).skip(self.len);
+        for (t_slot, v_slot) in room {
+            (*t_slot, *v_slot) = loop {
+                let Some(Sample { t, v }) = samples.next() else {
+                    return false;
+                };
+                // One comparison for both ends: what lies before the first window wraps around to the far side.
+                if t.0.wrapping_sub(before).wrapping_sub(1).cast_unsigned() >= width {
+                    continue;
+                }
+                if !is_stale_nan(v.abs()) {
+                    break (t.0, v);
+                }
+                if keeps_stale || !is_stale_nan(v) {
+                    break (t.0, if is_stale_nan(v) { v } else { present(v) });
+                }
+            };
+            self.len += 1;
+        }
+        true
+    }
+
+    /// The step behind the last one whose window may hold a sample that is buffered by now.
+    pub(super) fn reach(&self) -> usize {
+        let Shape { grid, first_end, end_step, length } = self.shape;
+        match self.len.checked_sub(1).and_then(|last| self.ts.get(last)) {
+            None => 0,
+            Some(_) if end_step == 0 => grid.count,
+            Some(newest) => {
+                let ahead = newest.saturating_add(length).saturating_sub(first_end).max(0);
+                usize::try_from(ahead / end_step + 1).unwrap_or(usize::MAX).min(grid.count)
+            }
+        }
+    }
+
+    /// Writes the value of every window that no later sample can fall into to `out`, which has one place a step; with
+    /// `ended`, of all windows. Steps whose windows are empty are left as they are.
+    pub(super) fn advance<K: Kernel>(&mut self, kernel: &mut K, ended: bool, out: &mut [f64]) {
+        let ts = self.ts.get(..self.len).unwrap_or_default();
+        let vs = self.vs.get(..self.len).unwrap_or_default();
+        kernel.extend(ts, vs, self.known);
+        self.samples_read += (self.len - self.known) as u64;
+        self.known = self.len;
+        let Some(newest) = ts.last().copied() else {
+            return;
+        };
+        let shape = self.shape;
+        // What changes at every step is kept out of `self`, in registers.
+        let (mut cursor, mut step) = (self.cursor, self.step);
+        let (mut first, mut behind) = (step, step);
+        let mut end = shape.end(step);
+        while step < shape.grid.count && (ended || end < newest) {
+            let start = end.saturating_sub(shape.length);
+            if cursor.move_to::<K>(ts, start, end) {
+                let (lo, hi, length) = (cursor.lo, cursor.hi, shape.length);
+                let window = Window { ts, vs, lo, hi, end, length, step, grid: &shape.grid };
+                if let Some(slot) = out.get_mut(step) {
+                    *slot = kernel.value(&window);
+                }
+                step += 1;
+                behind = step;
+                end = end.saturating_add(shape.end_step);
+            } else {
+                step = match ts.get(cursor.hi) {
+                    Some(next) => step.saturating_add(steps_to(*next, end, shape.end_step)),
+                    None => shape.grid.count, // only reached when no more samples come
+                };
+                if behind <= first {
+                    (first, behind) = (step, step);
+                }
+                end = shape.end(step);
+            }
+        }
+        (self.cursor, self.step) = (cursor, step);
+        if first < behind {
+            let start = if self.written.is_empty() { first } else { self.written.start };
+            self.written = start..behind;
+        }
+        let gone = cursor.lo.min(cursor.hi);
+        self.drop_front(gone);
+        kernel.shrink(gone);
+    }
+
+    /// Forgets the first `gone` samples. A window that fills the buffer makes it larger.
+    fn drop_front(&mut self, gone: usize) {
+        let kept = self.len - gone;
+        self.ts.copy_within(gone..self.len, 0);
+        self.vs.copy_within(gone..self.len, 0);
+        self.len = kept;
+        self.known -= gone;
+        self.cursor.hi -= gone;
+        self.cursor.lo -= gone;
+        self.gather = GATHER_SAMPLES.max(kept * 2);
+    }
+}
+
+/// With nothing in the window that ends at `end`: how many steps on is the first window that may hold the sample at
+/// `next`?
+fn steps_to(next: i64, end: i64, end_step: i64) -> usize {
+    let ahead = next.saturating_sub(end).max(1);
+    let steps = if end_step > 0 { (ahead - 1) / end_step + 1 } else { 1 };
+    usize::try_from(steps).unwrap_or(usize::MAX)
+}
+
+impl Cursor {
+    /// Moves to the window `(start, end]`, which lies not before the last one; says whether it holds any sample.
+    #[inline(always)]
+    fn move_to<K: Kernel>(&mut self, ts: &[i64], start: i64, end: i64) -> bool {
+        self.hi = first_after(ts, self.hi, end, &mut self.hi_stride);
+        if !K::NEWEST_ONLY {
+            self.lo = first_after(ts, self.lo, start, &mut self.lo_stride);
+            return self.lo < self.hi;
+        }
+        self.lo = self.hi.saturating_sub(1);
+        self.hi > 0 && ts.get(self.lo).is_some_and(|t| *t > start)
+    }
+}
+
+/// The index of the first of `ts` after `bound`, searched from index `from` on; tries `stride` further first.
+#[inline(always)]
+fn first_after(ts: &[i64], from: usize, bound: i64, stride: &mut usize) -> usize {
+    let guess = from + *stride;
+    let reached = guess == from || ts.get(guess - 1).is_some_and(|t| *t <= bound);
+    if reached && guess <= ts.len() && ts.get(guess).is_none_or(|t| *t > bound) {
+        return guess;
+    }
+    let found = match ts.get(from) {
+        Some(t) if *t <= bound => search_after(ts, from, bound),
+        _ => from,
+    };
+    *stride = found - from;
+    found
+}
+
+/// Like [`first_after`], by doubling steps: `ts[from]` is known not to lie after `bound`.
+fn search_after(ts: &[i64], from: usize, bound: i64) -> usize {
+    let mut width = 1;
+    let mut at = from;
+    while ts.get(at + width).is_some_and(|t| *t <= bound) {
+        at += width;
+        width *= 2;
+    }
+    let rest = ts.get(at + 1..ts.len().min(at + width)).unwrap_or_default();
+    at + 1 + rest.partition_point(|t| *t <= bound)
+}
+
+/// The newest sample of each window, unless it is a stale marker.
+#[derive(Debug, Default)]
+pub(super) struct Newest;
+
+impl Kernel for Newest {
+    const NEWEST_ONLY: bool = true;
+
+    #[inline(always)]
+    fn value(&mut self, window: &Window<'_>) -> f64 {
+        window.last().1 // the marker's bits are those of ABSENT
+    }
+}
+
+/// The time of the newest sample of each window in seconds, unless it is a stale marker.
+#[derive(Debug, Default)]
+pub(super) struct NewestTime;
+
+impl Kernel for NewestTime {
+    const NEWEST_ONLY: bool = true;
+
+    fn value(&mut self, window: &Window<'_>) -> f64 {
+        let (t, v) = window.last();
+        if is_stale_nan(v) { ABSENT } else { t as f64 / 1000.0 }
+    }
+}

@@ -1,0 +1,166 @@
+//! The data directory: made if need be, tried out, and locked for this process.
+//!
+//! Its file `LOCK` is locked for as long as the server runs (rule R13), and is never empty, because it is also the
+//! marker that each executor opens first (rule R3):
+//! ```text
+//! LOCK    "floodplain process <pid>\n", then newlines up to 4096 bytes
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::StartError;
+use super::direct_io;
+use crate::io::BLOCK_BYTES;
+
+const MARKER_NAME: &str = "LOCK";
+const MARKER_START: &str = "floodplain process ";
+
+/// A data directory that is ours. Dropping it gives up the lock.
+#[derive(Debug)]
+pub struct DataDir {
+    place: DataPlace,
+    lock: File,
+}
+
+/// Where the data is, for whoever holds no lock on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataPlace {
+    root: PathBuf,
+}
+
+impl DataDir {
+    /// Makes the directory if it is missing, sees that it can be written to, locks it, and tries direct I/O in it.
+    ///
+    /// Fails with one of the `DataDir…` kinds of [`StartError`], or [`StartError::NoDirectIo`].
+    pub fn open(path: &Path) -> Result<Self, StartError> {
+        let unusable = |source| StartError::DataDir { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(unusable)?;
+        let root = path.canonicalize().map_err(unusable)?;
+        let place = DataPlace { root };
+        let lock = lock(&place)?;
+        direct_io::probe(&place.root)?;
+        Ok(Self { place, lock })
+    }
+
+    /// Where it is, to be given to the shards.
+    #[must_use]
+    pub fn place(&self) -> &DataPlace {
+        &self.place
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child process that has the descriptor too.
+        let _ = self.lock.unlock();
+    }
+}
+
+impl DataPlace {
+    /// The directory, absolute and without symbolic links.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file that each executor opens first.
+    #[must_use]
+    pub fn marker(&self) -> PathBuf {
+        self.root.join(MARKER_NAME)
+    }
+}
+
+fn lock(place: &DataPlace) -> Result<File, StartError> {
+    let path = || place.root.clone();
+    let not_writable = |source| StartError::DataDirNotWritable { path: path(), source };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options.open(place.marker()).map_err(not_writable)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(StartError::DataDirLocked { path: path(), pid: holder(&mut file) });
+        }
+        Err(TryLockError::Error(source)) => {
+            return Err(StartError::DataDir { path: path(), source });
+        }
+    }
+    mark(&mut file).map_err(not_writable)?;
+    File::open(place.root()).and_then(|dir| dir.sync_all()).map_err(not_writable)?;
+    Ok(file)
+}
+
+/// Writes who holds the lock, over what the last one wrote: the file is not empty at any time but its very first.
+fn mark(file: &mut File) -> io::Result<()> {
+    let mut marker = format!("{MARKER_START}{}\n", std::process::id()).into_bytes();
+    marker.resize(BLOCK_BYTES, b'\n');
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(&marker)?;
+    file.sync_all()
+}
+
+/// The process that says it holds the lock.
+fn holder(file: &mut File) -> Option<u32> {
+    let mut start = [0u8; 64];
+    let filled = file.read(&mut start).ok()?;
+    let text = std::str::from_utf8(start.get(..filled)?).ok()?;
+    text.strip_prefix(MARKER_START)?.lines().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r13_a_directory_in_use_is_refused_with_the_process_that_uses_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = DataDir::open(dir.path()).unwrap();
+        let error = DataDir::open(dir.path()).unwrap_err();
+        let pid = std::process::id();
+        assert!(error.to_string().contains(&format!("in use by process {pid};")), "{error}");
+        drop(held);
+        DataDir::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn r3_the_marker_fills_a_block_also_after_an_empty_one_was_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(MARKER_NAME), "").unwrap();
+        let data = DataDir::open(dir.path()).unwrap();
+        assert_eq!(fs::metadata(data.place().marker()).unwrap().len(), 4096);
+    }
+
+    #[test]
+    fn a_missing_directory_is_made_with_those_above_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&dir.path().join("a/b")).unwrap();
+        assert!(data.place().root().is_absolute() && data.place().root().ends_with("a/b"));
+    }
+
+    #[test]
+    fn a_file_in_place_of_the_directory_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = DataDir::open(file.path()).unwrap_err();
+        assert!(matches!(error, StartError::DataDir { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_system_that_takes_no_files_is_not_writable() {
+        // A directory of /proc takes no new file from anybody, root included.
+        let place = DataPlace { root: PathBuf::from("/proc/self") };
+        let error = lock(&place).unwrap_err();
+        assert!(matches!(error, StartError::DataDirNotWritable { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_marker_of_others_names_no_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        for (text, pid) in [("floodplain process 12\n\n", Some(12)), ("12\n", None), ("", None)] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(holder(&mut File::open(&path).unwrap()), pid);
+        }
+    }
+}

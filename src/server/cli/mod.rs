@@ -1,0 +1,302 @@
+//! The command line: which command, with which flags.
+//!
+//! Flags are spelled as Prometheus spells them, so that a unit file or a Helm chart keeps working. Three things are done
+//! to the arguments before `clap` sees them:
+//! - No command means `serve`: `floodplain --storage.tsdb.path=/data` runs the server.
+//! - `--no-x` means `--x=false` for every flag that is on or off, as Prometheus's parser has it.
+//! - Prometheus's flags that have no meaning here are taken out, each with a warning that says so (table in [`ignored`]).
+
+pub mod ignored;
+pub mod serve;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use serve::{BadSample, LogFormat, ServeFlags, WalSync};
+
+/// Stores Prometheus time series on one Linux host: remote_write floods in, durable, PromQL out.
+#[derive(Debug, Parser)]
+#[command(name = "floodplain", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  floodplain                                        serve on 127.0.0.1:9090, data in ./data
+  floodplain --storage.tsdb.path=/var/lib/floodplain --web.listen-address=0.0.0.0:9090
+  floodplain serve --help                           all flags of the server
+  floodplain doctor --storage.tsdb.path=/var/lib/floodplain   can this host run it, and how fast?";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take remote writes, answer PromQL (the default command)
+    Serve(Box<ServeFlags>),
+    /// Check this host and print what was measured, with a verdict on each line
+    Doctor(DoctorFlags),
+}
+
+/// Flags of `floodplain doctor`.
+#[derive(Debug, clap::Args)]
+pub struct DoctorFlags {
+    /// The data directory whose file system is tried with direct writes and flushes
+    #[arg(long = "storage.tsdb.path", value_name = "DIR", default_value = "./data")]
+    pub path: std::path::PathBuf,
+    /// Print one JSON object instead of lines for people
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A command line that was understood.
+#[derive(Debug)]
+pub struct Invocation {
+    /// What to do.
+    pub command: Command,
+    /// Sentences to log once logging works: flags that have no effect.
+    pub warnings: Vec<String>,
+    /// Every flag of the command with its value as text, for `/api/v1/status/flags`.
+    pub flags: BTreeMap<String, String>,
+}
+
+/// Reads a command line; the first argument is the program's name.
+///
+/// # Errors
+/// What `clap` says: a wrong flag or value, or the text of `--help` and `--version`. Print it and exit with its code.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
+    let mut definition = Cli::command();
+    let prepared = prepare(args, &definition);
+    if let Some(sentence) = prepared.refused {
+        return Err(definition.error(clap::error::ErrorKind::ArgumentConflict, sentence));
+    }
+    let matches = definition.clone().try_get_matches_from(prepared.args)?;
+    let flags = match matches.subcommand() {
+        Some((name, matches)) => {
+            definition.find_subcommand(name).map(|sub| flag_texts(sub, matches)).unwrap_or_default()
+        }
+        None => BTreeMap::new(),
+    };
+    let mut warnings = prepared.warnings;
+    let Cli { command } =
+        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))?;
+    if let Command::Serve(flags) = &command {
+        flags
+            .check()
+            .map_err(|text| definition.error(clap::error::ErrorKind::ValueValidation, text))?;
+        warnings.extend(flags.warnings());
+    }
+    Ok(Invocation { command, warnings, flags })
+}
+
+/// Arguments made ready for `clap`.
+struct Prepared {
+    args: Vec<OsString>,
+    warnings: Vec<String>,
+    refused: Option<String>,
+}
+
+fn prepare(args: impl IntoIterator<Item = OsString>, definition: &clap::Command) -> Prepared {
+    let mut args = args.into_iter();
+    let mut ready: Vec<OsString> = args.next().into_iter().collect();
+    let mut args = args.peekable();
+    let (mut warnings, mut refused) = (Vec::new(), None);
+
+    let first = args.peek().map(|arg| arg.to_string_lossy().into_owned());
+    let asks_of_all = ["-h", "--help", "-V", "--version", "help"];
+    let serves = match first.as_deref() {
+        None => true,
+        Some(first) => first.starts_with('-') && !asks_of_all.contains(&first),
+    };
+    if serves {
+        ready.push("serve".into());
+    }
+    let serve = definition.find_subcommand("serve");
+    while let Some(arg) = args.next() {
+        let Some(flag) = arg.to_str().and_then(|arg| arg.strip_prefix("--")) else {
+            ready.push(arg);
+            continue;
+        };
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (flag, None),
+        };
+        let negated = name.strip_prefix("no-");
+        if let Some(known) = ignored::find(name).or_else(|| ignored::find_switch(negated?)) {
+            let value = match value {
+                Some(value) => Some(value),
+                None if known.takes_value => {
+                    args.next().map(|value| value.to_string_lossy().into_owned())
+                }
+                None => None,
+            };
+            let given = value.map_or_else(|| name.to_owned(), |value| format!("{name}={value}"));
+            match known.effect {
+                ignored::Effect::None(why) => {
+                    warnings.push(format!("--{given} has no effect: {why}"));
+                }
+                ignored::Effect::Refused(why) => {
+                    refused.get_or_insert_with(|| format!("--{given} is refused: {why}"));
+                }
+            }
+        } else if let Some(switch) = negated.filter(|name| is_switch(serve, name)) {
+            ready.push(format!("--{switch}=false").into());
+        } else {
+            ready.push(arg);
+        }
+    }
+    Prepared { args: ready, warnings, refused }
+}
+
+/// Is `name` a flag that is on or off?
+fn is_switch(command: Option<&clap::Command>, name: &str) -> bool {
+    command.is_some_and(|command| {
+        command.get_arguments().any(|arg| {
+            arg.get_long() == Some(name)
+                && arg.get_value_parser().type_id() == std::any::TypeId::of::<bool>()
+        })
+    })
+}
+
+/// Every long flag of `command` with its value as given or as the default has it; without either, the empty text.
+fn flag_texts(command: &clap::Command, matches: &ArgMatches) -> BTreeMap<String, String> {
+    command
+        .get_arguments()
+        .filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version"))
+        .filter_map(|arg| Some((arg.get_long()?, arg.get_id().as_str())))
+        .map(|(name, id)| {
+            let values = matches.get_raw(id).map(|values| {
+                values.map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>()
+            });
+            (name.to_owned(), values.unwrap_or_default().join(","))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn run(line: &str) -> Invocation {
+        parse(line.split_whitespace().map(OsString::from)).unwrap()
+    }
+
+    fn serve(line: &str) -> ServeFlags {
+        match run(line).command {
+            Command::Serve(flags) => *flags,
+            other => panic!("{line} is {other:?}"),
+        }
+    }
+
+    fn refusal(line: &str) -> String {
+        parse(line.split_whitespace().map(OsString::from)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn no_command_serves() {
+        assert_eq!(serve("floodplain").path, PathBuf::from("./data"));
+        let flags = serve("floodplain --storage.tsdb.path=/x");
+        assert_eq!(flags.path, PathBuf::from("/x"));
+        assert_eq!(serve("floodplain serve --storage.tsdb.path /x").path, PathBuf::from("/x"));
+    }
+
+    #[test]
+    fn help_and_version_are_the_programs_own() {
+        assert!(refusal("floodplain --version").starts_with("floodplain "));
+        assert!(refusal("floodplain --help").contains("doctor"));
+        assert!(refusal("floodplain serve --help").contains("--storage.wal.sync"));
+    }
+
+    #[test]
+    fn doctor_takes_a_directory() {
+        let Command::Doctor(flags) = run("floodplain doctor --json --storage.tsdb.path=/x").command
+        else {
+            panic!("not doctor");
+        };
+        assert!(flags.json);
+        assert_eq!(flags.path, PathBuf::from("/x"));
+    }
+
+    #[test]
+    fn a_switch_is_turned_off_by_its_negation() {
+        assert!(serve("floodplain").receives_remote_write);
+        assert!(serve("floodplain --web.enable-remote-write-receiver").receives_remote_write);
+        assert!(!serve("floodplain --no-web.enable-remote-write-receiver").receives_remote_write);
+    }
+
+    #[test]
+    fn prometheus_flags_without_a_meaning_here_warn_and_are_dropped() {
+        let run = run("floodplain --config.file /etc/prometheus.yml \
+             --storage.tsdb.retention.time=15d --no-storage.tsdb.wal-compression \
+             --storage.tsdb.path=/x");
+        assert_eq!(run.warnings.len(), 3, "{:?}", run.warnings);
+        assert!(
+            run.warnings[0].starts_with("--config.file=/etc/prometheus.yml has no effect: "),
+            "{}",
+            run.warnings[0]
+        );
+        assert!(
+            run.warnings[2].starts_with("--no-storage.tsdb.wal-compression has no effect: "),
+            "{}",
+            run.warnings[2]
+        );
+        assert_eq!(run.flags.get("storage.tsdb.path").map(String::as_str), Some("/x"));
+    }
+
+    #[test] // ignoring it would serve without the password its file asks for
+    fn a_flag_that_promises_protection_is_refused_not_ignored() {
+        let refusal = refusal("floodplain --web.config.file=web.yml");
+        assert!(refusal.contains("--web.config.file=web.yml is refused"), "{refusal}");
+    }
+
+    #[test]
+    fn an_unknown_flag_is_an_error_that_names_it() {
+        assert!(refusal("floodplain --storage.tsdb.pth=/x").contains("--storage.tsdb.pth"));
+    }
+
+    #[test]
+    fn all_flags_are_told_as_texts() {
+        let flags =
+            run("floodplain --query.timeout=90s --no-web.enable-remote-write-receiver").flags;
+        let text = |name: &str| flags.get(name).map(String::as_str);
+        assert_eq!(text("query.timeout"), Some("90s"));
+        assert_eq!(text("query.lookback-delta"), Some("5m"));
+        assert_eq!(text("web.enable-remote-write-receiver"), Some("false"));
+        assert_eq!(text("shards"), Some(""));
+        assert_eq!(text("help"), None);
+    }
+
+    #[test]
+    fn values_have_the_units_of_their_flags() {
+        let flags = serve("floodplain");
+        assert_eq!(flags.wal_sync, WalSync::Always);
+        assert_eq!(flags.query_timeout, Duration::from_secs(120));
+        assert_eq!(flags.bad_sample, BadSample::Report);
+        let flags = serve(
+            "floodplain --storage.wal.sync=interval:100ms --remote-write.on-bad-sample=rollback",
+        );
+        assert_eq!(flags.wal_sync, WalSync::Interval(Duration::from_millis(100)));
+        assert_eq!(flags.bad_sample, BadSample::Rollback);
+        assert!(refusal("floodplain --storage.wal.sync=sometimes").contains("interval:<duration>"));
+    }
+
+    #[test]
+    fn the_route_prefix_is_the_path_of_the_external_url_unless_it_is_given() {
+        assert_eq!(serve("floodplain").prefix(), "");
+        assert_eq!(serve("floodplain --web.external-url=http://a.b:1/").prefix(), "");
+        assert_eq!(serve("floodplain --web.external-url=http://a.b:1/x/y/?q").prefix(), "/x/y");
+        let both = "floodplain --web.external-url=http://a.b:1/x --web.route-prefix=/";
+        assert_eq!(serve(both).prefix(), "");
+        assert_eq!(serve("floodplain --web.route-prefix=p/").prefix(), "/p");
+    }
+
+    #[test]
+    fn a_bound_below_one_request_is_refused() {
+        let text = refusal("floodplain --remote-write.max-inflight-bytes-per-shard=1MB");
+        assert!(text.contains("is less than 64MiB"), "{text}");
+    }
+}

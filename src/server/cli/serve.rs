@@ -1,0 +1,315 @@
+//! The flags of `floodplain serve`, each with its default and its help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::model::regexp::{Anchored, GoRegex};
+use crate::query::durations::{DurationError, parse_duration};
+use crate::server::byte_size::ByteSize;
+use crate::wire::DECODED_BYTES_MAX as REQUEST_BYTES_MAX;
+
+/// Flags of `floodplain serve`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(
+    after_help = "Durations are written 250ms, 5m or 1h30m; sizes 512MB or 1GiB (a kilobyte is 1024 bytes).
+Flags that are on or off can be turned off with --no-<flag>. Prometheus's other flags are accepted with a warning.
+
+Examples:
+  floodplain serve --storage.tsdb.path=/var/lib/floodplain --web.listen-address=0.0.0.0:9090
+  floodplain serve --shards=4 --storage.wal.sync=interval:100ms
+  floodplain serve --remote-write.on-bad-sample=ignore --log.format=json"
+)]
+pub struct ServeFlags {
+    /// The data directory; made if it is missing
+    #[arg(long = "storage.tsdb.path", value_name = "DIR", default_value = "./data")]
+    pub path: PathBuf,
+
+    /// When a write is flushed to disk: before it is acknowledged (always), every so often
+    /// (interval:100ms; a crash of the machine loses up to that much), or when the kernel likes (never)
+    #[arg(long = "storage.wal.sync", value_name = "WHEN", default_value = "always")]
+    pub wal_sync: WalSync,
+
+    /// How many cores to use, each with its own part of the data [default: all of them]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub shards: Option<u16>,
+
+    /// Where to listen; may be given more than once
+    #[arg(
+        long = "web.listen-address",
+        value_name = "IP:PORT",
+        default_value = "127.0.0.1:9090",
+        value_parser = listen_address
+    )]
+    pub listen: Vec<SocketAddr>,
+
+    /// How many connections are open at once on each address; further ones wait until one closes
+    #[arg(long = "web.max-connections", value_name = "N", default_value_t = 512)]
+    pub connections_max: usize,
+
+    /// How long a connection may stay silent, or a request take to arrive
+    #[arg(long = "web.read-timeout", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub read_timeout: Duration,
+
+    /// The URL under which others reach this server, if it is behind a proxy; its path is the default route prefix
+    #[arg(long = "web.external-url", value_name = "URL", default_value = "")]
+    pub external_url: String,
+
+    /// The path before all routes [default: the path of --web.external-url]
+    #[arg(long = "web.route-prefix", value_name = "PATH")]
+    pub route_prefix: Option<String>,
+
+    /// Which web pages' scripts may read answers: a regular expression that must match their whole origin
+    #[arg(long = "web.cors.origin", value_name = "REGEX", default_value = ".*", value_parser = cors_origin)]
+    pub cors_origin: CorsOrigin,
+
+    /// The title of the start page
+    #[arg(long = "web.page-title", value_name = "TEXT", default_value = "Floodplain")]
+    pub page_title: String,
+
+    /// Take remote writes at /api/v1/write
+    #[arg(
+        long = "web.enable-remote-write-receiver",
+        value_name = "BOOL",
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
+    pub receives_remote_write: bool,
+
+    /// What to do with a request some samples of which cannot be stored. report: store the rest, answer 400 and name
+    /// them; ignore: store the rest, answer 204; rollback: store nothing, answer 400
+    #[arg(long = "remote-write.on-bad-sample", value_name = "MODE", default_value = "report")]
+    pub bad_sample: BadSample,
+
+    /// How many bytes of writes one core holds at once, as sent and unpacked; past it writes are answered 503
+    #[arg(
+        long = "remote-write.max-inflight-bytes-per-shard",
+        value_name = "SIZE",
+        default_value = "128MiB"
+    )]
+    pub inflight_bytes_per_shard_max: ByteSize,
+
+    /// How many bytes of writes all cores together hold at once; past it writes are answered 503
+    #[arg(long = "remote-write.max-inflight-bytes", value_name = "SIZE", default_value = "1GiB")]
+    pub inflight_bytes_max: ByteSize,
+
+    /// How far back an instant query looks for a sample
+    #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub lookback_delta: Duration,
+
+    /// How long a query may take, waiting for its turn included
+    #[arg(long = "query.timeout", value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub query_timeout: Duration,
+
+    /// How many queries run at once; each core runs its share of them
+    #[arg(long = "query.max-concurrency", value_name = "N", default_value = "20", value_parser = at_least_one)]
+    pub query_concurrency_max: usize,
+
+    /// How many samples one query may hold in memory
+    #[arg(long = "query.max-samples", value_name = "N", default_value = "50000000", value_parser = at_least_one)]
+    pub query_samples_max: usize,
+
+    /// Log this and what is graver
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+
+    /// How log lines are written
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt")]
+    pub log_format: LogFormat,
+}
+
+/// When the log is flushed to disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WalSync {
+    /// Before a write is acknowledged.
+    Always,
+    /// That often; an acknowledged write may be lost to a crash of the machine until then.
+    Interval(Duration),
+    /// When the kernel likes.
+    Never,
+}
+
+/// What to do with a request some samples of which cannot be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum BadSample {
+    /// Store the others, answer 400 and say which were refused and why.
+    Report,
+    /// Store the others and answer 204; the refused are counted and logged.
+    Ignore,
+    /// Store nothing of the request and answer 400, as Prometheus does for remote write 1.0.
+    Rollback,
+}
+
+/// How grave a message must be to be logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// What an operator may want to know.
+    Info,
+    /// What should not be so.
+    Warn,
+    /// What failed.
+    Error,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// `ts=… level=… msg=…`
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which origins' scripts may read answers.
+#[derive(Debug, Clone)]
+pub enum CorsOrigin {
+    /// All of them: `.*`.
+    Any,
+    /// Those that the expression matches as a whole.
+    Matching(GoRegex),
+}
+
+impl ServeFlags {
+    /// Sentences about values that are allowed and probably not meant.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let WalSync::Interval(_) | WalSync::Never = self.wal_sync {
+            warnings.push(
+                "--storage.wal.sync is not always: a crash of this machine can lose writes that were acknowledged"
+                    .to_owned(),
+            );
+        }
+        if self.listen.iter().any(|address| !address.ip().is_loopback()) {
+            warnings.push(
+                "--web.listen-address is reachable from the network, and anyone who reaches it can read and write"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+
+    /// The path before all routes: empty, or `/` and no slash at its end.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        let path = self.route_prefix.as_deref().unwrap_or_else(|| {
+            let after_scheme = self
+                .external_url
+                .split_once("://")
+                .map_or(self.external_url.as_str(), |(_, rest)| rest);
+            let path = after_scheme.find('/').and_then(|at| after_scheme.get(at..)).unwrap_or("");
+            path.split(['?', '#']).next().unwrap_or("")
+        });
+        match path.trim_matches('/') {
+            "" => String::new(),
+            path => format!("/{path}"),
+        }
+    }
+
+    /// Looks at what no flag can see alone.
+    pub(super) fn check(&self) -> Result<(), String> {
+        // Admission counts a request's bytes twice, as sent and unpacked, and must be able to take one at all.
+        let one_request = ByteSize(2 * REQUEST_BYTES_MAX);
+        let bounds = [
+            ("remote-write.max-inflight-bytes-per-shard", self.inflight_bytes_per_shard_max),
+            ("remote-write.max-inflight-bytes", self.inflight_bytes_max),
+        ];
+        match bounds.iter().find(|(_, bound)| *bound < one_request) {
+            None => Ok(()),
+            Some((flag, bound)) => Err(format!(
+                "--{flag}={bound} is less than {one_request}: the largest request, which is {} as sent and as much \
+                 unpacked, could never be taken",
+                ByteSize(REQUEST_BYTES_MAX)
+            )),
+        }
+    }
+}
+
+impl FromStr for WalSync {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = |what: String| format!("{what}; write always, interval:<duration> or never");
+        match text.split_once(':') {
+            None if text == "always" => Ok(Self::Always),
+            None if text == "never" => Ok(Self::Never),
+            Some(("interval", every)) => match duration(every) {
+                Ok(every) if every.is_zero() => Ok(Self::Always),
+                Ok(every) => Ok(Self::Interval(every)),
+                Err(error) => Err(wrong(error.to_string())),
+            },
+            _ => Err(wrong(format!("{text:?} is no such moment"))),
+        }
+    }
+}
+
+impl LogLevel {
+    /// The level as `tracing` names it.
+    #[must_use]
+    pub fn filter(self) -> tracing_subscriber::filter::LevelFilter {
+        use tracing_subscriber::filter::LevelFilter;
+        match self {
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Info => LevelFilter::INFO,
+            Self::Warn => LevelFilter::WARN,
+            Self::Error => LevelFilter::ERROR,
+        }
+    }
+}
+
+/// `127.0.0.1:9090`, `[::1]:9090`; also `localhost:9090` and Prometheus's `:9090`, all addresses.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let spelled = match text.strip_prefix(':') {
+        Some(port) => format!("0.0.0.0:{port}"),
+        None => text.replacen("localhost:", "127.0.0.1:", 1),
+    };
+    spelled.parse().map_err(|_| {
+        format!(
+            "{text:?} is not an address; write an IP and a port, as in 127.0.0.1:9090 or [::1]:9090"
+        )
+    })
+}
+
+/// `250ms`, `5m`, `1h30m`.
+fn duration(text: &str) -> Result<Duration, DurationError> {
+    parse_duration(text).map(|ns| Duration::from_nanos(ns.unsigned_abs()))
+}
+
+fn cors_origin(text: &str) -> Result<CorsOrigin, String> {
+    if text == ".*" {
+        return Ok(CorsOrigin::Any);
+    }
+    GoRegex::new(text, Anchored::Yes).map(CorsOrigin::Matching).map_err(|error| error.to_string())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|n| *n > 0)
+        .ok_or_else(|| format!("{text:?} is not a number above zero"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_may_be_spelled_as_prometheus_users_do() {
+        assert_eq!(listen_address(":9090").unwrap().to_string(), "0.0.0.0:9090");
+        assert_eq!(listen_address("localhost:1").unwrap().to_string(), "127.0.0.1:1");
+        assert_eq!(listen_address("[::1]:9090").unwrap().to_string(), "[::1]:9090");
+        assert!(listen_address("example.org").is_err());
+    }
+
+    #[test]
+    fn an_interval_of_zero_is_always() {
+        assert_eq!("interval:0".parse(), Ok(WalSync::Always));
+        assert!("interval:soon".parse::<WalSync>().is_err());
+    }
+}

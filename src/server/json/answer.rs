@@ -1,0 +1,357 @@
+//! A query's answer, a slice at a time.
+//!
+//! ```text
+//! data     {"resultType":"vector","result":…,"stats":…}          the type first; stats only if asked for
+//! scalar   [1.5,"2"]           string  [1.5,"text"]
+//! vector   [{"metric":{…},"value":[1.5,"2"]},…]
+//! matrix   [{"metric":{…},"values":[[1.5,"2"],…]},…]
+//! ```
+//! Source: `web/api/v1/json_codec.go`, `promql/value.go`, Prometheus 3.14.
+
+use super::slices::{Slices, labels};
+use super::{Notes, SUCCESS, end_of_success, number, text};
+use crate::model::{Labels, Sample, TimestampMs};
+use crate::query::AnswerValue;
+use crate::query::grid::Grid;
+use crate::query::value::{Series, is_absent};
+
+/// Of one series, so many values are written before it is asked whether the slice is full.
+const VALUES_AT_ONCE: usize = 256;
+
+/// An answer being written.
+pub struct AnswerSlices {
+    value: AnswerValue,
+    stats: Option<Stats>,
+    notes: Notes,
+    /// The next series.
+    series: usize,
+    /// Of that series, the next value.
+    value_index: usize,
+    begun: bool,
+}
+
+/// What a query cost, for who asks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stats {
+    /// How long it waited for its turn, in seconds.
+    pub queue_seconds: f64,
+    /// How long it ran, in seconds.
+    pub eval_seconds: f64,
+    /// How many samples were read for it.
+    pub samples_read: u64,
+}
+
+impl AnswerSlices {
+    /// The answer `value`, with what is to be said besides.
+    #[must_use]
+    pub fn new(value: AnswerValue, stats: Option<Stats>, notes: Notes) -> Self {
+        Self { value, stats, notes, series: 0, value_index: 0, begun: false }
+    }
+}
+
+impl Slices for AnswerSlices {
+    fn fill(&mut self, out: &mut Vec<u8>, enough: usize) -> bool {
+        let full_at = out.len().saturating_add(enough);
+        if !self.begun {
+            self.begun = true;
+            begin(out, result_type(&self.value));
+        }
+        while self.next(out) {
+            if out.len() >= full_at {
+                return true;
+            }
+        }
+        self.end(out);
+        false
+    }
+}
+
+impl AnswerSlices {
+    /// Appends the next piece of the result; is there another?
+    fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        match &self.value {
+            AnswerValue::Scalar { t, v } => {
+                out.push(b'[');
+                number::scalar_timestamp(out, *t);
+                out.push(b',');
+                number::scalar_value(out, *v);
+                false
+            }
+            AnswerValue::String { t, v } => {
+                out.push(b'[');
+                number::scalar_timestamp(out, *t);
+                out.push(b',');
+                text::bytes(out, v);
+                false
+            }
+            AnswerValue::Vector { t, samples } => {
+                let Some((metric, v)) = samples.get(self.series) else {
+                    return open_if(out, samples.is_empty());
+                };
+                begin_series(out, self.series, metric, b",\"value\":");
+                point(out, *t, *v);
+                out.push(b'}');
+                self.series += 1;
+                true
+            }
+            AnswerValue::Matrix { grid, series } => {
+                let Some(one) = series.get(self.series) else {
+                    return open_if(out, series.is_empty());
+                };
+                if self.value_index == 0 {
+                    begin_series(out, self.series, &one.labels, b",\"values\":");
+                }
+                let written = columns(out, grid, one, self.value_index);
+                self.advance(out, written)
+            }
+            AnswerValue::Ranges(series) => {
+                let Some(one) = series.get(self.series) else {
+                    return open_if(out, series.is_empty());
+                };
+                if self.value_index == 0 {
+                    begin_series(out, self.series, &one.labels, b",\"values\":");
+                }
+                let written = samples(out, &one.samples, self.value_index);
+                self.advance(out, written)
+            }
+        }
+    }
+
+    /// Moves behind the values that were written, and on to the next series if there are no more.
+    fn advance(&mut self, out: &mut Vec<u8>, written: Option<usize>) -> bool {
+        match written {
+            Some(next) => self.value_index = next,
+            None => {
+                out.extend_from_slice(b"]}");
+                self.value_index = 0;
+                self.series += 1;
+            }
+        }
+        true
+    }
+
+    fn end(&self, out: &mut Vec<u8>) {
+        out.push(b']');
+        if let Some(Stats { queue_seconds, eval_seconds, samples_read }) = self.stats {
+            out.extend_from_slice(b",\"stats\":{\"timings\":{\"evalTotalTime\":");
+            number::bare_value(out, eval_seconds);
+            out.extend_from_slice(b",\"execQueueTime\":");
+            number::bare_value(out, queue_seconds);
+            out.extend_from_slice(b",\"execTotalTime\":");
+            number::bare_value(out, queue_seconds + eval_seconds);
+            out.extend_from_slice(b"},\"samples\":{\"totalQueryableSamples\":");
+            number::unsigned(out, samples_read);
+            out.extend_from_slice(b",\"samplesRead\":");
+            number::unsigned(out, samples_read);
+            out.extend_from_slice(b"}}");
+        }
+        out.push(b'}');
+        end_of_success(out, &self.notes);
+    }
+}
+
+fn result_type(value: &AnswerValue) -> &'static str {
+    match value {
+        AnswerValue::Scalar { .. } => "scalar",
+        AnswerValue::String { .. } => "string",
+        AnswerValue::Vector { .. } => "vector",
+        AnswerValue::Matrix { .. } | AnswerValue::Ranges(_) => "matrix",
+    }
+}
+
+fn begin(out: &mut Vec<u8>, result_type: &str) {
+    out.extend_from_slice(SUCCESS);
+    out.extend_from_slice(b"{\"resultType\":");
+    text::string(out, result_type);
+    out.extend_from_slice(b",\"result\":");
+}
+
+/// Nothing more to write, but the bracket if nothing was written before.
+fn open_if(out: &mut Vec<u8>, empty: bool) -> bool {
+    if empty {
+        out.push(b'[');
+    }
+    false
+}
+
+/// Appends the labels of the series at `index` and the name of its value.
+fn begin_series(out: &mut Vec<u8>, index: usize, metric: &Labels, value_name: &[u8]) {
+    out.push(if index == 0 { b'[' } else { b',' });
+    out.extend_from_slice(b"{\"metric\":");
+    labels(out, metric);
+    out.extend_from_slice(value_name);
+}
+
+fn point(out: &mut Vec<u8>, t: TimestampMs, v: f64) {
+    out.push(b'[');
+    number::timestamp(out, t);
+    out.push(b',');
+    number::value(out, v);
+    out.push(b']');
+}
+
+/// Appends some of a column's points from value `from` on; the first value not looked at, unless that was all.
+fn columns(out: &mut Vec<u8>, grid: &Grid, series: &Series, from: usize) -> Option<usize> {
+    let (first, values) = series.column.run();
+    let end = from.saturating_add(VALUES_AT_ONCE).min(values.len());
+    for (i, v) in values.iter().enumerate().take(end).skip(from) {
+        // The first value of a column is never absent, so only it stands behind the bracket.
+        if !is_absent(*v) {
+            out.push(if i == 0 { b'[' } else { b',' });
+            point(out, TimestampMs(grid.time(first + i)), *v);
+        }
+    }
+    close_or_go_on(out, end, values.len())
+}
+
+/// Appends some of a series' samples from `from` on; the first one not looked at, unless that was all.
+fn samples(out: &mut Vec<u8>, samples: &[Sample], from: usize) -> Option<usize> {
+    let end = from.saturating_add(VALUES_AT_ONCE).min(samples.len());
+    for (i, sample) in samples.iter().enumerate().take(end).skip(from) {
+        out.push(if i == 0 { b'[' } else { b',' });
+        point(out, sample.t, sample.v);
+    }
+    close_or_go_on(out, end, samples.len())
+}
+
+fn close_or_go_on(out: &mut Vec<u8>, end: usize, len: usize) -> Option<usize> {
+    if len == 0 {
+        out.push(b'[');
+    }
+    (end < len).then_some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::query::value::{ABSENT, Column, RawSeries};
+    use crate::server::json::slices::testing::read;
+
+    fn metric(pairs: &[(&'static str, &'static str)]) -> Labels {
+        Labels::from_pairs(pairs.iter().copied()).unwrap()
+    }
+
+    fn written(value: AnswerValue) -> String {
+        read(&mut AnswerSlices::new(value, None, Notes::default()), usize::MAX).0
+    }
+
+    fn series(labels: Labels, values: &[f64]) -> Series {
+        Series { labels, drop_name: false, column: Column::of(values).unwrap() }
+    }
+
+    #[test]
+    fn a_scalar_and_a_string_are_pairs() {
+        let t = TimestampMs(1420);
+        assert_eq!(
+            written(AnswerValue::Scalar { t, v: 1e21 }),
+            r#"{"status":"success","data":{"resultType":"scalar","result":[1.42,"1000000000000000000000"]}}"#
+        );
+        assert_eq!(
+            written(AnswerValue::String { t: TimestampMs(2000), v: b"a<\xff".to_vec() }),
+            "{\"status\":\"success\",\"data\":{\"resultType\":\"string\",\"result\":[2,\"a\\u003c\u{fffd}\"]}}"
+        );
+    }
+
+    #[test]
+    fn a_vector_has_a_value_a_series() {
+        let t = TimestampMs(1420);
+        let samples =
+            vec![(metric(&[("__name__", "up"), ("job", "a")]), 1.0), (metric(&[]), f64::NAN)];
+        assert_eq!(
+            written(AnswerValue::Vector { t, samples }),
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a"},"value":[1.420,"1"]},{"metric":{},"value":[1.420,"NaN"]}]}}"#
+        );
+        assert_eq!(
+            written(AnswerValue::Vector { t, samples: vec![] }),
+            r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#
+        );
+    }
+
+    #[test]
+    fn a_matrix_has_the_points_that_are_there() {
+        let grid = Grid::new(1000, 4000, 1000);
+        let all = vec![
+            series(metric(&[("a", "1")]), &[ABSENT, 1.0, ABSENT, 2.5]),
+            series(metric(&[("a", "2")]), &[0.0, ABSENT, ABSENT, ABSENT]),
+        ];
+        assert_eq!(
+            written(AnswerValue::Matrix { grid, series: all }),
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"a":"1"},"values":[[2,"1"],[4,"2.5"]]},{"metric":{"a":"2"},"values":[[1,"0"]]}]}}"#
+        );
+        assert_eq!(
+            written(AnswerValue::Matrix { grid, series: vec![] }),
+            r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#
+        );
+    }
+
+    #[test]
+    fn raw_samples_are_a_matrix_at_their_own_instants() {
+        let samples =
+            vec![Sample { t: TimestampMs(-1), v: 1.0 }, Sample { t: TimestampMs(7), v: 2.0 }];
+        let raw = RawSeries { labels: metric(&[]), samples };
+        assert_eq!(
+            written(AnswerValue::Ranges(vec![raw])),
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[-0.001,"1"],[0.007,"2"]]}]}}"#
+        );
+    }
+
+    #[test]
+    fn statistics_stand_behind_the_result_and_warnings_behind_the_data() {
+        let value = AnswerValue::Scalar { t: TimestampMs(0), v: 1.0 };
+        let stats = Stats { queue_seconds: 0.5, eval_seconds: 1.25, samples_read: 7 };
+        let notes = Notes { warnings: vec!["w".to_owned()], infos: vec!["i".to_owned()] };
+        let mut slices = AnswerSlices::new(value, Some(stats), notes);
+        assert_eq!(
+            read(&mut slices, usize::MAX).0,
+            r#"{"status":"success","data":{"resultType":"scalar","result":[0,"1"],"stats":{"timings":{"evalTotalTime":1.25,"execQueueTime":0.5,"execTotalTime":1.75},"samples":{"totalQueryableSamples":7,"samplesRead":7}}},"warnings":["w"],"infos":["i"]}"#
+        );
+    }
+
+    #[test]
+    fn a_long_series_is_cut_into_slices_too() {
+        let grid = Grid::new(0, 10_999_000, 1000);
+        let all = vec![series(metric(&[]), &[0.5; 11_000])];
+        let mut slices =
+            AnswerSlices::new(AnswerValue::Matrix { grid, series: all }, None, Notes::default());
+        let (text, count) = read(&mut slices, 10_000);
+        assert!(count > 10, "{count} slices");
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["data"]["result"][0]["values"].as_array().unwrap().len(), 11_000);
+    }
+
+    fn matrices() -> impl Strategy<Value = AnswerValue> {
+        let values = || proptest::collection::vec(prop_oneof![Just(ABSENT), any::<f64>()], 1..600);
+        let matrix =
+            proptest::collection::vec(values(), 0..5).prop_map(|all| AnswerValue::Matrix {
+                grid: Grid::new(0, 600, 1),
+                series: all
+                    .iter()
+                    .filter_map(|values| Column::of(values))
+                    .map(|column| Series { labels: Labels::empty(), drop_name: false, column })
+                    .collect(),
+            });
+        let ranges = proptest::collection::vec(values(), 0..5).prop_map(|all| {
+            let samples = |values: Vec<f64>| {
+                (0..).map(TimestampMs).zip(values).map(|(t, v)| Sample { t, v }).collect()
+            };
+            AnswerValue::Ranges(
+                all.into_iter()
+                    .map(|values| RawSeries { labels: Labels::empty(), samples: samples(values) })
+                    .collect(),
+            )
+        });
+        prop_oneof![matrix, ranges]
+    }
+
+    proptest! {
+        #[test]
+        fn an_answer_reads_the_same_however_it_is_cut(value in matrices(), enough in 0usize..5000) {
+            let whole = written(value.clone());
+            let mut slices = AnswerSlices::new(value, None, Notes::default());
+            prop_assert_eq!(&read(&mut slices, enough).0, &whole);
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&whole).is_ok());
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The server's own metrics, under the names that dashboards know.
+//!
+//! Owns which families there are: `service`, `ingest` and `store` write them, each those of its noun. The numbers come from the cores' request counters (`counters`), the shards' reports,
+//! and the kernel (`process`); `exposition` writes the format. Names that begin with `prometheus_` mean what they mean in
+//! Prometheus, over all shards together; what it has no name for begins with `floodplain_`.
+//! Source of the names: `web/web.go`, `tsdb/head.go`, `tsdb/db.go`, `tsdb/wlog/wlog.go`, `promql/engine.go`, Prometheus 3.14.
+
+pub mod counters;
+pub mod exposition;
+mod ingest;
+pub mod process;
+mod service;
+mod store;
+
+pub use counters::Counters;
+use exposition::Exposition;
+use process::Process;
+
+use crate::coordinator::api::{Readiness, ShardStatus};
+use crate::model::TimestampMs;
+
+/// Everything that one scrape tells about.
+#[derive(Debug)]
+pub struct Scrape<'a> {
+    /// What the cores counted.
+    pub counters: &'a Counters,
+    /// What the shards report.
+    pub shards: &'a [ShardStatus],
+    /// May requests be answered?
+    pub readiness: Readiness,
+    /// The process.
+    pub process: &'a Process,
+    /// When it started.
+    pub started: TimestampMs,
+    /// Bytes of writes in flight.
+    pub inflight_bytes: usize,
+    /// How many of them there may be.
+    pub inflight_bytes_max: usize,
+    /// How many queries may run at once.
+    pub queries_max: usize,
+}
+
+impl Scrape<'_> {
+    /// The exposition.
+    #[must_use]
+    pub fn expose(&self) -> Vec<u8> {
+        let mut to = Exposition::default();
+        self.server(&mut to);
+        self.requests(&mut to);
+        self.queries(&mut to);
+        self.remote_write(&mut to);
+        self.refusals(&mut to);
+        self.head(&mut to);
+        self.wal(&mut to);
+        self.shards(&mut to);
+        self.process(&mut to);
+        to.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+
+    use hdrhistogram::Histogram;
+    use http::StatusCode;
+
+    use super::*;
+    use crate::coordinator::api::RefusedSamples;
+    use crate::model::{Refusal, RefusalReason, ShardId, TimeRange};
+    use crate::server::route::Endpoint;
+
+    fn shard(shard: u16, flushes_us: &[u64]) -> ShardStatus {
+        let mut wal_flushes = Histogram::new(3).unwrap();
+        for flush in flushes_us {
+            wal_flushes.record(*flush).unwrap();
+        }
+        ShardStatus {
+            shard: ShardId(shard),
+            series: 10,
+            series_created: 12,
+            series_removed: 2,
+            chunks: 20,
+            chunks_created: 20,
+            chunks_removed: 0,
+            head_range: TimeRange::new(TimestampMs(1_000), TimestampMs(5_500)),
+            oldest: Some(TimestampMs(500)),
+            samples_appended: 1_000_000_000_000,
+            refused: RefusedSamples { duplicate: 7, labels: 1, ..RefusedSamples::default() },
+            wal_segment: 3,
+            wal_bytes: 4096,
+            wal_written_bytes: 8192,
+            wal_flushes,
+            wal_failures: 0,
+            wal_corruptions: 0,
+            checkpoints: 4,
+            checkpoint_failures: 1,
+            replay_ms: Some(1500),
+            panics: 0,
+        }
+    }
+
+    fn exposition(shards: &[ShardStatus]) -> String {
+        let counters = Counters::for_cores(2);
+        counters[0].request(Endpoint::Query, StatusCode::OK, Duration::from_millis(3));
+        counters[1].request(Endpoint::Write, StatusCode::NO_CONTENT, Duration::from_millis(3));
+        counters[1].write_durations.observe(Duration::from_millis(3));
+        let refusal =
+            Refusal { series: String::new(), samples: 4, reason: RefusalReason::NoMetricName };
+        counters[1].refused(&[refusal], 4);
+        let scrape = Scrape {
+            counters: &counters[0],
+            shards,
+            readiness: Readiness::Ready,
+            process: &Process::look(),
+            started: TimestampMs(1_700_000_000_500),
+            inflight_bytes: 5,
+            inflight_bytes_max: 1 << 30,
+            queries_max: 20,
+        };
+        String::from_utf8(scrape.expose()).unwrap()
+    }
+
+    #[test]
+    fn shards_add_up_under_prometheus_names() {
+        let text = exposition(&[shard(0, &[100; 9]), shard(1, &[2_000])]);
+        for line in [
+            "prometheus_ready 1",
+            "prometheus_tsdb_head_series 20",
+            "prometheus_tsdb_head_samples_appended_total{type=\"float\"} 2000000000000",
+            "prometheus_tsdb_head_min_time 1000",
+            "prometheus_tsdb_head_max_time_seconds 5.5",
+            "prometheus_tsdb_lowest_timestamp_seconds 0.5",
+            "prometheus_tsdb_wal_fsync_duration_seconds{quantile=\"0.5\"} 0.0001",
+            "prometheus_tsdb_wal_fsync_duration_seconds{quantile=\"0.99\"} 0.002",
+            "prometheus_tsdb_wal_fsync_duration_seconds_count 10",
+            "prometheus_tsdb_data_replay_duration_seconds 1.5",
+            "prometheus_http_requests_total{code=\"204\",handler=\"/api/v1/write\"} 1",
+            "prometheus_api_remote_write_invalid_labels_samples_total 6",
+            "floodplain_remote_write_refused_samples_total{reason=\"duplicate\"} 14",
+            "floodplain_remote_write_duration_seconds_bucket{le=\"0.003\"} 1",
+            "floodplain_shard_series{shard=\"001\"} 10",
+            "process_start_time_seconds 1700000000.5",
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn without_shards_there_are_still_all_families() {
+        let text = exposition(&[]);
+        assert!(text.contains("prometheus_tsdb_head_series 0\n"));
+        assert!(
+            text.contains("prometheus_tsdb_wal_fsync_duration_seconds{quantile=\"0.5\"} NaN\n")
+        );
+        assert!(text.contains("prometheus_tsdb_lowest_timestamp_seconds 9223372036854776\n"));
+    }
+
+    #[test] // promtool knows the format and the conventions; Debian's package `prometheus` has it
+    fn promtool_finds_nothing_wrong_with_the_exposition() {
+        let promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut promtool) = promtool else {
+            eprintln!("skipped: promtool is not installed (Debian: apt-get install prometheus)");
+            return;
+        };
+        let text = exposition(&[shard(0, &[100]), shard(1, &[])]);
+        promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = promtool.wait_with_output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        // Prometheus itself gives this name to a histogram, and dashboards look for it.
+        let known = "prometheus_engine_query_duration_histogram_seconds metric name should not include type";
+        let wrong: Vec<_> =
+            said.lines().filter(|line| !line.is_empty() && !line.starts_with(known)).collect();
+        assert!(wrong.is_empty() && output.status.code() != Some(1), "{wrong:?}");
+    }
+}

@@ -1,0 +1,301 @@
+//! Which endpoint a method and a path name: a table, and the two ways to miss it.
+
+use http::Method;
+
+use super::form;
+
+/// An endpoint. Its name is the label `handler` of the request metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// The start page.
+    Home,
+    /// Version as JSON, without an envelope.
+    Version,
+    /// The server's own metrics.
+    Metrics,
+    /// Does the process live?
+    Healthy,
+    /// Does it answer?
+    Ready,
+    /// Stop or reload over HTTP, which is not offered.
+    Lifecycle,
+    /// Remote write.
+    Write,
+    /// An instant query.
+    Query,
+    /// A range query.
+    QueryRange,
+    /// Series by selectors.
+    Series,
+    /// Names of labels.
+    Labels,
+    /// Values of one label.
+    LabelValues,
+    /// Metadata of scraped metrics, of which there are none.
+    Metadata,
+    /// Rules, of which there are none.
+    Rules,
+    /// Alerts, of which there are none.
+    Alerts,
+    /// What was built.
+    BuildInfo,
+    /// What runs.
+    RuntimeInfo,
+    /// All flags.
+    Flags,
+    /// What the Head holds, and which labels hold most of it.
+    TsdbStatus,
+    /// How far the replay of the log is.
+    WalReplay,
+    /// A browser asks whether it may ask.
+    Preflight,
+    /// Everything else: no such path, or not with this method.
+    Unknown,
+}
+
+/// What a path takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Get,
+    GetAndPost,
+    PostAndPut,
+    Anything,
+}
+
+/// Paths without a prefix; `:name` stands for one part of a path.
+const TABLE: &[(Endpoint, &str, Takes)] = &[
+    (Endpoint::Home, "/", Takes::Get),
+    (Endpoint::Version, "/version", Takes::Get),
+    (Endpoint::Metrics, "/metrics", Takes::Get),
+    (Endpoint::Healthy, "/-/healthy", Takes::Get),
+    (Endpoint::Ready, "/-/ready", Takes::Get),
+    (Endpoint::Lifecycle, "/-/quit", Takes::PostAndPut),
+    (Endpoint::Lifecycle, "/-/reload", Takes::PostAndPut),
+    (Endpoint::Write, "/api/v1/write", Takes::Anything),
+    (Endpoint::Query, "/api/v1/query", Takes::GetAndPost),
+    (Endpoint::QueryRange, "/api/v1/query_range", Takes::GetAndPost),
+    (Endpoint::Series, "/api/v1/series", Takes::GetAndPost),
+    (Endpoint::Labels, "/api/v1/labels", Takes::GetAndPost),
+    (Endpoint::LabelValues, "/api/v1/label/:name/values", Takes::Get),
+    (Endpoint::Metadata, "/api/v1/metadata", Takes::Get),
+    (Endpoint::Rules, "/api/v1/rules", Takes::Get),
+    (Endpoint::Alerts, "/api/v1/alerts", Takes::Get),
+    (Endpoint::BuildInfo, "/api/v1/status/buildinfo", Takes::Get),
+    (Endpoint::RuntimeInfo, "/api/v1/status/runtimeinfo", Takes::Get),
+    (Endpoint::Flags, "/api/v1/status/flags", Takes::Get),
+    (Endpoint::TsdbStatus, "/api/v1/status/tsdb", Takes::Get),
+    (Endpoint::WalReplay, "/api/v1/status/walreplay", Takes::Get),
+];
+
+/// A request's endpoint, and the part of its path that stood for `:name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Where it goes.
+    pub endpoint: Endpoint,
+    /// The name in the path, unescaped; empty if the path has none.
+    pub name: String,
+}
+
+/// Why a request goes nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Miss {
+    /// There is no such path.
+    NotFound,
+    /// There is, but not with this method.
+    Method {
+        /// The methods it has, for the header `Allow`.
+        allow: &'static str,
+    },
+    /// The path's escapes are malformed.
+    Path(form::FormError),
+    /// The path lies outside of the prefix; this is where its start page is.
+    Outside {
+        /// The prefix, with a slash at its end.
+        home: String,
+    },
+}
+
+impl Endpoint {
+    /// All endpoints; each stands at its own [`index`](Self::index).
+    pub const ALL: [Self; 22] = [
+        Self::Home,
+        Self::Version,
+        Self::Metrics,
+        Self::Healthy,
+        Self::Ready,
+        Self::Lifecycle,
+        Self::Write,
+        Self::Query,
+        Self::QueryRange,
+        Self::Series,
+        Self::Labels,
+        Self::LabelValues,
+        Self::Metadata,
+        Self::Rules,
+        Self::Alerts,
+        Self::BuildInfo,
+        Self::RuntimeInfo,
+        Self::Flags,
+        Self::TsdbStatus,
+        Self::WalReplay,
+        Self::Preflight,
+        Self::Unknown,
+    ];
+
+    /// Its place in an array with one element an endpoint.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The label `handler` of its metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lifecycle => "/-/quit",
+            Self::Preflight => "/api/v1/*path",
+            Self::Unknown => "unknown",
+            other => TABLE
+                .iter()
+                .find(|(endpoint, ..)| *endpoint == other)
+                .map_or("unknown", |(_, path, _)| path),
+        }
+    }
+
+    /// Does it answer before the log is replayed, and while the server stops?
+    #[must_use]
+    pub fn answers_always(self) -> bool {
+        matches!(
+            self,
+            Self::Home
+                | Self::Version
+                | Self::Metrics
+                | Self::Healthy
+                | Self::Lifecycle
+                | Self::WalReplay
+                | Self::Preflight
+                | Self::Unknown
+        )
+    }
+}
+
+impl Takes {
+    fn allows(self, method: &Method) -> bool {
+        let get = matches!(*method, Method::GET | Method::HEAD);
+        match self {
+            Self::Get => get,
+            Self::GetAndPost => get || *method == Method::POST,
+            Self::PostAndPut => matches!(*method, Method::POST | Method::PUT),
+            Self::Anything => true,
+        }
+    }
+
+    fn allow(self) -> &'static str {
+        match self {
+            Self::Get => "GET, HEAD",
+            Self::GetAndPost => "GET, HEAD, POST",
+            Self::PostAndPut => "POST, PUT",
+            Self::Anything => "GET, HEAD, POST",
+        }
+    }
+}
+
+/// Finds the endpoint of a request. `prefix` is empty, or begins with a slash and does not end with one.
+///
+/// # Errors
+/// No such path below the prefix, or not with this method.
+pub fn find(method: &Method, path: &str, prefix: &str) -> Result<Found, Miss> {
+    let below = path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let Some(path) = below else {
+        return Err(match path {
+            "/" => Miss::Outside { home: format!("{prefix}/") },
+            _ => Miss::NotFound,
+        });
+    };
+    let path = if path.is_empty() { "/" } else { path };
+    if *method == Method::OPTIONS && path.starts_with("/api/v1/") {
+        return Ok(Found { endpoint: Endpoint::Preflight, name: String::new() });
+    }
+    for (endpoint, pattern, takes) in TABLE {
+        if let Some(name) = matches(pattern, path) {
+            if !takes.allows(method) {
+                return Err(Miss::Method { allow: takes.allow() });
+            }
+            let name = form::unescape(name.as_bytes(), false).map_err(Miss::Path)?;
+            let name = String::from_utf8(name)
+                .map_err(|_| Miss::Path(form::FormError::NotUtf8(path.to_owned())))?;
+            return Ok(Found { endpoint: *endpoint, name });
+        }
+    }
+    Err(Miss::NotFound)
+}
+
+/// What stands in `path` where `pattern` has `:name`; the empty text if the pattern has none and the two are the same.
+fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
+    let Some((before, after)) = pattern.split_once(":name") else {
+        return (pattern == path).then_some("");
+    };
+    let name = path.strip_prefix(before)?.strip_suffix(after)?;
+    (!name.is_empty() && !name.contains('/')).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(method: Method, path: &str) -> Result<Endpoint, Miss> {
+        find(&method, path, "").map(|found| found.endpoint)
+    }
+
+    #[test]
+    fn every_endpoint_stands_at_its_index_and_has_a_name_of_its_own() {
+        let mut names: Vec<_> = Endpoint::ALL.iter().map(|endpoint| endpoint.name()).collect();
+        for (i, endpoint) in Endpoint::ALL.iter().enumerate() {
+            assert_eq!(endpoint.index(), i);
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Endpoint::ALL.len());
+    }
+
+    #[test]
+    fn queries_come_by_get_and_post_and_nothing_else() {
+        assert_eq!(endpoint(Method::GET, "/api/v1/query"), Ok(Endpoint::Query));
+        assert_eq!(endpoint(Method::POST, "/api/v1/query"), Ok(Endpoint::Query));
+        assert_eq!(
+            endpoint(Method::DELETE, "/api/v1/query"),
+            Err(Miss::Method { allow: "GET, HEAD, POST" })
+        );
+        assert_eq!(
+            endpoint(Method::POST, "/api/v1/label/job/values"),
+            Err(Miss::Method { allow: "GET, HEAD" })
+        );
+    }
+
+    #[test]
+    fn a_label_name_is_unescaped_and_is_one_part_of_the_path() {
+        let name = |path| find(&Method::GET, path, "").map(|found| found.name);
+        assert_eq!(name("/api/v1/label/a%2Fb+c/values"), Ok("a/b+c".to_owned()));
+        assert_eq!(name("/api/v1/label//values"), Err(Miss::NotFound));
+        assert_eq!(name("/api/v1/label/a/b/values"), Err(Miss::NotFound));
+        assert!(matches!(name("/api/v1/label/%zz/values"), Err(Miss::Path(_))));
+        assert!(matches!(name("/api/v1/label/%ff/values"), Err(Miss::Path(_))));
+    }
+
+    #[test]
+    fn a_browser_may_ask_about_any_api_path() {
+        assert_eq!(endpoint(Method::OPTIONS, "/api/v1/anything/at/all"), Ok(Endpoint::Preflight));
+        assert_eq!(endpoint(Method::OPTIONS, "/nothing"), Err(Miss::NotFound));
+    }
+
+    #[test]
+    fn a_prefix_stands_before_every_path() {
+        let at = |path| find(&Method::GET, path, "/x/y").map(|found| found.endpoint);
+        assert_eq!(at("/x/y/metrics"), Ok(Endpoint::Metrics));
+        assert_eq!(at("/x/y"), Ok(Endpoint::Home));
+        assert_eq!(at("/x/y/"), Ok(Endpoint::Home));
+        assert_eq!(at("/metrics"), Err(Miss::NotFound));
+        assert_eq!(at("/x/yz"), Err(Miss::NotFound));
+        assert_eq!(at("/"), Err(Miss::Outside { home: "/x/y/".to_owned() }));
+    }
+}

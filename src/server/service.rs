@@ -1,0 +1,487 @@
+//! From a request to its answer: route, readiness, handler, and what every answer gets.
+//!
+//! One [`Server`] a core. Owns the order of things: a request that misses costs nothing; while the log is replayed only
+//! the endpoints that can answer do; a handler that panics is answered 500 and counted, and the server lives; every
+//! answer is counted. Statuses of single endpoints are theirs.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_lite::FutureExt;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ORIGIN, VARY};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body::Body as HttpBody;
+
+use super::admission::{Admission, ServerBudget};
+use super::api_error::ApiError;
+use super::body::{BodyBounds, ReadBodyError, read_body};
+use super::compression::Encoding;
+use super::form::Form;
+use super::metrics::process::Process;
+use super::metrics::{Counters, Scrape, exposition};
+use super::reply::{self, Reply};
+use super::route::{self, Endpoint, Found, Miss};
+use super::settings::Settings;
+use super::write::{self, WriteState};
+use super::{cors, home, query, series, status};
+use crate::coordinator::api::{Readiness, Store};
+use crate::model::TimestampMs;
+use crate::rt::local::{Event, Semaphore};
+use crate::rt::{Stopwatch, timer};
+
+/// The largest form, as in Go's `net/http`.
+const FORM_BOUNDS: BodyBounds = BodyBounds { bytes_max: 10 << 20, unpacked_bytes_max: 0 };
+
+/// What one core serves with.
+pub struct Server<S> {
+    /// The store, as this core sees it.
+    pub store: S,
+    /// What the command line says.
+    pub settings: Arc<Settings>,
+    /// What is counted.
+    pub counters: Counters,
+    /// Bytes of requests in flight on this core.
+    pub admission: Rc<Admission>,
+    /// All cores' bytes of requests in flight.
+    pub budget: Arc<ServerBudget>,
+    /// What writes keep from one to the next.
+    pub writes: WriteState,
+    /// One permit a query that runs on this core.
+    pub queries: Semaphore,
+    /// What time it is.
+    pub now: fn() -> TimestampMs,
+    /// Set when the server stops.
+    pub stop: Event,
+}
+
+impl<S: Store> Server<S> {
+    /// A server for one core.
+    pub fn new(
+        store: S,
+        settings: Arc<Settings>,
+        counters: Counters,
+        budget: Arc<ServerBudget>,
+        now: fn() -> TimestampMs,
+        stop: Event,
+    ) -> Rc<Self> {
+        let queries = settings.queries_per_core(store.shard_count());
+        let admission = Admission::new(Arc::clone(&budget), settings.inflight_bytes_per_shard_max);
+        Rc::new(Self {
+            store,
+            settings,
+            counters,
+            admission,
+            budget,
+            writes: WriteState::default(),
+            queries: Semaphore::new(queries as u64),
+            now,
+            stop,
+        })
+    }
+
+    /// May requests be answered? Who asks while the server stops is late.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        if self.stop.is_set() { Readiness::Stopping } else { self.store.readiness() }
+    }
+
+    /// Answers a request, whatever it is.
+    pub async fn answer<B>(&self, request: Request<B>) -> Reply
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: std::fmt::Display,
+    {
+        let watch = Stopwatch::start();
+        let asked = Asked::of(&request);
+        let (endpoint, mut reply) =
+            match route::find(request.method(), request.uri().path(), &self.settings.prefix) {
+                Err(miss) => (Endpoint::Unknown, missed(&miss, request.uri().path())),
+                Ok(found) => {
+                    let endpoint = found.endpoint;
+                    let handled = AssertUnwindSafe(self.dispatch(found, request));
+                    let reply = match handled.catch_unwind().await {
+                        Ok(reply) => reply,
+                        Err(payload) => self.panicked(endpoint, payload.as_ref()),
+                    };
+                    (endpoint, reply)
+                }
+            };
+        if asked.of_api && endpoint != Endpoint::Write {
+            cors::allow(&self.settings.cors_origin, asked.origin.as_ref(), reply.headers_mut());
+            compress(asked.encoding, &mut reply);
+        }
+        self.counters.request(endpoint, reply.status(), watch.elapsed());
+        reply
+    }
+
+    async fn dispatch<B>(&self, found: Found, request: Request<B>) -> Reply
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: std::fmt::Display,
+    {
+        let readiness = self.readiness();
+        if !found.endpoint.answers_always()
+            && let Some(reply) = home::not_ready(readiness)
+        {
+            return reply;
+        }
+        if found.endpoint == Endpoint::Write {
+            return write::handle(self, request).await;
+        }
+        let (head, body) = request.into_parts();
+        let form = match self.form(&head, body).await {
+            Ok(form) => form,
+            Err(error @ ReadBodyError::TooLarge { .. }) => {
+                return reply::text(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string());
+            }
+            Err(error) => return ApiError::from(error).reply(),
+        };
+        let outcome = match found.endpoint {
+            Endpoint::Home => Ok(home::page(&self.settings, readiness)),
+            Endpoint::Version => Ok(status::bare_version()),
+            Endpoint::Metrics => Ok(self.metrics().await),
+            Endpoint::Healthy => Ok(home::healthy()),
+            Endpoint::Ready => Ok(home::ready()),
+            Endpoint::Lifecycle => {
+                Ok(reply::text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled."))
+            }
+            Endpoint::Query => query::instant(self, &form).await,
+            Endpoint::QueryRange => query::range(self, &form).await,
+            Endpoint::Series => series::series(self, &form).await,
+            Endpoint::Labels => series::label_names(self, &form).await,
+            Endpoint::LabelValues => series::label_values(self, &found.name, &form).await,
+            Endpoint::Metadata => Ok(status::metadata()),
+            Endpoint::Rules => Ok(status::rules()),
+            Endpoint::Alerts => Ok(status::alerts()),
+            Endpoint::BuildInfo => Ok(status::build_info()),
+            Endpoint::RuntimeInfo => Ok(status::runtime_info(self).await),
+            Endpoint::Flags => Ok(status::flags(&self.settings.flags)),
+            Endpoint::TsdbStatus => status::tsdb(self, &form).await,
+            Endpoint::WalReplay => Ok(status::wal_replay(readiness)),
+            Endpoint::Preflight => Ok(reply::empty(StatusCode::NO_CONTENT)),
+            Endpoint::Write | Endpoint::Unknown => Ok(reply::empty(StatusCode::NOT_FOUND)),
+        };
+        outcome.unwrap_or_else(|error| error.reply())
+    }
+
+    /// The names and values of a request.
+    async fn form<B>(&self, head: &Parts, body: B) -> Result<Form, ReadBodyError>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: std::fmt::Display,
+    {
+        let query = head.uri.query().unwrap_or_default();
+        if head.method != Method::POST || !is_form(head) {
+            return Ok(Form::new(b"", query));
+        }
+        let mut reservation = self.admission.reserve(FORM_BOUNDS.weight_of(&body)?)?;
+        let mut bytes = Vec::new();
+        let limit = self.settings.read_timeout;
+        let read = read_body(body, FORM_BOUNDS, &mut reservation, &mut bytes);
+        match timer::timeout(limit, read).await {
+            Ok(outcome) => outcome?,
+            Err(late) => return Err(ReadBodyError::Broken(late.to_string())),
+        }
+        Ok(Form::new(&bytes, query))
+    }
+
+    async fn metrics(&self) -> Reply {
+        let shards = self.store.status().await;
+        let scrape = Scrape {
+            counters: &self.counters,
+            shards: &shards,
+            readiness: self.readiness(),
+            process: &Process::look(),
+            started: self.settings.started,
+            inflight_bytes: self.budget.held(),
+            inflight_bytes_max: self.settings.inflight_bytes_max,
+            queries_max: self.settings.query_concurrency_max,
+        };
+        reply::whole(StatusCode::OK, exposition::CONTENT_TYPE, scrape.expose())
+    }
+
+    fn panicked(&self, endpoint: Endpoint, payload: &(dyn Any + Send)) -> Reply {
+        let words = payload.downcast_ref::<&str>().copied();
+        let words = words.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let panic = words.unwrap_or("(no message)");
+        self.counters.panics.add(1);
+        tracing::error!(handler = endpoint.name(), panic, "a request handler panicked");
+        reply::text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+    }
+}
+
+/// What is still needed of a request when its answer is there.
+struct Asked {
+    of_api: bool,
+    origin: Option<HeaderValue>,
+    encoding: Option<Encoding>,
+}
+
+impl Asked {
+    fn of<B>(request: &Request<B>) -> Self {
+        let headers = request.headers();
+        let accept = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+        Self {
+            of_api: request.uri().path().contains("/api/v1/"),
+            origin: headers.get(ORIGIN).cloned(),
+            encoding: accept.and_then(Encoding::choose),
+        }
+    }
+}
+
+/// Does the request say that its body is a form?
+fn is_form(head: &Parts) -> bool {
+    let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|content_type| {
+        let media_type = content_type.split(';').next().unwrap_or_default();
+        media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    })
+}
+
+/// Compresses the answer if that was asked for and is worth it.
+fn compress(encoding: Option<Encoding>, reply: &mut Reply) {
+    reply.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if let Some(encoding) = encoding
+        && reply.body_mut().compress(encoding)
+    {
+        let name = HeaderValue::from_static(encoding.name());
+        reply.headers_mut().insert(CONTENT_ENCODING, name);
+    }
+}
+
+/// The answer to a request that goes nowhere.
+fn missed(miss: &Miss, path: &str) -> Reply {
+    match miss {
+        Miss::NotFound if path.contains("/api/v1/") => status::no_such_path(path),
+        Miss::NotFound => reply::text(StatusCode::NOT_FOUND, "404 page not found"),
+        Miss::Method { allow } => reply::method_not_allowed(allow),
+        Miss::Path(error) => ApiError::bad_data(error.to_string()).reply(),
+        Miss::Outside { home } => reply::found(home),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::api::ReplayProgress;
+    use crate::rt::executor::testing::on_one_shard;
+    use crate::server::testing::{FakeStore, Pieces, ask, get, post_form, request, server};
+
+    const REPLAYING: Readiness =
+        Readiness::Replaying(ReplayProgress { bytes_read: 3 << 20, bytes: 10 << 20 });
+
+    #[test]
+    fn while_the_log_is_replayed_only_what_can_answer_does() {
+        on_one_shard(|_| async {
+            let store = FakeStore::new();
+            store.readiness.set(REPLAYING);
+            let server = server(&store, "");
+            for path in
+                ["/-/ready", "/api/v1/write", "/api/v1/query?query=1", "/api/v1/status/flags"]
+            {
+                let answered = ask(&server, get(path)).await;
+                assert_eq!(answered.status, 503, "{path}");
+                assert_eq!(answered.header("x-prometheus-stopping"), "false");
+                assert!(
+                    answered
+                        .body
+                        .starts_with("Service Unavailable: replaying the log, 3 of 10 MiB"),
+                    "{}",
+                    answered.body
+                );
+            }
+            for path in ["/", "/-/healthy", "/metrics", "/version"] {
+                assert_eq!(ask(&server, get(path)).await.status, 200, "{path}");
+            }
+            let answered = ask(&server, get("/api/v1/status/walreplay")).await;
+            assert_eq!(
+                answered.body,
+                r#"{"status":"success","data":{"min":0,"max":10,"current":3}}"#
+            );
+        });
+    }
+
+    #[test]
+    fn a_server_that_stops_says_so() {
+        on_one_shard(|_| async {
+            let store = FakeStore::new();
+            store.readiness.set(Readiness::Stopping);
+            let answered = ask(&server(&store, ""), get("/-/ready")).await;
+            let seen = (answered.status.as_u16(), answered.header("x-prometheus-stopping"));
+            assert_eq!(seen, (503, "true"));
+        });
+    }
+
+    #[test]
+    fn a_ready_server_says_so_to_get_and_head() {
+        on_one_shard(|_| async {
+            let server = server(&FakeStore::new(), "");
+            assert_eq!(ask(&server, get("/-/ready")).await.body, "Floodplain is Ready.\n");
+            assert_eq!(ask(&server, request(Method::HEAD, "/-/healthy")).await.status, 200);
+        });
+    }
+
+    #[test]
+    fn a_handler_that_panics_is_answered_and_the_server_lives() {
+        on_one_shard(|_| async {
+            let store = FakeStore::new();
+            let server = server(&store, "");
+            store.panics.set(true);
+            assert_eq!(ask(&server, get("/metrics")).await.status, 500);
+            store.panics.set(false);
+            let answered = ask(&server, get("/metrics")).await;
+            assert!(answered.body.contains("\nfloodplain_panics_total 1\n"));
+            let counted = "prometheus_http_requests_total{code=\"500\",handler=\"/metrics\"} 1\n";
+            assert!(answered.body.contains(counted), "{}", answered.body);
+        });
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_in_the_language_of_its_path() {
+        on_one_shard(|_| async {
+            let server = server(&FakeStore::new(), "");
+            let answered = ask(&server, get("/api/v1/nothing")).await;
+            assert_eq!(answered.status, 404);
+            assert_eq!(
+                answered.body,
+                r#"{"status":"error","errorType":"not_found","error":"this server has no /api/v1/nothing"}"#
+            );
+            let answered = ask(&server, get("/nothing")).await;
+            assert_eq!(
+                (answered.status.as_u16(), answered.body.as_str()),
+                (404, "404 page not found\n")
+            );
+            let answered = ask(&server, request(Method::PUT, "/api/v1/query")).await;
+            let seen = (answered.status.as_u16(), answered.header("allow"));
+            assert_eq!(seen, (405, "GET, HEAD, POST"));
+        });
+    }
+
+    #[test]
+    fn flags_are_answered_as_texts_with_the_headers_of_the_api() {
+        on_one_shard(|_| async {
+            let server = server(&FakeStore::new(), "--query.timeout=90s");
+            let mut asking = get("/api/v1/status/flags");
+            asking.headers_mut().insert(ORIGIN, HeaderValue::from_static("http://a.b"));
+            let answered = ask(&server, asking).await;
+            let json: serde_json::Value = serde_json::from_str(&answered.body).unwrap();
+            assert_eq!(json["data"]["query.timeout"], "90s");
+            assert_eq!(json["data"]["query.max-samples"], "50000000");
+            assert_eq!(answered.header("content-type"), "application/json");
+            assert_eq!(answered.header("access-control-allow-origin"), "*");
+            let vary: Vec<_> = answered.headers.get_all(VARY).iter().collect();
+            assert_eq!(vary, ["Origin", "Accept-Encoding"]);
+        });
+    }
+
+    #[test]
+    fn answers_are_compressed_for_who_can_unpack_them() {
+        on_one_shard(|_| async {
+            let flags = format!("--web.page-title={}", "x".repeat(2000));
+            let server = server(&FakeStore::new(), &flags);
+            let mut asking = get("/api/v1/status/flags");
+            asking.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("br, gzip"));
+            assert_eq!(ask(&server, asking).await.header("content-encoding"), "gzip");
+            assert_eq!(
+                ask(&server, get("/api/v1/status/flags")).await.header("content-encoding"),
+                ""
+            );
+        });
+    }
+
+    #[test]
+    fn a_browser_may_ask_beforehand() {
+        on_one_shard(|_| async {
+            let server = server(&FakeStore::new(), "--web.cors.origin=https://a\\.b");
+            let mut asking = request(Method::OPTIONS, "/api/v1/query");
+            asking.headers_mut().insert(ORIGIN, HeaderValue::from_static("https://a.b"));
+            let answered = ask(&server, asking).await;
+            assert_eq!(answered.status, 204);
+            assert_eq!(answered.header("access-control-allow-origin"), "https://a.b");
+        });
+    }
+
+    #[test]
+    fn the_start_page_escapes_its_title_and_lies_below_the_prefix() {
+        on_one_shard(|_| async {
+            let flags = "--web.page-title=<b> --web.external-url=http://a.b/x";
+            let server = server(&FakeStore::new(), flags);
+            let answered = ask(&server, get("/")).await;
+            assert_eq!((answered.status.as_u16(), answered.header("location")), (302, "/x/"));
+            let answered = ask(&server, get("/x/")).await;
+            assert_eq!(answered.status, 200);
+            assert!(answered.body.contains("<title>&lt;b&gt;</title>"), "{}", answered.body);
+            assert!(answered.body.contains("href=\"/x/metrics\""), "{}", answered.body);
+        });
+    }
+
+    #[test]
+    fn parameters_come_by_form_too() {
+        on_one_shard(|_| async {
+            let server = server(&FakeStore::new(), "");
+            let (head, body) = post_form("/api/v1/labels?limit=1", "limit=2&x=y").into_parts();
+            let form = server.form(&head, body).await.unwrap();
+            assert_eq!((form.get("limit"), form.get("x")), ("2", "y"));
+            let (mut head, _) = post_form("/api/v1/labels?limit=1", "").into_parts();
+            head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            let form = server.form(&head, Pieces::whole("limit=2")).await.unwrap();
+            assert_eq!(form.get("limit"), "1", "a body that is no form says nothing");
+        });
+    }
+
+    #[test]
+    fn a_form_that_is_too_large_is_refused_unread() {
+        on_one_shard(|_| async {
+            let server = server(&FakeStore::new(), "");
+            let mut asking = post_form("/api/v1/query", "");
+            *asking.body_mut() = Pieces::declaring((10 << 20) + 1, &[b"broken"]);
+            assert_eq!(ask(&server, asking).await.status, 413);
+        });
+    }
+
+    #[test]
+    fn what_this_server_does_not_have_is_an_empty_list() {
+        on_one_shard(|_| async {
+            let server = server(&FakeStore::new(), "");
+            for (path, data) in
+                [("metadata", "{}"), ("rules", r#"{"groups":[]}"#), ("alerts", r#"{"alerts":[]}"#)]
+            {
+                let answered = ask(&server, get(&format!("/api/v1/{path}"))).await;
+                assert_eq!(answered.body, format!(r#"{{"status":"success","data":{data}}}"#));
+            }
+        });
+    }
+
+    #[test] // Grafana takes a server whose build information has features for Mimir
+    fn the_build_information_has_a_version_and_no_features() {
+        on_one_shard(|_| async {
+            let server = server(&FakeStore::new(), "");
+            let answered = ask(&server, get("/api/v1/status/buildinfo")).await;
+            let json: serde_json::Value = serde_json::from_str(&answered.body).unwrap();
+            assert!(json["data"]["version"].as_str().unwrap().starts_with("3."), "{json}");
+            assert!(json["data"].get("features").is_none());
+            let answered = ask(&server, get("/version")).await;
+            let bare: serde_json::Value = serde_json::from_str(&answered.body).unwrap();
+            assert_eq!(bare, json["data"]);
+        });
+    }
+
+    #[test]
+    fn the_state_of_the_store_is_told_with_as_many_names_as_asked_for() {
+        on_one_shard(|_| async {
+            let server = server(&FakeStore::new(), "");
+            let answered = ask(&server, get("/api/v1/status/tsdb?limit=3")).await;
+            let json: serde_json::Value = serde_json::from_str(&answered.body).unwrap();
+            assert_eq!(json["data"]["seriesCountByMetricName"][0]["value"], 3);
+            assert_eq!(ask(&server, get("/api/v1/status/tsdb?limit=0")).await.status, 400);
+            let answered = ask(&server, get("/api/v1/status/runtimeinfo")).await;
+            let json: serde_json::Value = serde_json::from_str(&answered.body).unwrap();
+            assert_eq!(json["data"]["startTime"], "2023-11-14T22:13:20Z");
+            assert_eq!(json["data"]["GOMAXPROCS"], 2);
+        });
+    }
+}

@@ -1,0 +1,73 @@
+//! What the handlers need to know of the command line, the same on every core.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::cli::serve::CorsOrigin;
+use super::cli::{BadSample, ServeFlags};
+use crate::model::TimestampMs;
+
+/// What the handlers go by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The path before all routes: empty, or `/` and no slash at its end.
+    pub prefix: String,
+    /// Which origins' scripts may read answers.
+    pub cors_origin: CorsOrigin,
+    /// The title of the start page.
+    pub page_title: String,
+    /// Every flag and its value.
+    pub flags: BTreeMap<String, String>,
+    /// Is remote write taken?
+    pub receives_remote_write: bool,
+    /// What becomes of a request with bad samples.
+    pub bad_sample: BadSample,
+    /// How long a request may take to arrive.
+    pub read_timeout: Duration,
+    /// How many connections may be open.
+    pub connections_max: usize,
+    /// How many bytes of writes one core may hold.
+    pub inflight_bytes_per_shard_max: usize,
+    /// How many bytes of writes all cores may hold.
+    pub inflight_bytes_max: usize,
+    /// How far back a query looks, in milliseconds, unless it says otherwise.
+    pub lookback_delta_ms: i64,
+    /// How long a query may take.
+    pub query_timeout: Duration,
+    /// How many queries may run at once, on all cores.
+    pub query_concurrency_max: usize,
+    /// How many samples a query may hold.
+    pub query_samples_max: usize,
+    /// When the process started.
+    pub started: TimestampMs,
+}
+
+impl Settings {
+    /// The settings of a command line.
+    #[must_use]
+    pub fn new(serve: &ServeFlags, flags: BTreeMap<String, String>, started: TimestampMs) -> Self {
+        Self {
+            prefix: serve.prefix(),
+            cors_origin: serve.cors_origin.clone(),
+            page_title: serve.page_title.clone(),
+            flags,
+            receives_remote_write: serve.receives_remote_write,
+            bad_sample: serve.bad_sample,
+            read_timeout: serve.read_timeout,
+            connections_max: serve.connections_max,
+            inflight_bytes_per_shard_max: serve.inflight_bytes_per_shard_max.0,
+            inflight_bytes_max: serve.inflight_bytes_max.0,
+            lookback_delta_ms: i64::try_from(serve.lookback_delta.as_millis()).unwrap_or(i64::MAX),
+            query_timeout: serve.query_timeout,
+            query_concurrency_max: serve.query_concurrency_max,
+            query_samples_max: serve.query_samples_max,
+            started,
+        }
+    }
+
+    /// How many queries one of `cores` cores may run at once: its share, and at least one.
+    #[must_use]
+    pub fn queries_per_core(&self, cores: usize) -> usize {
+        self.query_concurrency_max.div_ceil(cores.max(1)).max(1)
+    }
+}

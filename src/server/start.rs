@@ -1,0 +1,250 @@
+//! Start and end of `floodplain serve`.
+//!
+//! ```text
+//! the host is fit ─► data directory locked ─► listening ─► signals ─► one executor a core, each serving from the first
+//! moment on ─► SIGTERM, SIGINT, or a core that fails ─► no new connections ─► requests under way are answered ─► what was
+//! taken is durable ─► lock released ─► exit 0, or 1 if anything failed
+//! ```
+//! What stands in the way of a start is told in one sentence on standard error, with its cure, before there is a log.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::admission::ServerBudget;
+use super::cli::{ServeFlags, WalSync};
+use super::connection;
+use super::log::{Log, LogError};
+use super::metrics::Counters;
+use super::service::Server;
+use super::settings::Settings;
+use super::version;
+use crate::coordinator::api::{Store, SyncMode};
+use crate::coordinator::life::{Core, ManifestError, cores};
+use crate::model::TimestampMs;
+use crate::rt::executor::{self, End, Executors, Options, ShardContext};
+use crate::rt::local::Event;
+use crate::rt::net::{Door, listen};
+use crate::rt::preflight::{self, DataDir, StartError};
+use crate::rt::{StopFlag, entropy, task, timer};
+
+/// How long requests under way may take once the server stops. Then their connections are cut.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// What of a command line concerns serving.
+pub struct Order {
+    /// The flags.
+    pub flags: ServeFlags,
+    /// Every flag and its value, as text.
+    pub texts: std::collections::BTreeMap<String, String>,
+    /// Sentences for the log.
+    pub warnings: Vec<String>,
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error("cannot start the thread that writes the log: {0}")]
+    Log(#[from] io::Error),
+    #[error(transparent)]
+    SecondLog(#[from] LogError),
+}
+
+/// Serves until it is told to stop.
+#[must_use]
+pub fn serve(order: Order) -> ExitCode {
+    match run(order) {
+        Ok(code) => code,
+        Err(refusal) => {
+            eprintln!("floodplain cannot start: {refusal}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(order: Order) -> Result<ExitCode, Refusal> {
+    // Before any thread there is.
+    preflight::prepare()?;
+    let Order { flags, texts, warnings } = order;
+    let available = preflight::cores();
+    let shards = shard_count(flags.shards, available.len())?;
+    let data = DataDir::open(&flags.path)?;
+    let (bound, doors) = open_doors(&flags.listen, shards, flags.connections_max)?;
+    let started = now();
+    let seconds = u64::try_from(started.0 / 1000).unwrap_or(0);
+    let cores = cores(data.place(), shards, sync_mode(flags.wal_sync), entropy::seed(), seconds)?;
+
+    let log = Log::start(io::stderr())?;
+    log.install(flags.log_level.filter(), flags.log_format)?;
+    let root = data.place().root().display().to_string();
+    tracing::info!(version = version::OWN, shards, data = root, wal_sync = ?flags.wal_sync, "Floodplain starts");
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+
+    let outcome = Outcome::default();
+    outcome.stop.raise_on_signals()?;
+    let settings = Arc::new(Settings::new(&flags, texts, started));
+    let budget = ServerBudget::new(settings.inflight_bytes_max);
+    let mains = cores.into_iter().zip(doors).zip(Counters::for_cores(usize::from(shards)));
+    let mains = mains.map(|((core, doors), counters)| {
+        let service = Service {
+            settings: Arc::clone(&settings),
+            budget: Arc::clone(&budget),
+            counters,
+            doors,
+        };
+        main_of(core, service, outcome.clone())
+    });
+    let options = Options { stop: outcome.stop.clone(), ..Options::default() };
+    let executors = executor::start(&options, mains.collect())?;
+    for address in bound {
+        tracing::info!(%address, "listening");
+    }
+    watch(executors, &outcome);
+    tracing::info!("Floodplain has stopped");
+    log.flush();
+    drop(data);
+    Ok(if outcome.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// How this run ends. Clones are the same.
+#[derive(Debug, Clone, Default)]
+struct Outcome {
+    stop: StopFlag,
+    failed: Arc<AtomicBool>,
+}
+
+impl Outcome {
+    /// Something is broken: everything stops, and the exit code says so.
+    fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+        self.stop.raise();
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// What one core does from start to end.
+fn main_of(
+    core: Core,
+    service: Service,
+    outcome: Outcome,
+) -> impl FnOnce(ShardContext) -> std::pin::Pin<Box<dyn Future<Output = ()>>> + Send + 'static {
+    move |context| {
+        let stop = context.stop;
+        let failed = move |error: crate::coordinator::life::LifeError| {
+            tracing::error!(%error, "a shard cannot serve; the server stops");
+            outcome.fail();
+        };
+        Box::pin(core.live(move |store| service.run(store, stop), failed))
+    }
+}
+
+/// Waits for all cores to end. One that ends by a panic takes its data out of service, and with it the server.
+fn watch(executors: Executors, outcome: &Outcome) {
+    while let Some(exit) = executors.next_exit() {
+        match exit.end {
+            End::Finished if outcome.stop.is_raised() => {}
+            End::Finished => {
+                tracing::error!(shard = %exit.shard, "a shard has ended by itself; the server stops");
+                outcome.fail();
+            }
+            End::Panicked(panic) => {
+                tracing::error!(shard = %exit.shard, panic, "a shard has panicked; the server stops");
+                outcome.fail();
+            }
+        }
+    }
+    for exit in executors.join() {
+        tracing::debug!(shard = %exit.shard, "joined");
+    }
+}
+
+/// Serving on one core, before it is there; to be moved to the core.
+struct Service {
+    settings: Arc<Settings>,
+    budget: Arc<ServerBudget>,
+    counters: Counters,
+    doors: Vec<Door>,
+}
+
+impl Service {
+    /// Serves `store` until `stop` is set and the requests under way are answered, or have had their time.
+    async fn run<S: Store>(self, store: S, stop: Event) {
+        let Self { settings, budget, counters, doors } = self;
+        let server = Server::new(store, settings, counters, budget, now, stop.clone());
+        let listening: Vec<_> = doors
+            .into_iter()
+            .map(|door| {
+                let (server, stopping) = (Rc::clone(&server), stop.clone());
+                let handler =
+                    move |stream| connection::serve(Rc::clone(&server), stream, stopping.clone());
+                task::spawn("door", door.serve(stop.clone(), handler))
+            })
+            .collect();
+        let served = async {
+            for door in listening {
+                // A panic has been logged and counted, and costs this door only.
+                let _ = door.await;
+            }
+        };
+        let late = async {
+            stop.wait().await;
+            timer::sleep(GRACE).await;
+            tracing::warn!("requests under way take too long; their connections are cut");
+        };
+        futures_lite::future::or(served, late).await;
+    }
+}
+
+/// The number of shards: as asked for, or one a core.
+fn shard_count(asked: Option<u16>, cores: usize) -> Result<u16, StartError> {
+    match asked {
+        Some(shards) => Ok(shards),
+        None => u16::try_from(cores).map_err(|_| StartError::TooManyShards),
+    }
+}
+
+/// Listens on all addresses. Gives the addresses, with the ports that the kernel chose, and each shard's doors.
+fn open_doors(
+    addresses: &[SocketAddr],
+    shards: u16,
+    connections_max: usize,
+) -> Result<(Vec<SocketAddr>, Vec<Vec<Door>>), StartError> {
+    let mut bound = Vec::new();
+    let mut of_shards: Vec<Vec<Door>> = (0..shards).map(|_| Vec::new()).collect();
+    for address in addresses {
+        let (address, doors) = listen(*address, shards, connections_max)?;
+        bound.push(address);
+        for (of_shard, door) in of_shards.iter_mut().zip(doors) {
+            of_shard.push(door);
+        }
+    }
+    Ok((bound, of_shards))
+}
+
+fn sync_mode(flag: WalSync) -> SyncMode {
+    match flag {
+        WalSync::Always => SyncMode::Always,
+        WalSync::Interval(every) => SyncMode::Interval(every),
+        WalSync::Never => SyncMode::Never,
+    }
+}
+
+/// Now, by the host's clock.
+fn now() -> TimestampMs {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).map_or(TimestampMs::MAX, TimestampMs)
+}

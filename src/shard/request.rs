@@ -1,0 +1,88 @@
+//! What a shard is asked, and what it answers: plain data that crosses cores. Large things lie behind a pointer, because
+//! a channel's room is allocated for its largest message.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::commit::WriteFailed;
+use super::status::{PairUse, ShardStatus};
+use crate::model::{LabelText, Labels, Matcher, Part, Refusals, TimeRange};
+use crate::query::{Leaf, LeafPart, QueryError};
+
+/// A question to a shard.
+pub enum Request {
+    /// Store this part and answer when it is durable.
+    Append(Box<Part>, Arc<LabelText>),
+    /// Would anything of this part be refused? Changes nothing.
+    Check(Box<Part>, Arc<LabelText>),
+    /// Read and fold the series of each leaf.
+    Fold(Arc<FoldRequest>),
+    /// The label sets of the series that any selector finds.
+    Series(Arc<Selection>),
+    /// The names of their labels.
+    LabelNames(Arc<Selection>),
+    /// The values of one of their labels.
+    LabelValues(Arc<str>, Arc<Selection>),
+    /// Counters and gauges.
+    Status,
+    /// How often label pairs are used; with the texts of so many of the most used ones of a name.
+    PairUse(usize),
+}
+
+/// What a shard reads and folds for one query.
+#[derive(Debug)]
+pub struct FoldRequest {
+    /// The query's leaves.
+    pub leaves: Vec<Leaf>,
+    /// Set when nobody waits for the answer any more.
+    pub cancelled: AtomicBool,
+}
+
+impl FoldRequest {
+    /// Does nobody wait for the answer any more?
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// Which series a question is about.
+#[derive(Debug)]
+pub struct Selection {
+    /// Series that any of these finds; all series if there are none.
+    pub selectors: Vec<Vec<Matcher>>,
+    /// Only series with a chunk in this range.
+    pub range: TimeRange,
+}
+
+/// A shard's answer; of the same kind as the question, unless the shard does not answer.
+pub enum Response {
+    /// To [`Request::Append`].
+    Appended(Box<Part>, Result<Box<Stored>, WriteFailed>),
+    /// To [`Request::Check`].
+    Checked(Box<Part>, Box<Refusals>),
+    /// To [`Request::Fold`]: one part a leaf.
+    Folded(Box<Result<Vec<LeafPart>, QueryError>>),
+    /// To [`Request::Series`]: each once, in no order.
+    Series(Vec<Labels>),
+    /// To [`Request::LabelNames`] and [`Request::LabelValues`]: each once, in no order.
+    Names(Vec<String>),
+    /// To [`Request::Status`].
+    Status(Box<ShardStatus>),
+    /// To [`Request::PairUse`].
+    PairUse(Box<PairUse>),
+    /// The log is still being read back, or the shard stops.
+    NotReady,
+}
+
+/// What became of an appended part.
+#[derive(Debug)]
+pub struct Stored {
+    /// Samples that the shard has now because or before of this part.
+    pub written: u64,
+    /// What it refused.
+    pub refused: Refusals,
+}
+
+const _: () =
+    assert!(size_of::<Request>() <= 40 && size_of::<Response>() <= 40, "channels hold thousands");

@@ -1,0 +1,255 @@
+//! One shard's files from start to start: read back, tidied up, cut by checkpoints.
+//!
+//! A start has two halves. [`begin`] reads the data back; if the number of shards has changed it also saves what it took
+//! from the former shards as the first checkpoint of the new [`Layout`]. When every shard has begun, the caller makes the
+//! new layout durable; until then a crash leaves the old one in force. [`Begun::finish`] then removes what is not needed
+//! any more and opens the log for writing.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::io;
+use std::rc::Rc;
+
+use crate::encoding::batch::BatchHeader;
+use crate::encoding::record::CheckpointRecord;
+use crate::io::{Disk, Pace};
+use crate::model::Fingerprinter;
+use crate::storage::checkpoint::{self, CheckpointId};
+use crate::storage::head::Head;
+use crate::storage::head::saved::Saving;
+use crate::storage::replay::{Dirs, Layout, ReplayError, ReplayReport, Sources, replay};
+use crate::storage::wal::{SegmentId, Spares, SyncMode, WalOptions, WalWriter};
+
+/// What a shard has to know of its files.
+#[derive(Clone, Debug)]
+pub struct FileOptions {
+    /// Which shard this is.
+    pub shard: u16,
+    /// How many there are in this run.
+    pub shards: u16,
+    /// How often the data directory has been started, this time included.
+    pub run: u64,
+    /// Which files hold the data.
+    pub layout: Layout,
+    /// Length of a log segment in bytes, a multiple of 4 KiB.
+    pub segment_bytes: u64,
+    /// When a commit counts as done.
+    pub sync: SyncMode,
+}
+
+/// Why a shard's files cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// They cannot be read.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// They cannot be written, or not be listed.
+    #[error("{path}: cannot {action}: {source}")]
+    Io {
+        /// Where.
+        path: String,
+        /// What was tried.
+        action: &'static str,
+        /// What the disk said.
+        source: io::Error,
+    },
+}
+
+fn io_error(path: &str, action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
+    move |source| OpenError::Io { path: path.to_owned(), action, source }
+}
+
+/// The directories of one shard.
+#[must_use]
+pub fn dirs(shard: u16) -> Dirs {
+    Dirs { wal: format!("shard-{shard:03}/wal"), head: format!("shard-{shard:03}/head") }
+}
+
+/// A start that has read the data back.
+pub struct Begun<D> {
+    /// The data.
+    pub head: Head,
+    /// What was found.
+    pub report: ReplayReport,
+    disk: D,
+    options: FileOptions,
+    salts: Fingerprinter,
+    /// Where the log goes on.
+    log: CheckpointRecord,
+    /// Log segments below this are not needed any more.
+    first_needed: SegmentId,
+}
+
+/// Reads the data back.
+///
+/// - `owns`: does the series with this routing hash belong to this shard?
+/// - `progress`: told bytes read and bytes in all.
+///
+/// # Errors
+/// A disk that does not read or write. Damage is in the report.
+pub async fn begin<D: Disk>(
+    disk: D,
+    options: FileOptions,
+    fingerprinter: Fingerprinter,
+    owns: &dyn Fn(u64) -> bool,
+    progress: &dyn Fn(u64, u64),
+    pace: &mut impl Pace,
+) -> Result<Begun<D>, OpenError> {
+    let own = dirs(options.shard);
+    for dir in [&own.wal, &own.head] {
+        disk.create_dir(dir).await.map_err(io_error(dir, "make the directory"))?;
+    }
+    let changes = options.layout.shards != options.shards;
+    let former =
+        if changes { (0..options.layout.shards).map(dirs).collect() } else { vec![own.clone()] };
+    let sources =
+        Sources { dirs: &former, layout: options.layout, owns: changes.then_some(owns), progress };
+    let mut head = Head::new(fingerprinter.clone());
+    let mut report = replay(&disk, sources, &mut head, pace).await?;
+    for dir in [&own.wal, &own.head] {
+        // A process that was killed between naming a checkpoint and making the name durable leaves a name that power
+        // loss can still take. What is freed from here on relies on it.
+        disk.sync_dir(dir).await.map_err(io_error(dir, "flush the directory"))?;
+    }
+    let entries = disk.list(&own.wal).await.map_err(io_error(&own.wal, "list"))?;
+    let last = entries.iter().filter_map(|entry| SegmentId::from_file_name(&entry.name)).max();
+    let next_segment = last.map_or(1, |last| last.0 + 1).max(report.first_segment);
+    let mut log =
+        CheckpointRecord { first_segment: next_segment, next_sequence: report.next_sequence };
+    let mut first_needed = SegmentId(report.first_segment);
+    if changes {
+        head.name_all();
+        log.next_sequence = 1;
+        first_needed = SegmentId(next_segment);
+        let id =
+            checkpoint::next_id(&disk, &own.head).await.map_err(io_error(&own.head, "list"))?;
+        let header = header(&options, &fingerprinter, id);
+        let mut saving = Saving::begin(head.series_count());
+        let save = |bytes, payload: &mut Vec<u8>| {
+            saving = head.save(saving, bytes, payload);
+            !saving.is_done()
+        };
+        let written = checkpoint::write(&disk, &own.head, header, log, save, pace).await;
+        report.checkpoint_bytes = written.map_err(io_error(&own.head, "write a checkpoint"))?;
+        report.checkpoint = Some(id);
+        report.log_bytes = 0;
+    }
+    Ok(Begun { head, report, disk, options, salts: fingerprinter, log, first_needed })
+}
+
+fn header(options: &FileOptions, salts: &Fingerprinter, id: CheckpointId) -> BatchHeader {
+    let salt = salts.keyed(&[b"checkpoint".as_slice(), &id.0.to_le_bytes()].concat());
+    BatchHeader { shards: options.shards, segment: id.0, run: options.run, salt, sequence: 0 }
+}
+
+impl<D: Disk> Begun<D> {
+    /// Removes what is not needed any more and opens the log for writing. Every shard has begun, and if the number of
+    /// shards has changed, the new layout is durable.
+    ///
+    /// # Errors
+    /// A disk that does not write.
+    pub async fn finish(self) -> Result<(Head, Files<D>, WalWriter<D>, ReplayReport), OpenError> {
+        let Self { head, report, disk, options, salts, log, first_needed } = self;
+        let own = dirs(options.shard);
+        checkpoint::tidy(&disk, &own.head, report.checkpoint)
+            .await
+            .map_err(io_error(&own.head, "tidy up"))?;
+        let spares = Spares::open(disk.clone(), own.wal.clone(), options.segment_bytes).await;
+        let spares = Rc::new(spares.map_err(io_error(&own.wal, "tidy up"))?);
+        let files = Files {
+            disk,
+            own,
+            salts: salts.clone(),
+            spares: Rc::clone(&spares),
+            checkpoint_bytes: Cell::new(report.checkpoint_bytes),
+            options: options.clone(),
+        };
+        let wal = &files.own.wal;
+        files.free_segments_before(first_needed).await.map_err(io_error(wal, "tidy up"))?;
+        files.remove_former_shards().await.map_err(io_error(wal, "remove former shards' files"))?;
+        let wal_options = WalOptions {
+            dir: wal.clone(),
+            segment_bytes: options.segment_bytes,
+            sync: options.sync,
+            shards: options.shards,
+            run: options.run,
+            salts,
+        };
+        let writer =
+            WalWriter::new(wal_options, spares, SegmentId(log.first_segment), log.next_sequence);
+        Ok((head, files, writer, report))
+    }
+}
+
+/// One shard's files while it runs.
+pub struct Files<D> {
+    disk: D,
+    own: Dirs,
+    options: FileOptions,
+    salts: Fingerprinter,
+    spares: Rc<Spares<D>>,
+    checkpoint_bytes: Cell<u64>,
+}
+
+impl<D: Disk> Files<D> {
+    /// Writes a checkpoint and frees what it covers.
+    ///
+    /// - `log`: where the log was cut before the first series is saved.
+    /// - `save`: appends the next records, some of the given number of bytes, to a payload; is there more?
+    ///
+    /// # Errors
+    /// Those of the disk; then everything that was there before is there still.
+    pub async fn checkpoint(
+        &self,
+        log: CheckpointRecord,
+        save: impl FnMut(usize, &mut Vec<u8>) -> bool,
+        pace: &mut impl Pace,
+    ) -> io::Result<()> {
+        let id = checkpoint::next_id(&self.disk, &self.own.head).await?;
+        let header = header(&self.options, &self.salts, id);
+        let bytes = checkpoint::write(&self.disk, &self.own.head, header, log, save, pace).await?;
+        self.checkpoint_bytes.set(bytes);
+        checkpoint::tidy(&self.disk, &self.own.head, Some(id)).await?;
+        self.free_segments_before(SegmentId(log.first_segment)).await
+    }
+
+    /// The files that wait to become segments.
+    pub fn spares(&self) -> &Rc<Spares<D>> {
+        &self.spares
+    }
+
+    /// Length of the newest checkpoint in bytes.
+    pub fn checkpoint_bytes(&self) -> u64 {
+        self.checkpoint_bytes.get()
+    }
+
+    async fn free_segments_before(&self, first_needed: SegmentId) -> io::Result<()> {
+        for entry in self.disk.list(&self.own.wal).await? {
+            if let Some(id) = SegmentId::from_file_name(&entry.name).filter(|id| *id < first_needed)
+            {
+                self.spares.give_back(id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shards that are no more leave directories behind; each shard there is takes its share of them.
+    async fn remove_former_shards(&self) -> io::Result<()> {
+        let entries = self.disk.list("").await?;
+        let shards = entries
+            .iter()
+            .filter_map(|entry| entry.name.strip_prefix("shard-")?.parse::<u16>().ok());
+        let former: BTreeSet<u16> = shards.filter(|shard| *shard >= self.options.shards).collect();
+        for shard in
+            former.into_iter().filter(|shard| shard % self.options.shards == self.options.shard)
+        {
+            let Dirs { wal, head } = dirs(shard);
+            for dir in [wal, head] {
+                for entry in self.disk.list(&dir).await?.into_iter().filter(|entry| !entry.is_dir) {
+                    self.disk.remove(&format!("{dir}/{}", entry.name)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

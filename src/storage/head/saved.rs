@@ -1,0 +1,256 @@
+//! What of a Head lies on disk: its way into a checkpoint, and back from checkpoint and log.
+
+use super::Head;
+use super::mem_series::HeadChunk;
+use crate::encoding::record::{self, SavedChunk, SavedOpenChunk};
+use crate::encoding::xor;
+use crate::model::{LabelsRef, Sample, SeriesRef};
+
+impl Head {
+    /// Takes a series over that this shard's log tells of under the name `reference`; the index it has from now on.
+    pub fn replay_series(&mut self, labels: LabelsRef<'_>, reference: SeriesRef) -> Option<u32> {
+        self.next_reference = self.next_reference.max(reference.0.saturating_add(1));
+        let index = self.replay_unnamed_series(labels)?;
+        self.series.get_mut(index)?.reference = reference;
+        Some(index)
+    }
+
+    /// Takes a series over that another shard's log tells of: this shard's log gets a name for it with
+    /// [`name_all`](Self::name_all).
+    pub fn replay_unnamed_series(&mut self, labels: LabelsRef<'_>) -> Option<u32> {
+        let fingerprint = self.fingerprinter.of(labels.as_bytes());
+        let known = self.find(fingerprint, None);
+        known.or_else(|| self.add(fingerprint, labels, SeriesRef(0)))
+    }
+
+    /// Gives every series a new name in this shard's log, which must be a new one.
+    pub fn name_all(&mut self) {
+        for index in 0..self.series.len() {
+            if let Some(series) = self.series.get_mut(index) {
+                series.reference = SeriesRef(self.next_reference);
+                self.next_reference += 1;
+            }
+        }
+    }
+
+    /// Takes a sample over that the log tells of; one that the series has already is passed over.
+    pub fn replay_sample(&mut self, index: u32, sample: Sample) {
+        let Some(series) = self.series.get_mut(index) else { return };
+        if !series.is_behind(sample.t) {
+            return;
+        }
+        if let Some(chunk) = series.append(sample) {
+            self.stats.chunks += 1;
+            self.stats.chunk_bytes += chunk.bytes.len() as u64;
+            if let Some(rest) = self.rest.get_mut(index) {
+                rest.chunks.push(chunk);
+            }
+        }
+        self.widen(sample.t, sample.t);
+    }
+
+    /// Takes a full chunk over that a checkpoint tells of. `false`: it cannot be read, or does not follow the samples
+    /// that the series has.
+    pub fn replay_chunk(&mut self, index: u32, saved: SavedChunk<'_>) -> bool {
+        let (Some(series), Some(rest)) = (self.series.get_mut(index), self.rest.get_mut(index))
+        else {
+            return false;
+        };
+        let follows = series.last().is_none() && series.is_behind(saved.range.min());
+        if saved.encoding != xor::ENCODING || !follows {
+            return false;
+        }
+        series.restore_behind(saved.range.max());
+        rest.chunks.push(HeadChunk { range: saved.range, bytes: saved.bytes.into() });
+        self.stats.chunks += 1;
+        self.stats.chunk_bytes += saved.bytes.len() as u64;
+        self.widen(saved.range.min(), saved.range.max());
+        true
+    }
+
+    /// Takes an open chunk over that a checkpoint tells of. `false`: as for [`replay_chunk`](Self::replay_chunk).
+    pub fn replay_open_chunk(&mut self, index: u32, saved: SavedOpenChunk) -> bool {
+        let Some(range) =
+            self.series.get_mut(index).and_then(|series| series.restore_open_chunk(saved))
+        else {
+            return false;
+        };
+        self.widen(range.min(), range.max());
+        true
+    }
+
+    /// Appends records of the series from `from` on to a checkpoint's payload, their labels and all their samples, until there are `bytes` of them; where to go on.
+    pub fn save(&self, from: Saving, bytes: usize, payload: &mut Vec<u8>) -> Saving {
+        let mut records = Records::default();
+        let mut at = from;
+        while at.series < at.end && records.len() < bytes {
+            let (Some(series), Some(rest)) = (self.series.get(at.series), self.rest.get(at.series))
+            else {
+                break;
+            };
+            if at.chunk == 0 {
+                let text = rest.pairs.iter().flat_map(|pair| self.pairs.text_of(*pair));
+                records.push_labels(series.reference, &text.copied().collect::<Vec<_>>(), payload);
+            }
+            for chunk in rest.chunks.get(at.chunk..).unwrap_or_default() {
+                record::push_chunk(
+                    &mut records.chunks,
+                    series.reference,
+                    xor::ENCODING,
+                    chunk.range,
+                    &chunk.bytes,
+                );
+                at.chunk += 1;
+                if records.len() >= bytes {
+                    records.finish(payload);
+                    return at;
+                }
+            }
+            series.save_open_chunk(&mut records.open);
+            at = Saving { series: at.series + 1, chunk: 0, end: at.end };
+        }
+        records.finish(payload);
+        at
+    }
+}
+
+/// How far the saving of a Head is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saving {
+    /// Index of the next series.
+    series: u32,
+    /// Index of the next full chunk of it; 0: its labels are still to be saved.
+    chunk: usize,
+    /// The series behind the last one.
+    end: u32,
+}
+
+impl Saving {
+    /// Before the first of `series` series.
+    #[must_use]
+    pub fn begin(series: u32) -> Self {
+        Self { series: 0, chunk: 0, end: series }
+    }
+
+    /// Is everything saved?
+    #[must_use]
+    pub fn is_done(self) -> bool {
+        self.series >= self.end
+    }
+}
+
+/// The bodies of records that are being gathered.
+#[derive(Default)]
+struct Records {
+    labels: Vec<u8>,
+    first: SeriesRef,
+    count: u32,
+    chunks: Vec<u8>,
+    open: Vec<u8>,
+}
+
+impl Records {
+    fn len(&self) -> usize {
+        self.labels.len() + self.chunks.len() + self.open.len()
+    }
+
+    /// Series records hold consecutive references: others begin a new one.
+    fn push_labels(&mut self, reference: SeriesRef, labels: &[u8], payload: &mut Vec<u8>) {
+        if self.first.0 + u64::from(self.count) != reference.0 {
+            self.finish_series(payload);
+            self.first = reference;
+        }
+        record::push_labels(&mut self.labels, labels);
+        self.count += 1;
+    }
+
+    fn finish_series(&mut self, payload: &mut Vec<u8>) {
+        if self.count > 0 {
+            record::push_series(payload, self.first, self.count, &self.labels);
+            self.labels.clear();
+            self.count = 0;
+        }
+    }
+
+    fn finish(mut self, payload: &mut Vec<u8>) {
+        self.finish_series(payload);
+        if !self.chunks.is_empty() {
+            record::push_chunks(payload, &self.chunks);
+        }
+        if !self.open.is_empty() {
+            record::push_open_chunks(payload, &self.open);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::encoding::record::{Record, records};
+    use crate::model::{Fingerprinter, Labels, TimeRange, TimestampMs};
+
+    fn restore(head: &mut Head, payload: &[u8]) {
+        let mut indexes = std::collections::HashMap::new();
+        for record in records(payload) {
+            match record.unwrap() {
+                Record::Series(series) => {
+                    for series in series {
+                        let (reference, labels) = series.unwrap();
+                        indexes.insert(reference, head.replay_series(labels, reference).unwrap());
+                    }
+                }
+                Record::Chunks(chunks) => {
+                    for chunk in chunks {
+                        let chunk = chunk.unwrap();
+                        assert!(head.replay_chunk(indexes[&chunk.series], chunk));
+                    }
+                }
+                Record::OpenChunks(chunks) => {
+                    for chunk in chunks {
+                        let chunk = chunk.unwrap();
+                        assert!(head.replay_open_chunk(indexes[&chunk.series], chunk));
+                    }
+                }
+                other => panic!("not a checkpoint's: {other:?}"),
+            }
+        }
+    }
+
+    fn samples_of(head: &Head, series: u32) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        head.read(series, TimeRange::ALL, &mut samples);
+        samples
+    }
+
+    proptest! {
+        #[test]
+        fn a_saved_head_comes_back_and_goes_on(
+            counts in proptest::collection::vec(0u32..400, 1..5), more in 0i64..50,
+            budget in 1usize..3000,
+        ) {
+            let mut head = Head::new(Fingerprinter::new(1));
+            let sample = |i: i64| Sample { t: TimestampMs(i * 15_000), v: f64::from(i32::try_from(i).unwrap()) };
+            for (series, count) in (0u32..).zip(&counts) {
+                let labels = Labels::from_pairs([("series", series.to_string().as_str())]).unwrap();
+                let reference = SeriesRef(u64::from(series) * 2 + 1);
+                let index = head.replay_series(labels.as_ref(), reference).unwrap();
+                (0..i64::from(*count)).for_each(|i| head.replay_sample(index, sample(i)));
+            }
+            let (mut payload, mut saving) = (Vec::new(), Saving::begin(u32::try_from(counts.len()).unwrap()));
+            while !saving.is_done() {
+                saving = head.save(saving, budget, &mut payload);
+            }
+            let mut back = Head::new(Fingerprinter::new(2));
+            restore(&mut back, &payload);
+            for (series, count) in (0u32..).zip(&counts) {
+                for i in 0..more {
+                    back.replay_sample(series, sample(i64::from(*count) / 2 + i));
+                    head.replay_sample(series, sample(i64::from(*count) / 2 + i));
+                }
+                prop_assert_eq!(samples_of(&back, series), samples_of(&head, series));
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! One log file: its name, and the reading of its batches.
+
+use crate::encoding::batch::{self, ALIGN_BYTES, BatchHeader, PAYLOAD_BYTES_MAX};
+use crate::io::{BLOCK_BYTES, File, Pace};
+
+const _: () = assert!(ALIGN_BYTES == BLOCK_BYTES, "a batch begins where a write may");
+
+/// Bytes that are read at once.
+const WINDOW_BYTES: u64 = 1 << 20;
+
+/// Numbers a shard's segments upward; a file that is used again gets the next number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentId(pub u64);
+
+impl SegmentId {
+    /// The number behind this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The segment that a file name means; `None` for other files.
+    #[must_use]
+    pub fn from_file_name(name: &str) -> Option<Self> {
+        let digits = name.len() >= 8 && name.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| name.parse().ok().map(Self)).flatten()
+    }
+}
+
+impl std::fmt::Display for SegmentId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:08}", self.0)
+    }
+}
+
+/// A stretch of a segment that holds no valid batch although a valid one follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// Its first byte.
+    pub start: u64,
+    /// The byte behind it.
+    pub end: u64,
+}
+
+/// Reads a segment's batches in order. Never repairs, never writes.
+pub struct SegmentReader<F> {
+    file: F,
+    id: SegmentId,
+    /// Where the next batch should begin.
+    offset: u64,
+    /// Bytes of the file from `window_start` on.
+    window: Vec<u8>,
+    window_start: u64,
+    /// Header of the last valid batch.
+    last: Option<BatchHeader>,
+}
+
+/// A valid batch, and the hole before it if there is one.
+pub struct Batch<'a> {
+    /// What the batch says about where it belongs.
+    pub header: BatchHeader,
+    /// Its records.
+    pub payload: &'a [u8],
+    /// Where it begins.
+    pub offset: u64,
+    /// What could not be read before it.
+    pub hole: Option<Hole>,
+}
+
+impl<F: File> SegmentReader<F> {
+    /// A reader at the first byte.
+    pub fn new(file: F, id: SegmentId) -> Self {
+        Self { file, id, offset: 0, window: Vec::new(), window_start: 0, last: None }
+    }
+
+    /// The file.
+    pub fn file(&self) -> &F {
+        &self.file
+    }
+
+    /// Bytes that have been read so far.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next valid batch; `None` if there is none up to the end of the file. What lies behind the last one is a torn
+    /// write, an earlier use of the file, or zeros.
+    ///
+    /// # Errors
+    /// A read that failed.
+    pub async fn next(&mut self, pace: &mut impl Pace) -> std::io::Result<Option<Batch<'_>>> {
+        let expected = self.offset;
+        let mut offset = expected;
+        while offset < self.file.len() {
+            if let Some((header, len)) = self.valid_at(offset).await? {
+                self.last = Some(header);
+                self.offset = offset + batch::disk_bytes(len) as u64;
+                let start = usize::try_from(offset - self.window_start).unwrap_or(usize::MAX);
+                let payload =
+                    self.window.get(start + batch::HEADER_BYTES..start + batch::HEADER_BYTES + len);
+                let hole = (offset > expected).then_some(Hole { start: expected, end: offset });
+                return Ok(Some(Batch {
+                    header,
+                    payload: payload.unwrap_or_default(),
+                    offset,
+                    hole,
+                }));
+            }
+            offset += BLOCK_BYTES as u64;
+            pace.breathe().await;
+        }
+        self.offset = offset;
+        Ok(None)
+    }
+
+    /// Header and payload length of the batch at `offset`, if there is a valid one that belongs to this segment.
+    async fn valid_at(&mut self, offset: u64) -> std::io::Result<Option<(BatchHeader, usize)>> {
+        let Some(front) = self.bytes_at(offset, BLOCK_BYTES).await? else { return Ok(None) };
+        let Ok(payload) = batch::promised_payload(front) else { return Ok(None) };
+        if payload > PAYLOAD_BYTES_MAX {
+            return Ok(None);
+        }
+        let (id, last) = (self.id, self.last);
+        let Some(bytes) = self.bytes_at(offset, batch::disk_bytes(payload)).await? else {
+            return Ok(None);
+        };
+        let Ok((header, payload)) = batch::open(bytes) else { return Ok(None) };
+        let belongs = header.segment == id.0
+            && last.is_none_or(|last| {
+                (header.salt, header.run, header.shards) == (last.salt, last.run, last.shards)
+                    && header.sequence > last.sequence
+            });
+        Ok(belongs.then_some((header, payload.len())))
+    }
+
+    /// `len` bytes at `offset`, read in windows; `None` if the file ends before.
+    async fn bytes_at(&mut self, offset: u64, len: usize) -> std::io::Result<Option<&[u8]>> {
+        let end = offset + len as u64;
+        if end > self.file.len() {
+            return Ok(None);
+        }
+        if offset < self.window_start || end > self.window_start + self.window.len() as u64 {
+            let until = self.file.len().min(end.max(offset + WINDOW_BYTES));
+            let read =
+                self.file.read_at(offset, usize::try_from(until - offset).unwrap_or(len)).await?;
+            self.window.clear();
+            self.window.extend_from_slice(&read);
+            self.window_start = offset;
+        }
+        let start = usize::try_from(offset - self.window_start).unwrap_or(usize::MAX);
+        Ok(self.window.get(start..start + len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_eight_or_more_digits_are_segments() {
+        assert_eq!(SegmentId::from_file_name("00000042"), Some(SegmentId(42)));
+        assert_eq!(SegmentId::from_file_name("123456789"), Some(SegmentId(123_456_789)));
+        assert_eq!(SegmentId::from_file_name("spare-00000001"), None);
+        assert_eq!(SegmentId::from_file_name("0000042"), None);
+        assert_eq!(SegmentId::from_file_name("99999999999999999999999"), None);
+        assert_eq!(SegmentId(42).to_string(), "00000042");
+    }
+}

@@ -1,0 +1,225 @@
+//! Brings batches to the disk, one after the other.
+//!
+//! Owns the segment being written and the log's position. What gathers meanwhile is `buffer`'s; who waits for a commit,
+//! the shard's. After anything failed it writes no more: what the failed flush covered may be lost although a second
+//! flush would say otherwise.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::segment::SegmentId;
+use super::spare::Spares;
+use crate::encoding::batch::{self, BatchHeader};
+use crate::encoding::record::CheckpointRecord;
+use crate::io::{Disk, File};
+use crate::model::Fingerprinter;
+
+/// When a commit counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncMode {
+    /// When it survives power loss. The promise.
+    Always,
+    /// When it survives the process; power loss takes at most what came within this time.
+    Interval(Duration),
+    /// When it survives the process; power loss takes what the disk had not written by itself.
+    Never,
+}
+
+/// What a log needs to know.
+#[derive(Clone, Debug)]
+pub struct WalOptions {
+    /// The log's directory.
+    pub dir: String,
+    /// Length of a segment in bytes, a multiple of 4 KiB.
+    pub segment_bytes: u64,
+    /// When a commit counts as done.
+    pub sync: SyncMode,
+    /// How many shards this run has.
+    pub shards: u16,
+    /// How often the data directory has been started, this time included.
+    pub run: u64,
+    /// Draws the segments' salts.
+    pub salts: Fingerprinter,
+}
+
+/// Why a commit failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WalError {
+    /// A write or flush failed now.
+    #[error(
+        "wal {dir}, segment {segment}: cannot {action}: {source}; the shard takes no more writes until a restart"
+    )]
+    Io {
+        /// The log's directory.
+        dir: String,
+        /// The segment that was being written.
+        segment: SegmentId,
+        /// What was tried.
+        action: &'static str,
+        /// What the disk said.
+        source: std::io::Error,
+    },
+    /// An earlier one did.
+    #[error(
+        "wal {dir}: an earlier write or flush failed; the shard takes no more writes until a restart"
+    )]
+    Failed {
+        /// The log's directory.
+        dir: String,
+    },
+}
+
+/// The writing end of a shard's log.
+#[derive(Debug)]
+pub struct WalWriter<D: Disk> {
+    options: WalOptions,
+    spares: Rc<Spares<D>>,
+    segment: Option<Segment<D::File>>,
+    next_segment: SegmentId,
+    next_sequence: u64,
+    failed: bool,
+}
+
+#[derive(Debug)]
+struct Segment<F> {
+    file: F,
+    id: SegmentId,
+    salt: u64,
+    /// Where the next batch begins.
+    offset: u64,
+    /// Something is written that is not synced?
+    dirty: bool,
+}
+
+impl<D: Disk> WalWriter<D> {
+    /// A writer that begins the segment `next_segment` with its first batch, which gets `next_sequence`.
+    #[must_use]
+    pub fn new(
+        options: WalOptions,
+        spares: Rc<Spares<D>>,
+        next_segment: SegmentId,
+        next_sequence: u64,
+    ) -> Self {
+        Self { options, spares, segment: None, next_segment, next_sequence, failed: false }
+    }
+
+    /// Writes the payloads, each one batch, and as the mode asks makes them durable. When this returns `Ok`, what they
+    /// hold may be acknowledged.
+    ///
+    /// - `payloads`: each behind [`batch::HEADER_BYTES`] of room; sealed in place.
+    ///
+    /// # Errors
+    /// Anything that the disk did not do. Then nothing of `payloads` may be acknowledged, and every later call fails.
+    pub async fn commit(&mut self, payloads: &mut [Vec<u8>]) -> Result<(), WalError> {
+        // Also without payloads: who repeats what the Head knows already must not be told that it is safe.
+        if self.failed {
+            return Err(WalError::Failed { dir: self.options.dir.clone() });
+        }
+        for payload in payloads {
+            self.write(payload).await?;
+            // Each batch is durable before the next begins, so that a valid batch behind an invalid one is damage.
+            if self.options.sync == SyncMode::Always {
+                self.sync().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, payload: &mut Vec<u8>) -> Result<(), WalError> {
+        let len = batch::disk_bytes(payload.len() - batch::HEADER_BYTES) as u64;
+        if self.segment.as_ref().is_none_or(|segment| segment.offset + len > segment.file.len()) {
+            self.sync().await?;
+            self.rotate(len).await?;
+        }
+        let Some(segment) = &mut self.segment else {
+            return Err(WalError::Failed { dir: self.options.dir.clone() });
+        };
+        let header = BatchHeader {
+            shards: self.options.shards,
+            segment: segment.id.0,
+            run: self.options.run,
+            salt: segment.salt,
+            sequence: self.next_sequence,
+        };
+        batch::seal(payload, header);
+        segment.dirty = true;
+        let written = segment.file.write_at(payload, segment.offset).await;
+        segment.offset += len;
+        self.next_sequence += 1;
+        written.map_err(|source| self.fail("write a batch", source))
+    }
+
+    /// Makes everything written durable.
+    ///
+    /// # Errors
+    /// The disk did not, or failed before. Every later call fails.
+    pub async fn sync(&mut self) -> Result<(), WalError> {
+        if self.failed {
+            return Err(WalError::Failed { dir: self.options.dir.clone() });
+        }
+        let Some(segment) = &mut self.segment else { return Ok(()) };
+        if !segment.dirty {
+            return Ok(());
+        }
+        match segment.file.sync().await {
+            Ok(()) => {
+                segment.dirty = false;
+                Ok(())
+            }
+            Err(source) => Err(self.fail("flush a batch", source)),
+        }
+    }
+
+    async fn rotate(&mut self, len: u64) -> Result<(), WalError> {
+        let id = self.next_segment;
+        let file = match self.spares.take(id, len).await {
+            Ok(file) => file,
+            Err(source) => return Err(self.fail("begin a segment", source)),
+        };
+        let salt = self.options.salts.keyed(&id.0.to_le_bytes());
+        self.segment = Some(Segment { file, id, salt, offset: 0, dirty: false });
+        self.next_segment = id.next();
+        Ok(())
+    }
+
+    fn fail(&mut self, action: &'static str, source: std::io::Error) -> WalError {
+        self.failed = true;
+        let segment = self.segment.as_ref().map_or(self.next_segment, |segment| segment.id);
+        WalError::Io { dir: self.options.dir.clone(), segment, action, source }
+    }
+
+    /// Ends the segment being written, so that the next commit begins a new one: everything committed so far lies before
+    /// the returned place.
+    ///
+    /// # Errors
+    /// Those of [`sync`](Self::sync).
+    pub async fn cut(&mut self) -> Result<CheckpointRecord, WalError> {
+        if self.failed {
+            return Err(WalError::Failed { dir: self.options.dir.clone() });
+        }
+        self.sync().await?;
+        self.segment = None;
+        Ok(CheckpointRecord {
+            first_segment: self.next_segment.0,
+            next_sequence: self.next_sequence,
+        })
+    }
+
+    /// The segment being written, or else the one that will be.
+    #[must_use]
+    pub fn segment(&self) -> SegmentId {
+        self.segment.as_ref().map_or(self.next_segment, |segment| segment.id)
+    }
+
+    /// Bytes written to the segment so far.
+    #[must_use]
+    pub fn segment_offset(&self) -> u64 {
+        self.segment.as_ref().map_or(0, |segment| segment.offset)
+    }
+
+    /// Has a write or flush failed?
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+}

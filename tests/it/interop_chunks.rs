@@ -1,0 +1,251 @@
+//! Chunks are Prometheus's to the bit: the same samples, written into Debian's Prometheus and into a series of ours, end
+//! up in chunks with the same first and last instants and the same bytes.
+//!
+//! Prometheus hands out the chunks of its head, the open one included, as they are: through remote read with
+//! `STREAMED_XOR_CHUNKS`, in frames of length (uvarint), CRC-32C (big-endian) and one `ChunkedReadResponse`.
+//!
+//! A deliberate difference: Prometheus cuts chunks above 1,005 bytes only since 2.44, so no shape here is that noisy;
+//! `storage::head::mem_series` tests that rule by itself.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use floodplain::encoding::xor::XorReader;
+use floodplain::io::sim::Rng;
+use floodplain::model::{Fingerprinter, STALE_NAN_BITS, Sample, SeriesRef, TimestampMs};
+use floodplain::storage::head::mem_series::{CHUNK_RANGE_MS, HeadChunk, MemSeries};
+use prost::Message;
+
+use crate::http;
+use crate::peer::{PROMETHEUS, Peer, installed};
+use crate::remote_write::{Label, Packed, Series, Version, request};
+
+/// All shapes begin here: ten minutes before the end of an aligned two-hour range.
+const BEGIN: i64 = 236_111 * CHUNK_RANGE_MS - 10 * MINUTE;
+/// And end here: behind the end of the next one, but before Prometheus would make a block of a Head this long.
+const END: i64 = BEGIN + 175 * MINUTE;
+const MINUTE: i64 = 60_000;
+
+#[derive(Clone, PartialEq, Message)]
+struct ReadRequest {
+    #[prost(message, repeated, tag = "1")]
+    queries: Vec<ReadQuery>,
+    /// 1 is `STREAMED_XOR_CHUNKS`.
+    #[prost(int32, repeated, tag = "2")]
+    accepted_response_types: Vec<i32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ReadQuery {
+    #[prost(int64, tag = "1")]
+    start_timestamp_ms: i64,
+    #[prost(int64, tag = "2")]
+    end_timestamp_ms: i64,
+    #[prost(message, repeated, tag = "3")]
+    matchers: Vec<ReadMatcher>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ReadMatcher {
+    /// 0 is equality.
+    #[prost(int32, tag = "1")]
+    r#type: i32,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(string, tag = "3")]
+    value: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ChunkedReadResponse {
+    #[prost(message, repeated, tag = "1")]
+    chunked_series: Vec<ChunkedSeries>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ChunkedSeries {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    chunks: Vec<ReadChunk>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ReadChunk {
+    #[prost(int64, tag = "1")]
+    min_time_ms: i64,
+    /// Of an open chunk the largest number there is: it may still grow.
+    #[prost(int64, tag = "2")]
+    max_time_ms: i64,
+    /// 1 is XOR.
+    #[prost(int32, tag = "3")]
+    r#type: i32,
+    #[prost(bytes = "vec", tag = "4")]
+    data: Vec<u8>,
+}
+
+/// Samples from `BEGIN` to `END`: `next` gives the bits of each value and the milliseconds to the next.
+fn shape(mut next: impl FnMut(i64, &mut Rng) -> (f64, u64)) -> Vec<(i64, u64)> {
+    let (mut samples, mut t, mut rng) = (Vec::new(), BEGIN, Rng::new(7));
+    for i in 0.. {
+        if t >= END {
+            break;
+        }
+        let (value, step) = next(i, &mut rng);
+        samples.push((t, value.to_bits()));
+        t += step.cast_signed();
+    }
+    samples
+}
+
+/// What is written, by name.
+fn shapes() -> Vec<(&'static str, Vec<(i64, u64)>)> {
+    let special = [
+        f64::from_bits(STALE_NAN_BITS),
+        f64::NAN,
+        f64::from_bits(0x7ff8_dead_beef_0001), // a NaN that carries something
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        0.0,
+        -0.0,
+        f64::from_bits(1), // the smallest there is
+        f64::MAX,
+        1.5,
+    ];
+    let of_special = |rng: &mut Rng| special[usize::try_from(rng.below(10)).unwrap()];
+    let irregular = |widths, rng: &mut Rng| {
+        let width = rng.below(widths);
+        1 + rng.below(1 << width)
+    };
+    let (mut count, mut level) = (0, 0.0);
+    vec![
+        ("constant", shape(|_, _| (1.0, 15_000))),
+        ("wave", shape(|i, _| (((i as f64 / 40.0).sin() * 4096.0).round() / 8.0, 15_000))),
+        (
+            "counter",
+            shape(|_, rng| {
+                count = if rng.below(200) == 0 { 0 } else { count + rng.below(1000) };
+                (count as f64, 10_000)
+            }),
+        ),
+        ("special values", shape(|_, rng| (of_special(rng), 10_000))),
+        (
+            "rarely special",
+            shape(|i, rng| (if rng.below(20) == 0 { of_special(rng) } else { i as f64 }, 30_000)),
+        ),
+        (
+            "jitter",
+            shape(|_, rng| {
+                level += rng.below(64) as f64 - 31.5;
+                (level, 14_995 + rng.below(11))
+            }),
+        ),
+        // Every width that a difference of differences has, and holes of up to half an hour.
+        ("irregular", shape(|i, rng| (i as f64, irregular(22, rng)))),
+        ("irregular and dense", shape(|i, rng| (i as f64, irregular(15, rng)))),
+        ("fast", shape(|i, _| ((i / 7) as f64, if i < 20_000 { 50 } else { 60_000 }))),
+        // The end is predicted from slow steps, and then 240 samples come before it.
+        ("slow, then fast", shape(|i, _| (2.5, if i % 600 < 40 { 20_000 } else { 100 }))),
+        ("sparse", shape(|i, _| (i as f64, 45 * 60_000))),
+        ("alone", shape(|_, _| (4.0, 1 << 40))),
+    ]
+}
+
+/// A chunk: its first instant, its last one, its bytes.
+type Chunk = (i64, i64, Vec<u8>);
+
+/// What a series of ours makes of the samples.
+fn our_chunks(samples: &[(i64, u64)]) -> Vec<Chunk> {
+    let mut series = MemSeries::new(Fingerprinter::new(0).of(b""), SeriesRef(1));
+    let mut chunks: Vec<HeadChunk> = Vec::new();
+    for (t, bits) in samples {
+        chunks.extend(series.append(Sample { t: TimestampMs(*t), v: f64::from_bits(*bits) }));
+    }
+    chunks.extend(series.open_chunk());
+    let plain = |c: HeadChunk| (c.range.min().0, c.range.max().0, c.bytes.into_vec());
+    chunks.into_iter().map(plain).collect()
+}
+
+/// Writes all shapes, five minutes of each at a time: a head takes nothing older than an hour.
+fn write(prometheus: SocketAddr, shapes: &[(&str, Vec<(i64, u64)>)]) {
+    for from in (BEGIN..END).step_by(300_000) {
+        let slice = |(name, samples): &(&str, Vec<(i64, u64)>)| Series {
+            labels: vec![("__name__".into(), "shape".into()), ("shape".into(), (*name).into())],
+            samples: samples
+                .iter()
+                .filter(|s| (from..from + 300_000).contains(&s.0))
+                .copied()
+                .collect(),
+        };
+        let series: Vec<_> =
+            shapes.iter().map(slice).filter(|series| !series.samples.is_empty()).collect();
+        request(&series, Version::V1, Packed::Snappy).send(prometheus);
+    }
+}
+
+/// Reads the chunks of all shapes from Prometheus, by name.
+fn their_chunks(prometheus: SocketAddr) -> BTreeMap<String, Vec<Chunk>> {
+    let matcher = ReadMatcher { r#type: 0, name: "__name__".into(), value: "shape".into() };
+    let query = ReadQuery {
+        start_timestamp_ms: i64::MIN,
+        end_timestamp_ms: i64::MAX, // a chunk that reaches behind the end would be cut, and an open one always does
+        matchers: vec![matcher],
+    };
+    let read = ReadRequest { queries: vec![query], accepted_response_types: vec![1] };
+    let body = snap::raw::Encoder::new().compress_vec(&read.encode_to_vec()).unwrap();
+    let headers = ["Content-Type: application/x-protobuf", "Content-Encoding: snappy"];
+    let answer = http::send(prometheus, "POST /api/v1/read", &headers, &body).unwrap();
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    let (mut frames, mut chunks) = (answer.body.as_slice(), BTreeMap::<_, Vec<Chunk>>::new());
+    while !frames.is_empty() {
+        let len = usize::try_from(prost::encoding::decode_varint(&mut frames).unwrap()).unwrap();
+        let (sum, rest) = frames.split_first_chunk::<4>().unwrap();
+        let (message, rest) = rest.split_at(len);
+        assert_eq!(u32::from_be_bytes(*sum), crc32c::crc32c(message), "a frame's checksum");
+        frames = rest;
+        for series in ChunkedReadResponse::decode(message).unwrap().chunked_series {
+            let name = series.labels.iter().find(|label| label.name == "shape").unwrap();
+            chunks
+                .entry(name.value.clone())
+                .or_default()
+                .extend(series.chunks.into_iter().map(plain));
+        }
+    }
+    chunks
+}
+
+/// An open chunk is told without its end: its last sample is.
+fn plain(chunk: ReadChunk) -> Chunk {
+    assert_eq!(chunk.r#type, 1, "an XOR chunk");
+    let last = || XorReader::new(&chunk.data).unwrap().last().unwrap().unwrap().t.0;
+    let max = if chunk.max_time_ms == i64::MAX { last() } else { chunk.max_time_ms };
+    (chunk.min_time_ms, max, chunk.data)
+}
+
+#[test]
+fn the_same_samples_make_the_same_chunks_as_in_prometheus() {
+    if !installed(&[PROMETHEUS]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let prometheus = Peer::prometheus(dir.path(), "");
+    let shapes = shapes();
+    write(prometheus.address, &shapes);
+    let theirs = their_chunks(prometheus.address);
+    assert_eq!(theirs.len(), shapes.len(), "{:?}", theirs.keys());
+    for (name, samples) in &shapes {
+        let (ours, theirs) = (our_chunks(samples), &theirs[*name]);
+        let ranges = |chunks: &[Chunk]| chunks.iter().map(|c| (c.0, c.1)).collect::<Vec<_>>();
+        assert_eq!(ranges(&ours), ranges(theirs), "{name}: first and last instants");
+        let of = |chunk: &Chunk| -> Vec<(i64, u64)> {
+            let samples = XorReader::new(&chunk.2).unwrap().map(Result::unwrap);
+            samples.map(|sample| (sample.t.0, sample.v.to_bits())).collect()
+        };
+        for (our, their) in ours.iter().zip(theirs) {
+            assert_eq!(of(our), of(their), "{name}: samples");
+            assert_eq!(our, their, "{name}: bytes");
+        }
+        let bytes: usize = ours.iter().map(|chunk| chunk.2.len()).sum();
+        println!("{name}: {} samples in {} chunks of {bytes} bytes", samples.len(), ours.len());
+    }
+}

@@ -1,0 +1,127 @@
+//! Test scripts of the query language: the project's own in `tests/promql`, and Prometheus's where they are at hand.
+//!
+//! Each script runs over one, two and three shards: what is split must add up to the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use floodplain::query::parser::ParseOptions;
+use floodplain::query::script::{Outcome, Script, Settings, Verdict};
+use floodplain::query::{Options, Unpaced};
+
+/// What Prometheus's own scripts are written for.
+const UPSTREAM: Options = Options {
+    lookback_ms: 300_000,
+    samples_max: 10_000,
+    subquery_step_ms: 60_000,
+    delayed_name_removal: true,
+    parse: ParseOptions::ALL,
+};
+
+/// How many queries of each of Prometheus's scripts are answered, at least. The others use what is not supported yet and
+/// have to be refused; none may be answered wrongly.
+const ANSWERED: [(&str, usize); 21] = [
+    ("aggregators.test", 81),
+    ("at_modifier.test", 55),
+    ("collision.test", 2),
+    ("duration_expression.test", 41),
+    ("extended_vectors.test", 20),
+    ("fill-modifier.test", 27),
+    ("functions.test", 217),
+    ("histograms.test", 64),
+    ("info.test", 0),
+    ("limit.test", 0),
+    ("literals.test", 17),
+    ("name_label_dropping.test", 28),
+    ("native_histograms.test", 2),
+    ("operators.test", 95),
+    ("range_queries.test", 10),
+    ("selectors.test", 19),
+    ("staleness.test", 10),
+    ("start_timestamps.test", 0),
+    ("subquery.test", 22),
+    ("trig_functions.test", 11),
+    ("type_and_unit.test", 35),
+];
+
+fn run(path: &Path, shards: usize, options: Options) -> Vec<Verdict> {
+    let text = fs::read_to_string(path).unwrap();
+    let script = Script::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    futures_lite::future::block_on(script.run(&Settings { shards, options }, &Unpaced))
+}
+
+fn scripts(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "test"));
+    paths.sort();
+    paths
+}
+
+/// The wrong answers among `verdicts`, for people.
+fn wrong<'a>(path: &'a Path, verdicts: &'a [Verdict]) -> impl Iterator<Item = String> + 'a {
+    verdicts.iter().filter_map(move |verdict| match &verdict.outcome {
+        Outcome::Failed(what) => Some(format!("{}:{}: {what}", path.display(), verdict.line)),
+        _ => None,
+    })
+}
+
+#[test]
+fn prometheuss_scripts_are_answered_rightly_or_refused() {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/promqltest");
+    let dir = std::env::var_os("FLOODPLAIN_PROMQLTEST_DIR").map_or(beside, PathBuf::from);
+    let paths = scripts(&dir);
+    if paths.is_empty() {
+        println!(
+            "skipped: no scripts of Prometheus's in {} (FLOODPLAIN_PROMQLTEST_DIR)",
+            dir.display()
+        );
+        return;
+    }
+    let mut faults = Vec::new();
+    for (path, shards) in paths.iter().flat_map(|path| [1, 2, 3].map(|shards| (path, shards))) {
+        let verdicts = run(path, shards, UPSTREAM);
+        faults.extend(wrong(path, &verdicts));
+        let answered = verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Passed).count();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let floor = ANSWERED.iter().find(|(file, _)| *file == name).map_or(0, |(_, floor)| *floor);
+        if answered < floor {
+            faults
+                .push(format!("{name}: only {answered} of {floor} answered over {shards} shards"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_projects_scripts_are_answered() {
+    let paths = scripts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promql"));
+    assert!(!paths.is_empty());
+    let mut faults = Vec::new();
+    for (path, shards) in paths.iter().flat_map(|path| [1, 2, 3].map(|shards| (path, shards))) {
+        // `*_delayed.test` are about delayed name removal, all others about what is the default.
+        let delayed_name_removal = path.to_str().unwrap().ends_with("_delayed.test");
+        let parse = ParseOptions::ALL;
+        let options = Options { delayed_name_removal, parse, ..Options::default() };
+        let verdicts = run(path, shards, options);
+        faults.extend(wrong(path, &verdicts));
+        faults.extend(verdicts.iter().filter_map(|verdict| match &verdict.outcome {
+            Outcome::Refused(what) => Some(format!("{}:{}: {what}", path.display(), verdict.line)),
+            _ => None,
+        }));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn an_answer_that_is_wrong_is_noticed() {
+    let script =
+        "load 1m\n  x 1+1x9\n\neval instant at 5m x\n  x 6.1\n\neval instant at 5m x\n  x 6\n";
+    let script = Script::parse(script).unwrap();
+    let settings = Settings { shards: 2, options: Options::default() };
+    let verdicts = futures_lite::future::block_on(script.run(&settings, &Unpaced));
+    assert!(matches!(verdicts[0].outcome, Outcome::Failed(_)), "{verdicts:?}");
+    assert_eq!(verdicts[1].outcome, Outcome::Passed);
+}
