@@ -156,7 +156,7 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         Some(())
     }
 
-    /// Takes a series from the general walk, writing its labels to `rewritten`, or refuses it.
+    /// Takes a series from the general walk, appending its labels to `rewritten`, or refuses it.
     pub(super) fn take(
         &mut self,
         series: &mut Series<'_>,
@@ -164,30 +164,40 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         body: Padded<'_>,
     ) {
         let start = rewritten.len();
+        if self.canonicalise(series, rewritten) {
+            let canonical = rewritten.get(start..).unwrap_or_default();
+            let labels = span(body.bytes().len() + start, canonical.len());
+            self.store(self.fingerprinter.of(canonical), labels, &series.samples);
+        }
+    }
+
+    /// Appends the canonical labels of a series to `out` if it has samples to store; refuses what cannot be stored of it,
+    /// and leaves `out` as it was if that is everything.
+    pub(super) fn canonicalise(&mut self, series: &mut Series<'_>, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
         let all = u32::try_from(series.samples.len())
             .unwrap_or(u32::MAX)
             .saturating_add(series.histograms);
-        if let Err(reason) = series.labels.canonicalise(rewritten) {
-            return self.refuse(|| series.labels.spell(), all, reason);
+        if let Err(reason) = series.labels.canonicalise(out) {
+            self.refuse(|| series.labels.spell(), all, reason);
+            return false;
         }
         if series.histograms > 0 {
             let reason = RefusalReason::Unsupported("native histograms");
             self.refuse(|| series.labels.spell(), series.histograms, reason);
         }
         if series.samples.is_empty() {
-            rewritten.truncate(start);
-            return;
+            out.truncate(start);
         }
-        let canonical = rewritten.get(start..).unwrap_or_default();
-        let fingerprint = self.fingerprinter.of(canonical);
-        let labels = span(body.bytes().len() + start, canonical.len());
+        !series.samples.is_empty()
+    }
+
+    /// Hands a series whose canonical labels lie where `labels` says to the shard that owns it.
+    pub(super) fn store(&mut self, fingerprint: Fingerprint, labels: Span, samples: &[Sample]) {
         let part = self.part(fingerprint);
-        part.samples.extend_from_slice(&series.samples);
-        part.entries.push(PartEntry {
-            fingerprint,
-            labels,
-            samples_end: index(part.samples.len()),
-        });
+        part.samples.extend_from_slice(samples);
+        let samples_end = index(part.samples.len());
+        part.entries.push(PartEntry { fingerprint, labels, samples_end });
     }
 
     /// Counts a series as refused, and names it if there is room.

@@ -77,7 +77,8 @@ impl SetBuilder {
         out: &mut [u8],
         start: usize,
     ) -> Option<usize> {
-        let room = out.get_mut(..start.checked_add(ROOM_BYTES)?)?;
+        let room =
+            out.get_mut(..start.checked_add(ROOM_BYTES)?).filter(|_| symbols.are_pieces())?;
         if self.end > start {
             self.forget();
         }
@@ -124,9 +125,10 @@ impl SetBuilder {
                 if end + len + PIECE_BYTES > room.len() {
                     return None;
                 }
+                let room = room.as_mut_ptr();
                 // SAFETY: `from` is where a label of this length was written before `start`, and `end` is not before
                 // `start`; so the label is before `end`, and there is room for the pieces of a copy, as just asked.
-                unsafe { copy(room.as_ptr().add(from), room.as_mut_ptr().add(end), len) };
+                unsafe { copy(room.add(from), room.add(end), len) };
             } else if !new_label(body, at, symbols, room, end, last) {
                 return None;
             }

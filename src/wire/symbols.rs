@@ -5,7 +5,7 @@
 
 use super::WireError;
 use super::batch_writer::index;
-use super::fields::Fields;
+use super::fields::{Fields, len_bytes};
 use super::padded::{Padded, Place};
 
 /// One request has at most this many symbols: two bytes encode one, and sixteen hold it.
@@ -18,12 +18,14 @@ const SYMBOL_TAG: u8 = 0x22;
 #[derive(Default)]
 pub(super) struct Symbols {
     all: Vec<Symbol>,
+    /// Has one of them a length of more bytes than it needs? Then not all are pieces of canonical form.
+    has_overlong: bool,
 }
 
 /// Where a symbol lies, without its tag.
 #[derive(Clone, Copy)]
 pub(super) struct Symbol {
-    /// Where its length starts, if that takes no more bytes than it needs.
+    /// Where its length starts, if that takes no more bytes than it needs; as if it did, if not.
     at: u32,
     /// How many bytes length and text take together.
     len: u32,
@@ -54,7 +56,9 @@ impl Symbols {
         let mut fields = Fields::new(body.body(), 0..body.len());
         while let Some(field) = fields.next()? {
             if field.number == 4 {
-                symbols.push(body, Place::from(field.bytes("Request")?))?;
+                let text = Place::from(field.bytes("Request")?);
+                symbols.has_overlong |= text.start - field.offset != len_bytes(text.len());
+                symbols.push(body, text)?;
             }
         }
         Ok(symbols)
@@ -65,7 +69,7 @@ impl Symbols {
         if self.all.len() >= SYMBOLS_MAX {
             return Err(WireError::TooManySymbols { offset: text.start, max: SYMBOLS_MAX });
         }
-        let len = text.end - text.start;
+        let len = text.len();
         let len_bytes = len_bytes(len);
         let bits = if len < 8 { !(u64::MAX >> (8 * len)) } else { u64::MAX };
         self.all.push(Symbol {
@@ -74,6 +78,12 @@ impl Symbols {
             key: u64::from_be_bytes(body.read(text.start).unwrap_or_default()) & bits,
         });
         Ok(())
+    }
+
+    /// Do length and text of each lie in the body as canonical form has them?
+    #[inline(always)]
+    pub(super) fn are_pieces(&self) -> bool {
+        !self.has_overlong
     }
 
     /// How many there are.
@@ -121,10 +131,4 @@ impl Symbol {
     pub(super) fn key(self) -> u64 {
         self.key
     }
-}
-
-/// How many bytes the length `len` takes as a varint; a body has no text of more than four.
-#[inline(always)]
-fn len_bytes(len: usize) -> usize {
-    1 + usize::from(len >= 1 << 7) + usize::from(len >= 1 << 14) + usize::from(len >= 1 << 21)
 }

@@ -15,6 +15,7 @@ use prost::Message;
 
 use super::batch_writer::{BatchWriter, Series, fill, span};
 use super::fields::Fields;
+use super::label_set::check_labels;
 use super::label_walk::{set_end, set_ends};
 use super::padded::{Padded, Place};
 use super::plain_sample::Version;
@@ -222,6 +223,7 @@ fn time_series<'b, P: Fn(u64) -> usize>(
         match field.number {
             1 => {
                 let (name, value) = label(body, field.bytes("TimeSeries")?)?;
+                check_labels(series.labels.len(), field.offset)?;
                 series.labels.push(name, value);
             }
             2 => {

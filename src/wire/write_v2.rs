@@ -14,17 +14,19 @@ use std::ops::Range;
 
 use super::batch_writer::{BatchWriter, Series, fill, span};
 use super::fields::{Field, Fields, Value};
-use super::padded::{Padded, Place};
+use super::label_set::check_labels;
+use super::padded::{PADDING_BYTES, Padded, Place};
 use super::plain_sample::Version;
 use super::set_builder::{ROOM_BYTES, SetBuilder};
 use super::symbols::Symbols;
 use super::write_v1::nested;
-use super::{Counts, WireError, proto};
-use crate::model::{Fingerprint, Fingerprinter, RefusalReason, Sample, TimestampMs, WriteBatch};
+use super::{Counts, DECODED_BYTES_MAX, WireError, proto};
+use crate::model::refusal::LABEL_BYTES_MAX;
+use crate::model::{Fingerprinter, RefusalReason, Sample, TimestampMs, WriteBatch};
 
-/// The label sets of one request, written out, take at most this many bytes. A reference of two bytes can stand for a
-/// symbol of megabytes: without a limit, a hostile body would grow beyond any memory.
-const LABEL_BYTES_MAX: usize = 128 << 20;
+/// The label sets of one request, written out, take at most this many bytes, and one more set. A reference of two bytes
+/// can stand for a symbol of megabytes: without a limit, a hostile body would grow beyond any memory.
+const SETS_BYTES_MAX: usize = 128 << 20;
 
 /// Decodes a request into `batch`, which keeps `body`. Adds what was in it to `counts`.
 ///
@@ -53,6 +55,13 @@ const REFERENCES_TAG: u8 = 0x0a;
 const BLOCK: usize = 16;
 /// Room for a block of sets of the size that does not go the general way.
 const BLOCK_BYTES: usize = BLOCK * ROOM_BYTES;
+/// There is never more room than this.
+const ROOM_BYTES_MAX: usize = SETS_BYTES_MAX + LABEL_BYTES_MAX + BLOCK_BYTES;
+
+const _: () = assert!(
+    DECODED_BYTES_MAX + PADDING_BYTES + ROOM_BYTES_MAX <= u32::MAX as usize,
+    "32 bits name any place in a body and in the sets behind it"
+);
 
 /// A request on whatever CPU there is.
 fn request<P: Fn(u64) -> usize>(
@@ -61,9 +70,16 @@ fn request<P: Fn(u64) -> usize>(
     writer: &mut BatchWriter<'_, P>,
 ) -> Result<(), WireError> {
     let (symbols, symbols_end) = Symbols::in_front(body)?;
-    let (series, references) = (Series::default(), Vec::new());
-    let mut walk =
-        Walk { body, symbols, has_all_symbols: false, rewritten, written: 0, series, references };
+    let mut walk = Walk {
+        body,
+        symbols,
+        has_all_symbols: false,
+        rewritten,
+        written: 0,
+        series: Series::default(),
+        references: Vec::new(),
+        canonical: Vec::new(),
+    };
     if walk.fields(symbols_end, writer)? == Found::LateSymbols {
         // Protobuf allows it: start over, knowing them all.
         writer.restart();
@@ -95,6 +111,7 @@ struct Walk<'b, 'r> {
     /// Used again by each series that goes the general way.
     series: Series<'b>,
     references: Vec<u32>,
+    canonical: Vec<u8>,
 }
 
 /// A series whose set has been written.
@@ -143,7 +160,7 @@ impl<'b> Walk<'b, '_> {
         let mut at = start;
         while at < self.body.len() {
             writer.check_samples(at)?;
-            self.make_room(at)?;
+            self.make_room(BLOCK_BYTES, at)?;
             let mut labelled = 0;
             let mut other = None;
             for slot in &mut block {
@@ -175,14 +192,17 @@ impl<'b> Walk<'b, '_> {
         Ok(Found::End)
     }
 
-    /// Sees to it that a block of sets can be written.
+    /// Sees to it that there is room for `bytes` more of sets, which are a block's or a set's.
+    ///
+    /// The buffer doubles and is never cut: what one request has filled with zeros, the next one finds.
     #[inline(always)]
-    fn make_room(&mut self, offset: usize) -> Result<(), WireError> {
-        if self.written > LABEL_BYTES_MAX {
-            return Err(WireError::LabelsTooLarge { offset, max: LABEL_BYTES_MAX });
+    fn make_room(&mut self, bytes: usize, offset: usize) -> Result<(), WireError> {
+        if self.written > SETS_BYTES_MAX {
+            return Err(WireError::LabelsTooLarge { offset, max: SETS_BYTES_MAX });
         }
-        if self.rewritten.len() < self.written + BLOCK_BYTES {
-            self.rewritten.resize((self.written + BLOCK_BYTES).next_power_of_two(), 0);
+        let needed = self.written + bytes;
+        if self.rewritten.len() < needed {
+            self.rewritten.resize(needed.next_power_of_two().min(ROOM_BYTES_MAX), 0);
         }
         Ok(())
     }
@@ -248,7 +268,7 @@ impl<'b> Walk<'b, '_> {
         place: Place,
         writer: &mut BatchWriter<'_, P>,
     ) -> Result<(), WireError> {
-        let Self { body, series, references, symbols, .. } = self;
+        let Self { body, series, references, symbols, canonical, .. } = self;
         references.clear();
         time_series(body.body(), place, series, references, writer)?;
         let all = u32::try_from(series.samples.len()).unwrap_or(u32::MAX);
@@ -261,10 +281,21 @@ impl<'b> Walk<'b, '_> {
             writer.refuse(|| series.labels.spell(), 0, RefusalReason::NoSamples);
             return Ok(());
         }
-        self.rewritten.truncate(self.written);
-        writer.take(&mut self.series, self.rewritten, self.body);
-        self.written = self.rewritten.len();
-        self.make_room(place.start)
+        canonical.clear();
+        if !writer.canonicalise(series, canonical) {
+            return Ok(());
+        }
+        let fingerprint = writer.fingerprinter.of(canonical);
+        let len = canonical.len();
+        // A block that is being taken goes on reading behind its sets, which are written: its room stays as it is.
+        self.make_room(len, place.start)?;
+        let room = self.rewritten.get_mut(self.written..).and_then(|room| room.get_mut(..len));
+        let Some(room) = room else { unreachable!("there is room for the set") };
+        room.copy_from_slice(&self.canonical);
+        let labels = span(self.body.bytes().len() + self.written, len);
+        self.written += len;
+        writer.store(fingerprint, labels, &self.series.samples);
+        Ok(())
     }
 }
 
@@ -315,10 +346,14 @@ fn time_series<P: Fn(u64) -> usize>(
 )]
 fn labels_refs(body: &[u8], field: &Field, refs: &mut Vec<u32>) -> Result<(), WireError> {
     match &field.value {
-        Value::Varint(n) => refs.push(*n as u32),
+        Value::Varint(n) => {
+            check_labels(refs.len() / 2, field.offset)?;
+            refs.push(*n as u32);
+        }
         Value::Bytes(place) => {
             let mut packed = Fields::new(body, place.clone());
             while let Some(n) = packed.next_packed()? {
+                check_labels(refs.len() / 2, packed.at())?;
                 refs.push(n as u32);
             }
         }
