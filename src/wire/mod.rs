@@ -26,6 +26,8 @@ mod symbols;
 
 #[cfg(test)]
 mod model_test;
+#[cfg(test)]
+mod v2_test;
 
 pub use body::{BodyError, DECODED_BYTES_MAX, Decompressor};
 pub use content::{Compression, Content, ContentError, Message, negotiate};

@@ -273,3 +273,108 @@ unsafe fn copy_piece(from: *const u8, to: *mut u8) {
         to.cast::<[u8; PIECE_BYTES]>().write(piece);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::labels::push_canonical;
+
+    /// What the builder makes of sets of references below 128, one behind the other.
+    fn build(texts: &[&str], sets: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
+        let mut body = Vec::new();
+        for text in texts {
+            body.extend([0x22, u8::try_from(text.len()).unwrap()]);
+            body.extend(text.as_bytes());
+        }
+        let places: Vec<_> = sets
+            .iter()
+            .map(|set| {
+                let start = body.len();
+                body.extend(*set);
+                Place::from(start..body.len())
+            })
+            .collect();
+        let body = Padded::pad(&mut body);
+        let (symbols, _) = Symbols::in_front(body).unwrap();
+        assert_eq!(symbols.len(), texts.len());
+        let (mut builder, mut out, mut at) = (SetBuilder::new(), vec![0xff; 1 << 16], 0);
+        let mut all = Vec::new();
+        for place in places {
+            let end = builder.build(body, place, &symbols, &mut out, at);
+            all.push(end.map(|end| out[at..end].to_vec()));
+            at = end.unwrap_or(at);
+        }
+        all
+    }
+
+    const TEXTS: [&str; 8] = ["", "__name__", "up", "down", "instance", "instance_id", "a", "job"];
+
+    fn canonical(labels: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        for pair in labels.chunks(2) {
+            let text = |r: u8| TEXTS[usize::from(r)].as_bytes();
+            push_canonical(&mut out, text(pair[0]), text(pair[1]));
+        }
+        Some(out)
+    }
+
+    #[test]
+    fn a_set_of_pieces_is_in_canonical_form_whatever_was_built_before_it() {
+        let sets: [&[u8]; 9] = [
+            &[1, 2],
+            &[1, 2, 4, 6],
+            &[1, 3, 4, 6, 5, 6],
+            &[1, 3, 5, 6],
+            &[1, 3, 4, 6, 5, 6, 7, 2],
+            &[1, 3, 4, 6, 5, 6, 7, 2],
+            &[1, 2],
+            &[1, 2, 7, 3],
+            &[1, 6, 5, 2, 7, 3],
+        ];
+        assert_eq!(build(&TEXTS, &sets), sets.map(canonical));
+    }
+
+    #[test] // and neither those before nor those behind suffer from it
+    fn a_set_that_is_not_sorted_named_and_whole_is_not_built() {
+        for wrong in [
+            &[][..],                         // nothing
+            &[6, 2],                         // no metric name
+            &[1, 0],                         // an empty one
+            &[1],                            // an odd number
+            &[1, 2, 7],                      // likewise
+            &[1, 2, 7, 8],                   // behind the symbols
+            &[1, 2, 7, 2, 6, 2],             // not sorted
+            &[1, 2, 5, 2, 4, 2],             // likewise, seen only behind eight bytes
+            &[1, 2, 1, 2],                   // twice
+            &[1, 2, 5, 2, 5, 2],             // likewise
+            &[1, 2, 0, 2],                   // an empty name
+            &[1, 2, 7, 0],                   // an empty value
+            &[1, 2, 7, 0x80],                // cut
+            &[1, 2, 0x87, 0x80, 0x80, 0, 2], // a reference of four bytes
+        ] {
+            let (good, other): (&[u8], &[u8]) = (&[1, 2, 5, 6, 7, 2], &[1, 3, 5, 6, 7, 2]);
+            let built = build(&TEXTS, &[good, wrong, other, wrong, good]);
+            let expected = [canonical(good), None, canonical(other), None, canonical(good)];
+            assert_eq!(built, expected, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_overlong_reference_is_the_same_reference() {
+        let sets: [&[u8]; 3] = [&[1, 2, 7, 3], &[0x81, 0, 2, 7, 0x83, 0x80, 0], &[1, 2, 7, 3]];
+        let expected = canonical(&[1, 2, 7, 3]);
+        assert_eq!(build(&TEXTS, &sets), [expected.clone(), expected.clone(), expected]);
+    }
+
+    #[test] // a copy goes on in pieces behind the first one
+    fn labels_of_any_length_are_copied() {
+        for len in 1..128 {
+            let value = "v".repeat(len);
+            let built = build(&["__name__", "up", "a", &value], &[&[0, 1, 2, 3], &[0, 1, 2, 3]]);
+            let mut expected = Vec::new();
+            push_canonical(&mut expected, b"__name__", b"up");
+            push_canonical(&mut expected, b"a", value.as_bytes());
+            assert_eq!(built, [Some(expected.clone()), Some(expected)], "{len} bytes");
+        }
+    }
+}

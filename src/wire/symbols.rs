@@ -9,7 +9,7 @@ use super::fields::{Fields, len_bytes};
 use super::padded::{Padded, Place};
 
 /// One request has at most this many symbols: two bytes encode one, and sixteen hold it.
-const SYMBOLS_MAX: usize = 2 << 20;
+pub(super) const SYMBOLS_MAX: usize = 2 << 20;
 
 /// The tag of field 4 of a request.
 const SYMBOL_TAG: u8 = 0x22;
