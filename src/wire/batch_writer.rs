@@ -1,7 +1,8 @@
 //! Puts decoded series into a write batch: the part of the shard that owns them, or among what was refused.
 
 use super::label_set::LabelSet;
-use super::padded::Padded;
+use super::padded::{Padded, Place};
+use super::plain_sample::{Version, plain_metadata, plain_sample};
 use super::{Counts, DECODED_BYTES_MAX, WireError};
 use crate::model::{
     Fingerprint, Fingerprinter, LabelText, Part, PartEntry, REFUSALS_MAX, Refusal, RefusalReason,
@@ -11,6 +12,9 @@ use crate::model::{
 /// One request carries at most this many samples. Two bytes can encode one, and sixteen hold it: without a limit, a
 /// hostile body would grow eightfold. Prometheus sends 2,000 a request, vmagent 10,000.
 pub(super) const SAMPLES_MAX: usize = 4 << 20;
+
+/// A buffer for rewritten label sets that has grown beyond this is not kept for the next request.
+const REWRITTEN_BYTES_KEPT: usize = 8 << 20;
 
 /// A request's way into the parts of a batch.
 pub(super) struct BatchWriter<'a, P> {
@@ -63,7 +67,9 @@ pub(super) fn fill<P: Fn(u64) -> usize>(
 ) -> Result<(), WireError> {
     batch.start(shards);
     let mut rewritten = std::mem::take(&mut batch.text_mut().rewritten);
-    rewritten.clear();
+    if rewritten.len() > REWRITTEN_BYTES_KEPT {
+        rewritten = Vec::new();
+    }
     let mut writer = BatchWriter {
         fingerprinter,
         part_of,
@@ -86,8 +92,15 @@ pub(super) fn fill<P: Fn(u64) -> usize>(
 }
 
 impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
+    /// Forgets what has been taken and refused.
+    pub(super) fn restart(&mut self) {
+        self.parts.iter_mut().for_each(Part::clear);
+        self.refused.clear();
+        self.counts = Counts::default();
+    }
+
     /// The part of the shard that owns a series.
-    #[inline]
+    #[inline(always)]
     pub(super) fn part(&mut self, fingerprint: Fingerprint) -> &mut Part {
         let index = (self.part_of)(fingerprint.route);
         let parts = self.parts.len();
@@ -106,7 +119,44 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         Ok(())
     }
 
-    /// Takes a series from the general walk, writing its labels to `rewritten`, or refuses it.
+    /// Takes a series whose labels lie in canonical form where `labels` says, if nothing lies at `rest` of the body but
+    /// plain samples, in 2.0 perhaps with metadata behind them. `None`, with nothing taken, if not.
+    #[inline(always)]
+    pub(super) fn take_plain(
+        &mut self,
+        fingerprint: Fingerprint,
+        labels: Span,
+        body: Padded<'_>,
+        rest: Place,
+        version: Version,
+    ) -> Option<()> {
+        let part = self.part(fingerprint);
+        let before = part.samples.len();
+        let mut at = rest.start;
+        while at < rest.end
+            && let Some((sample, end)) = plain_sample(body, at, version)
+        {
+            part.samples.push(sample);
+            at = end;
+        }
+        let samples = part.samples.len() - before;
+        let has_metadata = version == Version::V2 && at < rest.end;
+        if has_metadata {
+            at = plain_metadata(body, at).unwrap_or(usize::MAX);
+        }
+        if at != rest.end || samples == 0 {
+            part.samples.truncate(before);
+            return None;
+        }
+        let samples_end = index(part.samples.len());
+        part.entries.push(PartEntry { fingerprint, labels, samples_end });
+        self.counts.series += 1;
+        self.counts.samples += samples as u64;
+        self.counts.metadata += u64::from(has_metadata);
+        Some(())
+    }
+
+    /// Takes a series from the general walk, appending its labels to `rewritten`, or refuses it.
     pub(super) fn take(
         &mut self,
         series: &mut Series<'_>,
@@ -114,30 +164,40 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         body: Padded<'_>,
     ) {
         let start = rewritten.len();
+        if self.canonicalise(series, rewritten) {
+            let canonical = rewritten.get(start..).unwrap_or_default();
+            let labels = span(body.bytes().len() + start, canonical.len());
+            self.store(self.fingerprinter.of(canonical), labels, &series.samples);
+        }
+    }
+
+    /// Appends the canonical labels of a series to `out` if it has samples to store; refuses what cannot be stored of it,
+    /// and leaves `out` as it was if that is everything.
+    pub(super) fn canonicalise(&mut self, series: &mut Series<'_>, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
         let all = u32::try_from(series.samples.len())
             .unwrap_or(u32::MAX)
             .saturating_add(series.histograms);
-        if let Err(reason) = series.labels.canonicalise(rewritten) {
-            return self.refuse(|| series.labels.spell(), all, reason);
+        if let Err(reason) = series.labels.canonicalise(out) {
+            self.refuse(|| series.labels.spell(), all, reason);
+            return false;
         }
         if series.histograms > 0 {
             let reason = RefusalReason::Unsupported("native histograms");
             self.refuse(|| series.labels.spell(), series.histograms, reason);
         }
         if series.samples.is_empty() {
-            rewritten.truncate(start);
-            return;
+            out.truncate(start);
         }
-        let canonical = rewritten.get(start..).unwrap_or_default();
-        let fingerprint = self.fingerprinter.of(canonical);
-        let labels = span(body.bytes().len() + start, canonical.len());
+        !series.samples.is_empty()
+    }
+
+    /// Hands a series whose canonical labels lie where `labels` says to the shard that owns it.
+    pub(super) fn store(&mut self, fingerprint: Fingerprint, labels: Span, samples: &[Sample]) {
         let part = self.part(fingerprint);
-        part.samples.extend_from_slice(&series.samples);
-        part.entries.push(PartEntry {
-            fingerprint,
-            labels,
-            samples_end: index(part.samples.len()),
-        });
+        part.samples.extend_from_slice(samples);
+        let samples_end = index(part.samples.len());
+        part.entries.push(PartEntry { fingerprint, labels, samples_end });
     }
 
     /// Counts a series as refused, and names it if there is room.

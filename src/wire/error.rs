@@ -79,6 +79,22 @@ pub enum WireError {
         /// The limit.
         max: usize,
     },
+    /// A series of more labels than any that could be stored has.
+    #[error("byte {offset}: a series of more than {max} labels, which no series may have")]
+    TooManyLabels {
+        /// Where the first one too many stands.
+        offset: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// More symbols than one request may carry.
+    #[error("byte {offset}: more than {max} symbols in one request; send smaller ones")]
+    TooManySymbols {
+        /// Where the first one too many stands.
+        offset: usize,
+        /// The limit.
+        max: usize,
+    },
     /// A body that is larger than anything the store decodes.
     #[error("a body of {len} bytes; at most {max} are decoded: send smaller requests")]
     TooLarge {

@@ -5,11 +5,26 @@
 
 use std::fmt::Write;
 
+use super::WireError;
+use super::fields::len_bytes;
 use crate::model::labels::{METRIC_NAME, is_legacy_name, push_canonical, write_quoted};
+use crate::model::refusal::LABEL_BYTES_MAX;
 use crate::model::{LabelsError, RefusalReason};
+
+/// A series is read up to this many labels: no more fit into the bytes that a series may have, at eight for the shortest
+/// one. Two bytes of a request can encode one without a value, and 32 hold it.
+pub(super) const LABELS_MAX: usize = LABEL_BYTES_MAX / 8;
 
 /// A refused series is spelled out for people to at most about this many bytes.
 const SPELLED_BYTES_MAX: usize = 1024;
+
+/// Fails if a series that has `count` labels may have no further one, that at `offset` of the request.
+pub(super) fn check_labels(count: usize, offset: usize) -> Result<(), WireError> {
+    if count >= LABELS_MAX {
+        return Err(WireError::TooManyLabels { offset, max: LABELS_MAX });
+    }
+    Ok(())
+}
 
 /// Names and values, in the request's order until [`canonicalise`](Self::canonicalise) has sorted them.
 #[derive(Default)]
@@ -26,9 +41,14 @@ impl<'b> LabelSet<'b> {
         self.labels.push((name, value));
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.labels.len()
+    }
+
     /// Sorts the labels and appends their canonical bytes to `out`, those without a value left out.
     ///
-    /// Fails, with `out` as it was, for a name that is empty or stands twice, and without a metric name.
+    /// Fails, with `out` as it was, for a name that is empty or stands twice, without a metric name, and for a set of more
+    /// bytes than a series may have: in 2.0 a few bytes can stand for gigabytes, so this is known before they are written.
     pub(super) fn canonicalise(&mut self, out: &mut Vec<u8>) -> Result<(), RefusalReason> {
         self.labels.sort_by(|a, b| a.0.cmp(b.0)); // stable: errors spell values in the sender's order
         let is_metric =
@@ -43,9 +63,12 @@ impl<'b> LabelSet<'b> {
         if let Some((twice, _)) = pairs.into_iter().find(|(a, b)| a.0 == b.0) {
             return Err(RefusalReason::Labels(LabelsError::Duplicate(lossy(twice.0))));
         }
-        for (name, value) in self.labels.iter().filter(|label| !label.1.is_empty()) {
-            push_canonical(out, name, value);
+        let kept = || self.labels.iter().filter(|label| !label.1.is_empty());
+        let bytes = kept().map(|(name, value)| canonical_bytes(name, value)).sum();
+        if bytes > LABEL_BYTES_MAX {
+            return Err(RefusalReason::LabelsTooLong { bytes });
         }
+        kept().for_each(|(name, value)| push_canonical(out, name, value));
         Ok(())
     }
 
@@ -72,6 +95,12 @@ impl<'b> LabelSet<'b> {
         let _ = write!(text, "}}");
         text
     }
+}
+
+/// How many bytes a label takes in canonical form.
+fn canonical_bytes(name: &[u8], value: &[u8]) -> usize {
+    let field = |len| 1 + len_bytes(len) + len;
+    field(field(name.len()) + field(value.len()))
 }
 
 /// `bytes` for people: what is not UTF-8 replaced, and cut if it is long.
@@ -119,6 +148,28 @@ mod tests {
         assert_eq!(canonical(&[("__name__", ""), ("a", "1")]), Err(RefusalReason::NoMetricName));
         assert_eq!(canonical(&[("a", "1"), ("__name__", "up"), ("a", "")]), Err(duplicate));
         assert_eq!(canonical(&[("", "1"), ("__name__", "up")]), Err(empty_name));
+    }
+
+    #[test] // a symbol of megabytes costs two bytes each time a series names it
+    fn a_set_is_as_long_as_a_series_may_have_and_no_longer() {
+        for len in [1, 127, 128, 20_000, LABEL_BYTES_MAX - 30, LABEL_BYTES_MAX - 29, 3 << 20] {
+            let value = vec![b'v'; len];
+            let mut set = set(&[("__name__", "up")]);
+            set.push(b"a", &value);
+            let mut canonical = Vec::new();
+            push_canonical(&mut canonical, b"__name__", b"up");
+            push_canonical(&mut canonical, b"a", &value);
+            let bytes = canonical.len();
+            let mut out = Vec::new();
+            if bytes <= LABEL_BYTES_MAX {
+                assert_eq!(set.canonicalise(&mut out), Ok(()), "{bytes} bytes");
+                assert_eq!(out, canonical);
+            } else {
+                let refused = RefusalReason::LabelsTooLong { bytes };
+                assert_eq!(set.canonicalise(&mut out), Err(refused));
+                assert_eq!(out.capacity(), 0);
+            }
+        }
     }
 
     #[test]

@@ -20,9 +20,14 @@ mod fields;
 mod label_set;
 mod label_walk;
 mod padded;
+mod plain_sample;
+mod set_builder;
+mod symbols;
 
 #[cfg(test)]
 mod model_test;
+#[cfg(test)]
+mod v2_test;
 
 pub use body::{BodyError, DECODED_BYTES_MAX, Decompressor};
 pub use content::{Compression, Content, ContentError, Message, negotiate};

@@ -9,19 +9,20 @@ use prost::Message;
 
 use super::proto::{v1, v2};
 use super::{Counts, WireError, decode_v1, decode_v2};
-use crate::model::{Fingerprinter, Labels, Sample, TimestampMs, WriteBatch};
+use crate::model::labels::push_canonical;
+use crate::model::{Fingerprinter, Sample, TimestampMs, WriteBatch};
 
 const SHARDS: usize = 3;
 
 /// A series of a batch: its canonical label bytes and its samples.
-type Stored = (Vec<u8>, Vec<Sample>);
+pub(super) type Stored = (Vec<u8>, Vec<Sample>);
 
 /// What a request comes to: the series of each part in order, which were refused, and the counts.
 #[derive(Debug, PartialEq)]
-struct Outcome {
-    parts: Vec<Vec<Stored>>,
-    refused: Vec<(u32, String)>,
-    counts: Counts,
+pub(super) struct Outcome {
+    pub(super) parts: Vec<Vec<Stored>>,
+    pub(super) refused: Vec<(u32, String)>,
+    pub(super) counts: Counts,
 }
 
 fn part_of(route: u64) -> usize {
@@ -63,7 +64,7 @@ fn walked_v1(body: &[u8]) -> Result<Outcome, WireError> {
     walked(|body, fp, batch, counts| decode_v1(body, fp, SHARDS, part_of, batch, counts), body)
 }
 
-fn walked_v2(body: &[u8]) -> Result<Outcome, WireError> {
+pub(super) fn walked_v2(body: &[u8]) -> Result<Outcome, WireError> {
     walked(|body, fp, batch, counts| decode_v2(body, fp, SHARDS, part_of, batch, counts), body)
 }
 
@@ -107,12 +108,12 @@ impl Outcome {
         if samples.is_empty() {
             return;
         }
-        let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
-        let pairs: Vec<_> = set.iter().map(|(name, value)| (text(name), text(value))).collect();
-        let labels =
-            Labels::from_pairs(pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))).unwrap();
-        let route = seahash::hash(labels.as_bytes());
-        self.parts[part_of(route)].push((labels.as_bytes().to_vec(), samples));
+        let mut canonical = Vec::new();
+        for (name, value) in set.iter().filter(|(_, value)| !value.is_empty()) {
+            push_canonical(&mut canonical, name, value);
+        }
+        let route = seahash::hash(&canonical);
+        self.parts[part_of(route)].push((canonical, samples));
     }
 }
 
@@ -121,7 +122,7 @@ fn sample(t: i64, v: f64) -> Sample {
 }
 
 fn expected_v1(body: &[u8]) -> Outcome {
-    let request = v1::WriteRequest::decode(body).unwrap();
+    let request = v1::WriteRequest::decode(body).expect("prost reads what the walk reads");
     let mut outcome = Outcome::new();
     outcome.counts.metadata = request.metadata.len() as u64;
     for series in request.timeseries {
@@ -138,8 +139,8 @@ fn expected_v1(body: &[u8]) -> Outcome {
     outcome
 }
 
-fn expected_v2(body: &[u8]) -> Outcome {
-    let request = v2::Request::decode(body).unwrap();
+pub(super) fn expected_v2(body: &[u8]) -> Outcome {
+    let request = v2::Request::decode(body).expect("prost reads what the walk reads");
     let mut outcome = Outcome::new();
     for series in &request.timeseries {
         let samples: Vec<_> = series.samples.iter().map(|s| sample(s.timestamp, s.value)).collect();
@@ -273,14 +274,20 @@ fn text(limit: usize) -> impl Strategy<Value = String> {
 
 /// Labels as senders send them: sorted, no name twice, none empty, a metric name.
 fn good_labels() -> impl Strategy<Value = Vec<(String, String)>> {
-    let name = proptest::string::string_regex("[A-Z_a-z][a-z]{0,11}").unwrap();
-    let value = prop_oneof![9 => "[ -~é]{1,40}", 1 => (100usize..300).prop_map(|n| "x".repeat(n))];
-    (proptest::collection::btree_map(name, value.clone(), 0..9), value).prop_map(
-        |(mut labels, metric)| {
-            labels.insert("__name__".to_owned(), metric);
-            labels.into_iter().collect()
-        },
-    )
+    let value = prop_oneof![
+        90 => "[ -~é]{1,40}",
+        10 => (100usize..300).prop_map(|n| "x".repeat(n)),
+        1 => (2_000usize..5_000).prop_map(|n| "x".repeat(n)),
+    ];
+    let count = prop_oneof![15 => 0usize..9, 1 => 28usize..36];
+    let labels = count.prop_flat_map(move |n| {
+        let name = proptest::string::string_regex("[A-Z_a-z][a-z]{0,11}").unwrap();
+        proptest::collection::btree_map(name, value.clone(), n)
+    });
+    (labels, "[a-z]{1,40}").prop_map(|(mut labels, metric)| {
+        labels.insert("__name__".to_owned(), metric);
+        labels.into_iter().collect()
+    })
 }
 
 /// Labels in any order, with names that are empty, that stand twice, that begin alike; with or without a metric name.
@@ -290,6 +297,8 @@ fn any_labels() -> impl Strategy<Value = Vec<(String, String)>> {
             "a",
             "b",
             "ab",
+            "a\0",
+            "\0",
             "__name__",
             "__name__x",
             "__nam",
@@ -432,6 +441,8 @@ struct SeriesV2 {
     /// Put into the references: one that is wrong, or one too many.
     bad_ref: Option<u32>,
     packed: bool,
+    /// By how many bytes its references are longer than they need to be.
+    excess: usize,
 }
 
 fn series_v2() -> impl Strategy<Value = SeriesV2> {
@@ -452,14 +463,77 @@ fn series_v2() -> impl Strategy<Value = SeriesV2> {
         vec(extra, 0..2),
         prop_oneof![9 => Just(None), 1 => any::<u32>().prop_map(Some)],
         prop_oneof![9 => Just(true), 1 => Just(false)],
+        prop_oneof![9 => Just(0usize), 1 => 1usize..4],
     )
-        .prop_map(|(labels, samples, extras, bad_ref, packed)| SeriesV2 {
+        .prop_map(|(labels, samples, extras, bad_ref, packed, excess)| SeriesV2 {
             labels,
             samples,
             extras,
             bad_ref,
             packed,
+            excess,
         })
+}
+
+/// Series as a scrape has them: most labels are those of the series before, at the same place or moved by one.
+fn neighbours_v2() -> impl Strategy<Value = Vec<SeriesV2>> {
+    let change = prop_oneof![
+        3 => Just(Change::None),
+        4 => (any::<prop::sample::Index>(), "[a-c]{1,2}").prop_map(|(at, v)| Change::Value(at, v)),
+        2 => any::<prop::sample::Index>().prop_map(Change::Drop),
+        1 => (any::<prop::sample::Index>(), any::<prop::sample::Index>())
+            .prop_map(|(a, b)| Change::Swap(a, b)),
+        1 => any::<prop::sample::Index>().prop_map(Change::Twice),
+        2 => good_labels().prop_map(Change::All),
+    ];
+    let sample = (1_700_000_000_000i64..1_800_000_000_000, any::<f64>());
+    let one = (change, prop_oneof![5 => sample.prop_map(Some), 1 => Just(None)]);
+    (series_v2(), series_v2(), vec(one, 0..40)).prop_map(|(first, any, changes)| {
+        let mut labels = first.labels.clone();
+        let mut all = vec![first];
+        for (change, sample) in changes {
+            change.make(&mut labels);
+            let own = SeriesV2 {
+                samples: Vec::new(),
+                extras: Vec::new(),
+                bad_ref: None,
+                packed: true,
+                excess: 0,
+                labels: labels.clone(),
+            };
+            all.push(match sample {
+                Some(sample) => SeriesV2 { samples: vec![(sample, 0)], ..own },
+                None => SeriesV2 { labels: labels.clone(), ..any.clone() },
+            });
+        }
+        all
+    })
+}
+
+/// How a series differs from the one before it.
+#[derive(Clone, Debug)]
+enum Change {
+    None,
+    Value(prop::sample::Index, String),
+    Drop(prop::sample::Index),
+    Swap(prop::sample::Index, prop::sample::Index),
+    Twice(prop::sample::Index),
+    All(Vec<(String, String)>),
+}
+
+impl Change {
+    fn make(self, labels: &mut Vec<(String, String)>) {
+        let len = labels.len();
+        match self {
+            Self::All(others) => *labels = others,
+            Self::None => {}
+            _ if len == 0 => {}
+            Self::Value(at, value) => labels[at.index(len)].1 = value,
+            Self::Drop(at) => _ = labels.remove(at.index(len)),
+            Self::Swap(a, b) => labels.swap(a.index(len), b.index(len)),
+            Self::Twice(at) => labels.insert(at.index(len), labels[at.index(len)].clone()),
+        }
+    }
 }
 
 impl SeriesV2 {
@@ -472,7 +546,7 @@ impl SeriesV2 {
         }
         let refs: Vec<Spelled> = if self.packed {
             let mut packed = Vec::new();
-            refs.iter().for_each(|r| spell_varint(u64::from(*r), 0, &mut packed));
+            refs.iter().for_each(|r| spell_varint(u64::from(*r), self.excess, &mut packed));
             vec![bytes(1, packed)]
         } else {
             refs.iter().map(|r| plain(1, Content::Varint(u64::from(*r)))).collect()
@@ -485,7 +559,8 @@ impl SeriesV2 {
 
 fn body_v2() -> impl Strategy<Value = Vec<u8>> {
     let untidy = prop_oneof![6 => Just(false), 1 => Just(true)];
-    (vec(series_v2(), 0..6), 0u32..200, untidy).prop_flat_map(|(series, spare, untidy)| {
+    let series = prop_oneof![vec(series_v2(), 0..6), neighbours_v2()];
+    (series, 0u32..200, untidy).prop_flat_map(|(series, spare, untidy)| {
         let mut symbols = Symbols::default();
         symbols.of("");
         (0..spare).for_each(|i| _ = symbols.of(&format!("spare {i}")));
@@ -502,9 +577,14 @@ fn body_v2() -> impl Strategy<Value = Vec<u8>> {
             .into_iter()
             .map(|fields| disordered(fields).prop_map(|f| bytes(5, spell(&f))))
             .collect();
-        (series, Just(symbols), any::<prop::sample::Index>(), unknown())
-            .prop_map(|(series, symbols, at, unknown)| {
+        let overlong = prop_oneof![Just(None), any::<prop::sample::Index>().prop_map(Some)];
+        (series, Just(symbols), any::<prop::sample::Index>(), overlong, unknown())
+            .prop_map(|(series, mut symbols, at, overlong, unknown)| {
                 let at = at.index(symbols.len());
+                if let Some(overlong) = overlong {
+                    let overlong = overlong.index(symbols.len());
+                    symbols[overlong].excess = 1;
+                }
                 let (before, behind) = symbols.split_at(at);
                 let fields = [before, &series, &[unknown], behind].concat();
                 spell(&fields)
@@ -547,14 +627,18 @@ proptest! {
     }
 
     #[test]
-    fn damage_is_an_error_or_another_message_but_never_a_panic(
+    fn damage_is_an_error_or_a_message_that_prost_reads_alike(
         body_v1 in damaged(body_v1()),
         body_v2 in damaged(body_v2()),
     ) {
-        let _ = walked_v1(&body_v1);
-        let _ = walked_v2(&body_v2);
         let _ = walked_v1(&body_v2);
         let _ = walked_v2(&body_v1);
+        if let Ok(walked) = walked_v1(&body_v1) {
+            prop_assert_eq!(walked, expected_v1(&body_v1));
+        }
+        if let Ok(walked) = walked_v2(&body_v2) {
+            prop_assert_eq!(walked, expected_v2(&body_v2));
+        }
     }
 
     #[test]

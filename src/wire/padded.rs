@@ -1,7 +1,29 @@
 //! A decoded body with zeros behind it, so that reads of a fixed size may start anywhere in it.
 
+use std::ops::Range;
+
 /// How many zeros stand behind a body.
 pub(super) const PADDING_BYTES: usize = 256;
+
+/// Where a message or a text lies in a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl Place {
+    #[inline(always)]
+    pub(super) fn len(self) -> usize {
+        self.end - self.start
+    }
+}
+
+impl From<Range<usize>> for Place {
+    fn from(Range { start, end }: Range<usize>) -> Self {
+        Self { start, end }
+    }
+}
 
 /// A body and the zeros behind it.
 #[derive(Clone, Copy)]
@@ -46,5 +68,20 @@ impl<'b> Padded<'b> {
         };
         // SAFETY: `at` is at most the body's length, and behind that are at least N zeros; bytes have no alignment.
         (at <= self.len()).then(|| unsafe { *self.bytes.as_ptr().add(at).cast() })
+    }
+
+    /// The content of the field that starts at `at`, if it has this tag and its length takes at most three bytes.
+    #[inline(always)]
+    pub(super) fn message_at(self, at: usize, tag: u8) -> Option<Place> {
+        let [found, b0, b1, b2] = self.read(at)?;
+        let (b0, b1, b2) = (usize::from(b0), usize::from(b1), usize::from(b2));
+        let (len, header) = match (b0 < 0x80, b1 < 0x80, b2 < 0x80) {
+            (true, _, _) => (b0, 2),
+            (_, true, _) => (b0 & 0x7f | b1 << 7, 3),
+            (_, _, true) => (b0 & 0x7f | (b1 & 0x7f) << 7 | b2 << 14, 4),
+            _ => return None,
+        };
+        let (start, end) = (at + header, at + header + len);
+        (found == tag && end <= self.len()).then_some(Place { start, end })
     }
 }

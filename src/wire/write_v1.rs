@@ -13,12 +13,14 @@ use std::ops::Range;
 
 use prost::Message;
 
-use super::batch_writer::{BatchWriter, Series, fill, index, span};
+use super::batch_writer::{BatchWriter, Series, fill, span};
 use super::fields::Fields;
+use super::label_set::check_labels;
 use super::label_walk::{set_end, set_ends};
-use super::padded::Padded;
+use super::padded::{Padded, Place};
+use super::plain_sample::Version;
 use super::{Counts, WireError, proto};
-use crate::model::{Fingerprint, Fingerprinter, PartEntry, Sample, TimestampMs, WriteBatch};
+use crate::model::{Fingerprint, Fingerprinter, Sample, TimestampMs, WriteBatch};
 
 /// Decodes a request into `batch`, which keeps `body`: the label sets lie in it. Adds what was in it to `counts`.
 ///
@@ -41,6 +43,9 @@ pub fn decode_v1(
 ) -> Result<(), WireError> {
     fill(body, fingerprinter, (shards, part_of), batch, counts, request)
 }
+
+/// The tag of field 1 of a request.
+const SERIES_TAG: u8 = 0x0a;
 
 /// A request on whatever CPU there is.
 fn request<P: Fn(u64) -> usize>(
@@ -74,16 +79,17 @@ fn walk<P: Fn(u64) -> usize>(
     rewritten: &mut Vec<u8>,
     writer: &mut BatchWriter<'_, P>,
 ) -> Result<(), WireError> {
+    rewritten.clear();
     let mut series = Series::default();
     let mut at = 0;
     while at < body.len() {
         writer.check_samples(at)?;
-        let Some(a) = time_series_at(body, at) else {
+        let Some(a) = body.message_at(at, SERIES_TAG) else {
             at = any_field(body, at, &mut series, rewritten, writer)?;
             continue;
         };
         at = a.end;
-        let Some(b) = time_series_at(body, at) else {
+        let Some(b) = body.message_at(at, SERIES_TAG) else {
             series_alone(body, a, &mut series, rewritten, writer)?;
             continue;
         };
@@ -102,13 +108,6 @@ fn walk<P: Fn(u64) -> usize>(
         }
     }
     Ok(())
-}
-
-/// Where a series lies in the body.
-#[derive(Clone, Copy)]
-struct Place {
-    start: usize,
-    end: usize,
 }
 
 /// A label set in canonical form: its fingerprint, and where it ends.
@@ -134,20 +133,6 @@ fn fingerprints<const N: usize, P>(
     Some(labelled)
 }
 
-/// The series whose field starts at `at`, if one does and its length takes at most three bytes.
-#[inline(always)]
-fn time_series_at(body: Padded<'_>, at: usize) -> Option<Place> {
-    let [tag, b0, b1, b2] = body.read::<4>(at)?.map(usize::from);
-    let (len, header) = match (b0 < 0x80, b1 < 0x80, b2 < 0x80) {
-        (true, _, _) => (b0, 2),
-        (_, true, _) => (b0 & 0x7f | b1 << 7, 3),
-        (_, _, true) => (b0 & 0x7f | (b1 & 0x7f) << 7 | b2 << 14, 4),
-        _ => return None,
-    };
-    let (start, end) = (at + header, at + header + len);
-    (tag == 0x0a && end <= body.len()).then_some(Place { start, end })
-}
-
 /// Takes a series whose labels are in canonical form if plain samples follow and nothing else. `None`, with nothing taken,
 /// if not.
 #[inline(always)]
@@ -157,58 +142,9 @@ fn plain_series<P: Fn(u64) -> usize>(
     (fingerprint, labels_end): Labelled,
     writer: &mut BatchWriter<'_, P>,
 ) -> Option<()> {
-    let part = writer.part(fingerprint);
-    let before = part.samples.len();
-    let mut at = labels_end;
-    while at < place.end {
-        let sample = plain_sample(body, at).filter(|(_, end)| *end <= place.end);
-        let Some((sample, end)) = sample else {
-            part.samples.truncate(before);
-            return None;
-        };
-        part.samples.push(sample);
-        at = end;
-    }
-    let samples = part.samples.len() - before;
-    part.entries.push(PartEntry {
-        fingerprint,
-        labels: span(place.start, labels_end - place.start),
-        samples_end: index(part.samples.len()),
-    });
-    writer.counts.series += 1;
-    writer.counts.samples += samples as u64;
-    Some(())
-}
-
-/// The sample whose field starts at `at`, and where it ends, if it has the layout of nearly all of them. The timestamp
-/// takes six bytes from 2004 to 2109. A value of zero is not sent, so there are two lengths, which take turns at random:
-/// one way through for both.
-/// ```text
-/// 0x12 16  0x09 value, 8 bytes  0x10 timestamp, 6 bytes
-/// 0x12  7                       0x10 timestamp, 6 bytes
-/// ```
-#[inline(always)]
-fn plain_sample(body: Padded<'_>, at: usize) -> Option<(Sample, usize)> {
-    const FIXED_BITS: u64 = 0x0080_8080_8080_80ff;
-    const TAG_AND_SIX_BYTES: u64 = 0x0000_8080_8080_8010;
-    let [tag, len, first] = body.read::<3>(at)?;
-    let has_value = len == 16;
-    let value = u64::from_le_bytes(body.read(at + 3)?);
-    let time = u64::from_le_bytes(body.read(at + if has_value { 11 } else { 2 })?);
-    let is_plain = (tag == 0x12)
-        & (has_value | (len == 7))
-        & (first == if has_value { 0x09 } else { 0x10 })
-        & (time & FIXED_BITS == TAG_AND_SIX_BYTES);
-    if !is_plain {
-        return None;
-    }
-    let value = if has_value { value } else { 0 };
-    // Six groups of seven bits move together: pairs, then all.
-    let groups = (time >> 8) & 0x7f7f_7f7f_7f7f;
-    let pairs = (groups & 0x007f_007f_007f) | (groups & 0x7f00_7f00_7f00) >> 1;
-    let t = (pairs & 0x3fff) | (pairs >> 2 & 0x3fff << 14) | (pairs >> 4 & 0x3fff << 28);
-    let sample = Sample { t: TimestampMs(t.cast_signed()), v: f64::from_bits(value) };
-    Some((sample, at + 2 + usize::from(len)))
+    let labels = span(place.start, labels_end - place.start);
+    let rest = Place { start: labels_end, end: place.end };
+    writer.take_plain(fingerprint, labels, body, rest, Version::V1)
 }
 
 /// Takes the field at `at`, whatever it is, and says where it ends.
@@ -225,8 +161,8 @@ fn any_field<'b, P: Fn(u64) -> usize>(
     let Some(field) = fields.next()? else { return Ok(body.len()) };
     match field.number {
         1 => {
-            let Range { start, end } = field.bytes("WriteRequest")?;
-            any_series(body, Place { start, end }, series, rewritten, writer)?;
+            let place = field.bytes("WriteRequest")?.into();
+            any_series(body, place, series, rewritten, writer)?;
         }
         3 => {
             let place = field.bytes("WriteRequest")?;
@@ -287,6 +223,7 @@ fn time_series<'b, P: Fn(u64) -> usize>(
         match field.number {
             1 => {
                 let (name, value) = label(body, field.bytes("TimeSeries")?)?;
+                check_labels(series.labels.len(), field.offset)?;
                 series.labels.push(name, value);
             }
             2 => {
