@@ -37,7 +37,8 @@ pub trait Disk: Clone + 'static {
     fn create_dir(&self, path: &str) -> impl Future<Output = io::Result<()>>;
     /// The names in a directory, sorted; none if the directory does not exist.
     fn list(&self, path: &str) -> impl Future<Output = io::Result<Vec<DirEntry>>>;
-    /// Makes the names in a directory durable.
+    /// Makes the names in a directory durable. Fails with `ResourceBusy` if it could not even begin, for want of a
+    /// descriptor or of memory: then nothing is lost, and it may be tried again. After any other failure it may not.
     fn sync_dir(&self, path: &str) -> impl Future<Output = io::Result<()>>;
 }
 

@@ -145,7 +145,7 @@ fn main_of(
     move |context| {
         let stop = context.stop;
         let failed = move |error: crate::coordinator::life::LifeError| {
-            tracing::error!(%error, "a shard cannot serve; the server stops");
+            tracing::error!(%error, "a shard has failed; the server stops");
             outcome.fail();
         };
         Box::pin(core.live(move |store| service.run(store, stop), failed))

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::encoding::batch::BatchHeader;
 use crate::encoding::record::CheckpointRecord;
@@ -35,6 +36,8 @@ pub struct FileOptions {
     pub segment_bytes: u64,
     /// When a commit counts as done.
     pub sync: SyncMode,
+    /// The time since some moment, which only grows: flushes of the log are measured by it.
+    pub stopwatch: fn() -> Duration,
 }
 
 /// Why a shard's files cannot be opened.
@@ -66,7 +69,7 @@ pub fn dirs(shard: u16) -> Dirs {
 }
 
 /// A start that has read the data back.
-pub struct Begun<D> {
+pub struct Begun<D: Disk> {
     /// The data.
     pub head: Head,
     /// What was found.
@@ -174,6 +177,7 @@ impl<D: Disk> Begun<D> {
             shards: options.shards,
             run: options.run,
             salts,
+            stopwatch: options.stopwatch,
         };
         let writer =
             WalWriter::new(wal_options, spares, SegmentId(log.first_segment), log.next_sequence);
@@ -182,7 +186,7 @@ impl<D: Disk> Begun<D> {
 }
 
 /// One shard's files while it runs.
-pub struct Files<D> {
+pub struct Files<D: Disk> {
     disk: D,
     own: Dirs,
     options: FileOptions,

@@ -108,7 +108,18 @@ impl Disk for RealDisk {
     async fn sync_dir(&self, path: &str) -> io::Result<()> {
         let path = self.resolve(path)?;
         // fsync(2), not the fdatasync(2) of glommio's directories: that one promises data, not names.
-        blocking("sync directory", move || fs::File::open(path)?.sync_all()).await
+        blocking("sync directory", move || fs::File::open(path).map_err(not_begun)?.sync_all())
+            .await
+    }
+}
+
+/// Tells a flush that could not begin, for want of a descriptor or of memory, from one that failed.
+fn not_begun(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+            io::Error::new(io::ErrorKind::ResourceBusy, error)
+        }
+        _ => error,
     }
 }
 
