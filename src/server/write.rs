@@ -9,8 +9,7 @@
 //! | 204 | everything is stored; or the rest is, and `--remote-write.on-bad-sample=ignore` |
 //! | 400 | not a message; or some samples were refused: the text names them |
 //! | 413, 415 | a body larger than 32 MiB; not remote write, or a compression that is not known |
-//! | 503 | no room, or not ready: with `Retry-After`, to be sent again. Not 429, on which senders drop data |
-//! | 500 | the disk failed; to be sent again |
+//! | 503 | no room, not ready, or the disk failed: with `Retry-After`, to be sent again. Not 429, on which senders drop data |
 //!
 //! Answers to 2.0 say in headers how much was written. Source: Prometheus remote write specifications 1.0 and 2.0.
 
@@ -181,9 +180,9 @@ fn answer<S: Store>(server: &Server<S>, outcome: Result<Written, Refused>) -> Re
             server.counters.overloaded.add(1);
             reply::try_later(&sentence)
         }
-        Refused::Store(WriteError::NotReady) => reply::try_later(&sentence),
-        Refused::Store(WriteError::Storage(_)) => {
-            reply::text(StatusCode::INTERNAL_SERVER_ERROR, &sentence)
+        // Whatever the disk has: a sender can only come back, and the sentence says what its owner can do.
+        Refused::Store(WriteError::NotReady | WriteError::Storage(_)) => {
+            reply::try_later(&sentence)
         }
         Refused::Slow(_) => reply::text(StatusCode::REQUEST_TIMEOUT, &sentence),
         Refused::Body(ReadBodyError::Broken(_)) | Refused::Unpacking(_) | Refused::Decoding(_) => {
@@ -471,16 +470,17 @@ mod tests {
     #[test]
     fn what_the_store_cannot_do_now_is_to_be_sent_again() {
         on_one_shard(|_| async {
-            for (error, status, retry_after) in [
-                (WriteError::Overloaded, 503, "1"),
-                (WriteError::NotReady, 503, "1"),
-                (WriteError::Storage("disk on fire".to_owned()), 500, ""),
+            for (error, why) in [
+                (WriteError::Overloaded, "as many writes waiting as they may"),
+                (WriteError::NotReady, "does not take writes now"),
+                (WriteError::Storage("disk on fire".to_owned()), "storage: disk on fire"),
             ] {
                 let store = FakeStore::new();
                 *store.write_error.borrow_mut() = Some(error);
                 let answered = ask(&server(&store, ""), write_v2(&[GOOD])).await;
                 let seen = (answered.status.as_u16(), answered.header("retry-after"));
-                assert_eq!(seen, (status, retry_after));
+                assert_eq!(seen, (503, "1"));
+                assert!(answered.body.contains(why), "{}", answered.body);
                 assert_eq!(written(&answered), ["0", "0", "0"]);
             }
         });
