@@ -35,6 +35,8 @@ pub trait Disk: Clone + 'static {
     fn remove(&self, path: &str) -> impl Future<Output = io::Result<()>>;
     /// Makes a directory and the ones above it; existing ones are fine.
     fn create_dir(&self, path: &str) -> impl Future<Output = io::Result<()>>;
+    /// Removes a directory that is empty; fails with `DirectoryNotEmpty` if it is not.
+    fn remove_dir(&self, path: &str) -> impl Future<Output = io::Result<()>>;
     /// The names in a directory, sorted; none if the directory does not exist.
     fn list(&self, path: &str) -> impl Future<Output = io::Result<Vec<DirEntry>>>;
     /// Makes the names in a directory durable. Fails with `ResourceBusy` if it could not even begin, for want of a

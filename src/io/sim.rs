@@ -53,6 +53,8 @@ struct Dir {
     names: BTreeMap<String, usize>,
     /// The states of `names` since the last sync, oldest first.
     changes: Vec<BTreeMap<String, usize>>,
+    /// Removed; that becomes durable when the directory above it is synced.
+    removed: bool,
 }
 
 #[derive(Clone, Default)]
@@ -135,19 +137,22 @@ impl SimDisk {
     /// What a new start finds after power was lost now: what is durable, and of the rest what luck (`seed`) leaves.
     #[must_use]
     pub fn image_after_crash(&self, seed: u64, faults: Faults) -> Self {
-        let mut rng = Rng::new(seed);
+        let (mut rng, mut rng_of_removed) = (Rng::new(seed), Rng::new(!seed));
         let state = self.0.borrow();
         let inodes: Vec<Inode> =
             state.inodes.iter().map(|inode| inode.after_crash(&mut rng)).collect();
         let dirs = state
             .dirs
             .iter()
+            // A directory whose removal was not synced comes back, with what is durable in it, or does not.
+            .filter(|(_, dir)| !dir.removed || rng_of_removed.below(2) == 0)
             .map(|(path, dir)| {
                 let kept = rng.below(dir.changes.len() as u64 + 1);
                 let survivor =
                     kept.checked_sub(1).and_then(|at| dir.changes.get(usize::try_from(at).ok()?));
                 let names = survivor.unwrap_or(&dir.durable).clone();
-                (path.clone(), Dir { durable: names.clone(), names, changes: Vec::new() })
+                let durable = names.clone();
+                (path.clone(), Dir { durable, names, ..Dir::default() })
             })
             .collect();
         Self(Rc::new(RefCell::new(State { inodes, dirs, calls: 0, crashed: false, faults, rng })))
@@ -364,8 +369,25 @@ impl Disk for SimDisk {
     async fn create_dir(&self, path: &str) -> io::Result<()> {
         self.alive()?;
         // Durable at once: what is created below it is not.
-        self.0.borrow_mut().dirs.entry(path.to_owned()).or_default();
+        self.0.borrow_mut().dirs.entry(path.to_owned()).or_default().removed = false;
         Ok(())
+    }
+
+    async fn remove_dir(&self, path: &str) -> io::Result<()> {
+        let crash = self.call()?;
+        let mut state = self.0.borrow_mut();
+        if crash && state.rng.below(2) == 0 {
+            return Err(stopped());
+        }
+        let below = format!("{path}/");
+        let holds_dirs = state.dirs.iter().any(|(dir, d)| !d.removed && dir.starts_with(&below));
+        let dir = state.dirs.get_mut(path).filter(|dir| !dir.removed);
+        let dir = dir.ok_or_else(|| not_found(path))?;
+        if holds_dirs || !dir.names.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        dir.removed = true;
+        if crash { Err(stopped()) } else { Ok(()) }
     }
 
     async fn list(&self, path: &str) -> io::Result<Vec<DirEntry>> {
@@ -374,8 +396,9 @@ impl Disk for SimDisk {
         let below = if path.is_empty() { String::new() } else { format!("{path}/") };
         let mut entries: Vec<DirEntry> = state
             .dirs
-            .keys()
-            .filter_map(|dir| dir.strip_prefix(&below))
+            .iter()
+            .filter(|(_, dir)| !dir.removed)
+            .filter_map(|(path, _)| path.strip_prefix(&below))
             .filter(|rest| !rest.is_empty())
             .map(|rest| rest.split('/').next().unwrap_or(rest).to_owned())
             .map(|name| DirEntry { name, is_dir: true, len: 0 })
@@ -398,6 +421,7 @@ impl Disk for SimDisk {
             let dir = state.dirs.get_mut(path).ok_or_else(|| not_found(path))?;
             dir.durable = dir.names.clone();
             dir.changes.clear();
+            state.dirs.retain(|below, dir| !dir.removed || split(below).0 != path);
         }
         if crash { Err(stopped()) } else { Ok(()) }
     }
@@ -577,6 +601,34 @@ mod tests {
         });
         let survived = survived.count();
         assert!(survived > 0 && survived < 50, "{survived} of 50");
+    }
+
+    #[test]
+    fn only_an_empty_directory_is_removed_and_it_may_come_back_until_the_one_above_is_synced() {
+        let mut came_back = 0;
+        for seed in 0..50 {
+            let disk = SimDisk::new(seed);
+            run(async {
+                disk.create_dir("a").await.unwrap();
+                disk.create_dir("a/b").await.unwrap();
+                disk.create("a/b/c", 0).await.unwrap();
+                for not_empty in ["a", "a/b"] {
+                    let error = disk.remove_dir(not_empty).await.unwrap_err();
+                    assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty);
+                }
+                disk.remove("a/b/c").await.unwrap();
+                disk.remove_dir("a/b").await.unwrap();
+                assert_eq!(disk.list("a").await.unwrap(), []);
+                let again = disk.remove_dir("a/b").await.unwrap_err();
+                assert_eq!(again.kind(), io::ErrorKind::NotFound);
+                let after = disk.image_after_crash(seed, Faults::default());
+                came_back += after.list("a").await.unwrap().len();
+                disk.sync_dir("a").await.unwrap();
+                let after = disk.image_after_crash(seed, Faults::default());
+                assert_eq!(after.list("a").await.unwrap(), []);
+            });
+        }
+        assert!(came_back > 0 && came_back < 50, "{came_back} of 50");
     }
 
     #[test]

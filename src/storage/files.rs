@@ -237,7 +237,7 @@ impl<D: Disk> Files<D> {
         Ok(())
     }
 
-    /// Shards that are no more leave directories behind; each shard there is takes its share of them.
+    /// Shards that are no more leave directories behind; each shard there is removes its share of them.
     async fn remove_former_shards(&self) -> io::Result<()> {
         let entries = self.disk.list("").await?;
         let shards = entries
@@ -248,9 +248,20 @@ impl<D: Disk> Files<D> {
             former.into_iter().filter(|shard| shard % self.options.shards == self.options.shard)
         {
             let Dirs { wal, head } = dirs(shard);
-            for dir in [wal, head] {
-                for entry in self.disk.list(&dir).await?.into_iter().filter(|entry| !entry.is_dir) {
+            for dir in [&wal, &head] {
+                for entry in self.disk.list(dir).await?.into_iter().filter(|entry| !entry.is_dir) {
                     self.disk.remove(&format!("{dir}/{}", entry.name)).await?;
+                }
+            }
+            for dir in [&wal, &head, &format!("shard-{shard:03}")] {
+                match self.disk.remove_dir(dir).await {
+                    // Somebody has put something there that is not ours, or has removed it himself.
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
+                        ) => {}
+                    removed => removed?,
                 }
             }
         }

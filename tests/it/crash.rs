@@ -368,6 +368,26 @@ fn after_a_failed_write_or_flush_nothing_is_acknowledged_any_more() {
     }
 }
 
+#[test]
+fn shards_that_are_no_more_leave_no_directories_behind() {
+    run(async {
+        let (disk, mut manifest) = (SimDisk::new(1), Manifest::new());
+        let mut ledger = Ledger::default();
+        let mut store = Store::open(&disk, &mut manifest, 4, SyncMode::Always).await.unwrap();
+        let request = ledger.next_request(&mut Rng::new(1));
+        store.write(&request).await.unwrap();
+        add(&mut ledger.acknowledged, &request);
+        add(&mut ledger.sent, &request);
+        drop(store);
+        disk.create("shard-003/ours-not", 0).await.unwrap();
+        let store = Store::open(&disk, &mut manifest, 1, SyncMode::Always).await.unwrap();
+        ledger.check(&store.read(), "four shards, then one");
+        let left = disk.list("").await.unwrap();
+        let left: Vec<_> = left.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(left, ["shard-000", "shard-003"], "and what others have put there stays");
+    });
+}
+
 #[test] // once, a descriptor or a block too few when a segment was used up cost a shard all writes until a restart
 fn a_segment_that_cannot_be_begun_delays_writes_and_loses_none() {
     let (mut refused, mut went_on) = (0, 0);

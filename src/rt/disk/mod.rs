@@ -100,6 +100,11 @@ impl Disk for RealDisk {
         blocking("create directory", move || fs::create_dir_all(path)).await
     }
 
+    async fn remove_dir(&self, path: &str) -> io::Result<()> {
+        let path = self.resolve(path)?;
+        blocking("remove directory", move || fs::remove_dir(path)).await
+    }
+
     async fn list(&self, path: &str) -> io::Result<Vec<DirEntry>> {
         let path = self.resolve(path)?;
         blocking("list", move || entries(&path)).await
