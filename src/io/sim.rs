@@ -41,6 +41,8 @@ struct State {
     inodes: Vec<Inode>,
     /// Directory to its names.
     dirs: BTreeMap<String, Dir>,
+    /// Files that went from one directory to another: from where, to where, and which.
+    moved: Vec<(String, String, usize)>,
     calls: u64,
     crashed: bool,
     faults: Faults,
@@ -110,6 +112,7 @@ impl SimDisk {
         Self(Rc::new(RefCell::new(State {
             inodes: Vec::new(),
             dirs,
+            moved: Vec::new(),
             calls: 0,
             crashed: false,
             faults,
@@ -155,7 +158,9 @@ impl SimDisk {
                 (path.clone(), Dir { durable, names, ..Dir::default() })
             })
             .collect();
-        Self(Rc::new(RefCell::new(State { inodes, dirs, calls: 0, crashed: false, faults, rng })))
+        let after =
+            State { inodes, dirs, moved: Vec::new(), calls: 0, crashed: false, faults, rng };
+        Self(Rc::new(RefCell::new(after.with_moved(&state.moved))))
     }
 
     /// What a new start finds after the process was killed now: all that was written, durable or not. Power may still
@@ -166,6 +171,7 @@ impl SimDisk {
         Self(Rc::new(RefCell::new(State {
             inodes: state.inodes.clone(),
             dirs: state.dirs.clone(),
+            moved: state.moved.clone(),
             calls: 0,
             crashed: false,
             faults,
@@ -262,6 +268,22 @@ impl State {
         self.dirs.get(dir)?.names.get(name).copied()
     }
 
+    /// A file that was on its way from one directory to another is not lost on it: file systems journal that.
+    fn with_moved(mut self, moved: &[(String, String, usize)]) -> Self {
+        for (from, to, inode) in moved {
+            let is_there = |path| self.lookup(path) == Some(*inode);
+            if is_there(from) || is_there(to) {
+                continue;
+            }
+            let back = self.dirs.contains_key(split(from).0);
+            let (dir, name) = split(if back { from } else { to });
+            let dir = self.dirs.entry(dir.to_owned()).or_default();
+            dir.names.insert(name.to_owned(), *inode);
+            dir.durable.insert(name.to_owned(), *inode);
+        }
+        self
+    }
+
     fn has_room_for(&self, more: usize) -> io::Result<()> {
         let used: usize = self
             .dirs
@@ -348,11 +370,18 @@ impl Disk for SimDisk {
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let ((from_dir, from_name), (to_dir, to_name)) = (split(from), split(to));
-        assert_eq!(from_dir, to_dir, "a rename that leaves its directory is not one step");
         self.change_names(to_dir, |state| {
             let inode = state.lookup(from).ok_or_else(|| not_found(from))?;
+            if let Some(dir) = state.dirs.get_mut(from_dir) {
+                dir.names.remove(from_name);
+                if from_dir != to_dir {
+                    dir.changes.push(dir.names.clone());
+                }
+            }
+            if from_dir != to_dir {
+                state.moved.push((from.to_owned(), to.to_owned(), inode));
+            }
             let dir = state.dirs.entry(to_dir.to_owned()).or_default();
-            dir.names.remove(from_name);
             dir.names.insert(to_name.to_owned(), inode);
             Ok(())
         })
@@ -369,7 +398,12 @@ impl Disk for SimDisk {
     async fn create_dir(&self, path: &str) -> io::Result<()> {
         self.alive()?;
         // Durable at once: what is created below it is not.
-        self.0.borrow_mut().dirs.entry(path.to_owned()).or_default().removed = false;
+        let mut state = self.0.borrow_mut();
+        let mut dir = path;
+        while !dir.is_empty() {
+            state.dirs.entry(dir.to_owned()).or_default().removed = false;
+            (dir, _) = split(dir);
+        }
         Ok(())
     }
 
@@ -629,6 +663,29 @@ mod tests {
             });
         }
         assert!(came_back > 0 && came_back < 50, "{came_back} of 50");
+    }
+
+    #[test]
+    fn a_file_that_goes_to_another_directory_is_never_lost_on_the_way() {
+        let mut places = std::collections::BTreeSet::new();
+        for seed in 0..100 {
+            let disk = SimDisk::new(seed);
+            run(async {
+                disk.create_dir("a/b").await.unwrap();
+                disk.create("a/c", 0).await.unwrap();
+                disk.sync_dir("a").await.unwrap();
+                disk.rename("a/c", "a/b/d").await.unwrap();
+                assert_eq!(disk.paths(), ["a/b/d"]);
+                places.insert(disk.image_after_crash(seed, Faults::default()).paths());
+                disk.sync_dir("a/b").await.unwrap();
+                disk.sync_dir("a").await.unwrap();
+                assert_eq!(disk.image_after_crash(seed, Faults::default()).paths(), ["a/b/d"]);
+            });
+        }
+        let [before, after] = ["a/c", "a/b/d"].map(str::to_owned);
+        let both = vec![before.clone(), after.clone()];
+        let places: Vec<_> = places.into_iter().collect();
+        assert_eq!(places, [vec![after], vec![before], both]);
     }
 
     #[test]
