@@ -352,6 +352,75 @@ fn a_flipped_bit_costs_one_batch_and_is_reported() {
     assert!(reported > 50, "damage was reported {reported} times");
 }
 
+/// Two shards with three requests to the same 12 series; then the batch that names the series of shard 0 is damaged.
+fn damaged() -> (SimDisk, Manifest) {
+    let (disk, mut manifest) = (SimDisk::new(1), Manifest::new());
+    let mut store = run(Store::open(&disk, &mut manifest, 2, SyncMode::Always)).unwrap();
+    for t in 0..3 {
+        let series = (0..12u64).map(|i| (format!("{i:03}"), BTreeMap::from([(NOW.0 + t, i)])));
+        run(store.write(&series.collect())).unwrap();
+    }
+    disk.flip_bit("shard-000/wal/00000001", 100 * 8);
+    (disk, manifest)
+}
+
+#[test] // a segment with damage became a spare at the next checkpoint, and each of several new shards told of it
+fn a_damaged_segment_is_kept_and_what_it_costs_is_told_once() {
+    for shards in [1, 2, 3] {
+        let (disk, mut manifest) = damaged();
+        let store = run(Store::open(&disk, &mut manifest, shards, SyncMode::Always)).unwrap();
+        let told: Vec<String> = store
+            .shards
+            .iter()
+            .flat_map(|shard| &shard.report.damage)
+            .map(|damage| format!("{}: {}", damage.file, damage.what))
+            .collect();
+        let left = store.read();
+        let orphans = 2 * (12 - left.len());
+        assert_eq!(
+            told,
+            [
+                "shard-000/wal/00000001: 4096 bytes that are not batches, before valid ones"
+                    .to_owned(),
+                format!(
+                    "shard-000/wal: {orphans} samples are lost: what named their series is damaged"
+                ),
+            ],
+            "{shards} shards"
+        );
+        let kept: Vec<String> =
+            disk.paths().into_iter().filter(|path| path.contains("quarantine")).collect();
+        let place = "shard-000/quarantine/00000001.run-2";
+        assert_eq!(kept, [place.to_owned(), format!("{place}.txt")], "{shards} shards");
+        drop(store);
+        let store = run(Store::open(&disk, &mut manifest, shards, SyncMode::Always)).unwrap();
+        assert!(store.shards.iter().all(|shard| shard.report.damage.is_empty()));
+        assert_eq!(store.read(), left, "{shards} shards");
+    }
+}
+
+#[test]
+fn a_crash_while_a_damaged_segment_is_put_aside_costs_nothing_more() {
+    for shards in [1, 2, 3] {
+        let (disk, mut manifest) = damaged();
+        let before = disk.calls();
+        let left = run(Store::open(&disk, &mut manifest, shards, SyncMode::Always)).unwrap().read();
+        for at in before + 1..=disk.calls() {
+            let story = format!("{shards} shards, crash in call {at}");
+            let (disk, mut manifest) = damaged();
+            disk.set_faults(Faults { crash_at: Some(at), ..Faults::default() });
+            assert!(run(Store::open(&disk, &mut manifest, shards, SyncMode::Always)).is_err());
+            let image = disk.image_after_crash(at, Faults::default());
+            let store = run(Store::open(&image, &mut manifest, shards, SyncMode::Always)).unwrap();
+            assert_eq!(store.read(), left, "{story}");
+            let kept = |path: &String| {
+                path.starts_with("shard-000/quarantine/00000001.run-") && !path.ends_with(".txt")
+            };
+            assert!(image.paths().iter().any(kept), "{story}: {:?}", image.paths());
+        }
+    }
+}
+
 #[test]
 fn after_a_failed_write_or_flush_nothing_is_acknowledged_any_more() {
     for seed in 0..40 {

@@ -160,6 +160,18 @@ impl<D: Disk> Spares<D> {
         Ok(())
     }
 
+    /// Moves a segment that nothing refers to any more, and that is damaged, to `place`.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn set_aside(&self, id: SegmentId, place: &str) -> io::Result<()> {
+        let path = self.path(&id.to_string());
+        let len = self.disk.open(&path).await?.len();
+        self.disk.rename(&path, place).await?;
+        self.in_use.set(self.in_use.get().saturating_sub(len));
+        Ok(())
+    }
+
     /// What the segments take on disk, in bytes; files that wait are not counted.
     #[must_use]
     pub fn segment_bytes_in_use(&self) -> u64 {
