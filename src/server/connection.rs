@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 
 use super::body::Body;
 use super::service::Server;
+use super::unread::Unread;
 use crate::coordinator::api::Store;
 use crate::rt::local::Event;
 use crate::rt::net::{ReadDeadline, Stream};
@@ -40,6 +41,7 @@ pub async fn serve<S: Store>(server: Rc<Server<S>>, stream: Stream, stop: Event)
         let (server, patience) = (Rc::clone(&serving), patience.clone());
         async move {
             patience.end();
+            let request = Unread::wrap(request, server.settings.read_timeout);
             let reply = server.answer(request).await;
             Ok::<_, Infallible>(reply.map(|body| Sent { body, patience }))
         }
@@ -248,6 +250,58 @@ mod tests {
         let request = format!("GET / HTTP/1.1\r\n{many}\r\n");
         let answer = ask_and_read_to_the_end(running.connect(), &request);
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        running.stop();
+    }
+
+    /// Reads one answer without a body, or with one of a known length.
+    fn read_answer(client: &mut TcpStream) -> String {
+        let mut answer = String::new();
+        let mut reader = std::io::BufReader::new(client);
+        while !answer.ends_with("\r\n\r\n") {
+            let read = std::io::BufRead::read_line(&mut reader, &mut answer).unwrap();
+            assert!(read > 0, "the connection has ended after {answer:?}");
+        }
+        let length = answer.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        reader.read_exact(&mut body).unwrap();
+        answer + &String::from_utf8(body).unwrap()
+    }
+
+    #[test] // the connection was reset under senders that still sent, and they took a 503 for a network failure
+    fn a_request_that_is_answered_unread_does_not_cost_the_connection() {
+        let running = Running::with("", false);
+        let mut client = running.connect();
+        for framing in ["Content-Length: 2000000", "Transfer-Encoding: chunked"] {
+            let head = format!(
+                "POST /api/v1/write HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n{framing}\r\n\r\n"
+            );
+            client.write_all(head.as_bytes()).unwrap();
+            // The answer does not wait for the body, nor the body for anybody who wants it.
+            let answer = read_answer(&mut client);
+            assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
+            let is_chunked = framing.ends_with("chunked");
+            for _ in 0..2000 {
+                client.write_all(if is_chunked { b"3e8\r\n" } else { b"" }).unwrap();
+                client.write_all(&[b'x'; 1000]).unwrap();
+                client.write_all(if is_chunked { b"\r\n" } else { b"" }).unwrap();
+            }
+            client.write_all(if is_chunked { b"0\r\n\r\n" } else { b"" }).unwrap();
+            client.write_all(READY.as_bytes()).unwrap();
+            let answer = read_answer(&mut client);
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        }
+        drop(client);
+        running.stop();
+    }
+
+    #[test]
+    fn a_body_that_waits_to_be_asked_for_is_not_asked_for_after_its_request_was_refused() {
+        let running = Running::with("", false);
+        let request = "POST /api/v1/write HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n\
+            Expect: 100-continue\r\nContent-Length: 10\r\n\r\n";
+        let answer = ask_and_read_to_the_end(running.connect(), request);
+        assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
         running.stop();
     }
 
