@@ -199,11 +199,11 @@ where
     B: HttpBody<Data = Bytes>,
     B::Error: std::fmt::Display,
 {
-    let mut reservation =
-        server.admission.reserve(BOUNDS.weight_of(&body)?).map_err(ReadBodyError::from)?;
+    let limit = server.settings.read_timeout;
+    let admitted = server.admission.admit(BOUNDS.weight_of(&body)?, limit).await;
+    let mut reservation = admitted.map_err(ReadBodyError::from)?;
     let mut packed = server.writes.bodies.borrow_mut().pop().unwrap_or_default();
     packed.clear();
-    let limit = server.settings.read_timeout;
     timer::timeout(limit, read_body(body, BOUNDS, &mut reservation, &mut packed))
         .await
         .map_err(|_| Refused::Slow(limit))??;
@@ -436,7 +436,8 @@ mod tests {
     fn a_full_core_answers_503_before_it_reads_and_takes_writes_again_when_there_is_room() {
         on_one_shard(|_| async {
             let store = FakeStore::new();
-            let server = server(&store, "");
+            // No longer than a body may take to arrive does a write wait for room.
+            let server = server(&store, "--web.read-timeout=10ms");
             let all = server.settings.inflight_bytes_per_shard_max;
             let held = server.admission.reserve(all).unwrap();
             let mut unread = write_v1(&[]);
