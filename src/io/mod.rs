@@ -34,7 +34,7 @@ pub trait Disk: Clone + 'static {
     fn rename(&self, from: &str, to: &str) -> impl Future<Output = io::Result<()>>;
     /// Removes a file.
     fn remove(&self, path: &str) -> impl Future<Output = io::Result<()>>;
-    /// Makes a directory and the ones above it; existing ones are fine.
+    /// Makes a directory and the ones above it, durably; existing ones are fine.
     fn create_dir(&self, path: &str) -> impl Future<Output = io::Result<()>>;
     /// Removes a directory that is empty; fails with `DirectoryNotEmpty` if it is not.
     fn remove_dir(&self, path: &str) -> impl Future<Output = io::Result<()>>;

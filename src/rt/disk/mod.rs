@@ -96,8 +96,15 @@ impl Disk for RealDisk {
     }
 
     async fn create_dir(&self, path: &str) -> io::Result<()> {
-        let path = self.resolve(path)?;
-        blocking("create directory", move || fs::create_dir_all(path)).await
+        let (root, path) = (Rc::clone(&self.root), self.resolve(path)?);
+        let root = root.to_path_buf();
+        blocking("create directory", move || {
+            fs::create_dir_all(&path)?;
+            // Each name is durable when the directory that has it is flushed, up to the root and with it.
+            let mut above = path.ancestors().skip(1).take_while(|dir| dir.starts_with(&root));
+            above.try_for_each(|dir| fs::File::open(dir)?.sync_all())
+        })
+        .await
     }
 
     async fn remove_dir(&self, path: &str) -> io::Result<()> {
