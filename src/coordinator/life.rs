@@ -14,6 +14,7 @@ use super::route::shard_of;
 use super::store::Coordinator;
 use crate::model::{Fingerprinter, ShardId};
 use crate::rt::SystemClock;
+use crate::rt::clock::since_first_asked;
 use crate::rt::disk::RealDisk;
 use crate::rt::mesh::{Seat, mesh};
 use crate::rt::preflight::DataPlace;
@@ -59,6 +60,14 @@ pub enum LifeError {
         /// What stands in the way.
         source: OpenError,
     },
+    /// What it took last is not durable.
+    #[error("shard {shard}: the last of what it took is not durable: {why}")]
+    Close {
+        /// The core's shard.
+        shard: ShardId,
+        /// What stood in the way.
+        why: String,
+    },
 }
 
 /// Notes a new run of the data directory at `place` and makes the cores of a store, in the order of their shards.
@@ -91,6 +100,7 @@ pub fn cores(
             layout,
             segment_bytes: SEGMENT_BYTES,
             sync,
+            stopwatch: since_first_asked,
         };
         Core {
             place: place.clone(),
@@ -107,9 +117,9 @@ pub fn cores(
 impl Core {
     /// Lives on this core until `serve` returns and all other cores have come to their end, too.
     ///
-    /// - `failed`: is told if the shard cannot be opened, which may be long after serving has begun; it should see to it
-    ///   that all cores end.
-    pub async fn live<F, G>(self, serve: F, failed: impl FnOnce(LifeError) + 'static)
+    /// - `failed`: is told if the shard cannot be opened, which may be long after serving has begun, or not be closed in
+    ///   good order; it should see to it that all cores end.
+    pub async fn live<F, G>(self, serve: F, failed: impl Fn(LifeError) + Clone + 'static)
     where
         F: FnOnce(Coordinator) -> G,
         G: Future<Output = ()>,
@@ -131,7 +141,7 @@ impl Core {
         let shards = options.shards;
         let coordinator =
             Coordinator::new(peers.clone(), shards, fingerprinter.clone(), replaying.clone());
-        let opened = shard.clone();
+        let (opened, cannot_open) = (shard.clone(), failed.clone());
         let opening = task::spawn("open shard", async move {
             let opening =
                 opened.open(disk, options, fingerprinter, shard_of, commit_layout, &replaying);
@@ -140,7 +150,7 @@ impl Core {
                     let damaged = damage.len();
                     tracing::info!(shard = %id, batches, samples, bytes, damaged, "the log is read back");
                 }
-                Err(source) => failed(LifeError::Open { shard: id, source }),
+                Err(source) => cannot_open(LifeError::Open { shard: id, source }),
             }
         });
 
@@ -149,6 +159,8 @@ impl Core {
         opening.cancel();
         // From here on nobody asks: when all have left, every request has its answer.
         peers.leave().await;
-        shard.close().await;
+        if let Err(why) = shard.close().await {
+            failed(LifeError::Close { shard: id, why: why.to_string() });
+        }
     }
 }

@@ -29,15 +29,19 @@ pub trait Disk: Clone + 'static {
     fn create(&self, path: &str, len: u64) -> impl Future<Output = io::Result<Self::File>>;
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &str) -> impl Future<Output = io::Result<Self::File>>;
-    /// Gives a file another name; an existing file of that name is replaced in one step.
+    /// Gives a file another name, in its directory or another; an existing file of that name is replaced in one step. A
+    /// crash leaves it under one of the names, and may leave it under both until both directories are synced.
     fn rename(&self, from: &str, to: &str) -> impl Future<Output = io::Result<()>>;
     /// Removes a file.
     fn remove(&self, path: &str) -> impl Future<Output = io::Result<()>>;
-    /// Makes a directory and the ones above it; existing ones are fine.
+    /// Makes a directory and the ones above it, durably; existing ones are fine.
     fn create_dir(&self, path: &str) -> impl Future<Output = io::Result<()>>;
+    /// Removes a directory that is empty; fails with `DirectoryNotEmpty` if it is not.
+    fn remove_dir(&self, path: &str) -> impl Future<Output = io::Result<()>>;
     /// The names in a directory, sorted; none if the directory does not exist.
     fn list(&self, path: &str) -> impl Future<Output = io::Result<Vec<DirEntry>>>;
-    /// Makes the names in a directory durable.
+    /// Makes the names in a directory durable. Fails with `ResourceBusy` if it could not even begin, for want of a
+    /// descriptor or of memory: then nothing is lost, and it may be tried again. After any other failure it may not.
     fn sync_dir(&self, path: &str) -> impl Future<Output = io::Result<()>>;
 }
 

@@ -41,6 +41,8 @@ struct State {
     inodes: Vec<Inode>,
     /// Directory to its names.
     dirs: BTreeMap<String, Dir>,
+    /// Files that went from one directory to another: from where, to where, and which.
+    moved: Vec<(String, String, usize)>,
     calls: u64,
     crashed: bool,
     faults: Faults,
@@ -53,6 +55,8 @@ struct Dir {
     names: BTreeMap<String, usize>,
     /// The states of `names` since the last sync, oldest first.
     changes: Vec<BTreeMap<String, usize>>,
+    /// Removed; that becomes durable when the directory above it is synced.
+    removed: bool,
 }
 
 #[derive(Clone, Default)]
@@ -108,6 +112,7 @@ impl SimDisk {
         Self(Rc::new(RefCell::new(State {
             inodes: Vec::new(),
             dirs,
+            moved: Vec::new(),
             calls: 0,
             crashed: false,
             faults,
@@ -135,22 +140,27 @@ impl SimDisk {
     /// What a new start finds after power was lost now: what is durable, and of the rest what luck (`seed`) leaves.
     #[must_use]
     pub fn image_after_crash(&self, seed: u64, faults: Faults) -> Self {
-        let mut rng = Rng::new(seed);
+        let (mut rng, mut rng_of_removed) = (Rng::new(seed), Rng::new(!seed));
         let state = self.0.borrow();
         let inodes: Vec<Inode> =
             state.inodes.iter().map(|inode| inode.after_crash(&mut rng)).collect();
         let dirs = state
             .dirs
             .iter()
+            // A directory whose removal was not synced comes back, with what is durable in it, or does not.
+            .filter(|(_, dir)| !dir.removed || rng_of_removed.below(2) == 0)
             .map(|(path, dir)| {
                 let kept = rng.below(dir.changes.len() as u64 + 1);
                 let survivor =
                     kept.checked_sub(1).and_then(|at| dir.changes.get(usize::try_from(at).ok()?));
                 let names = survivor.unwrap_or(&dir.durable).clone();
-                (path.clone(), Dir { durable: names.clone(), names, changes: Vec::new() })
+                let durable = names.clone();
+                (path.clone(), Dir { durable, names, ..Dir::default() })
             })
             .collect();
-        Self(Rc::new(RefCell::new(State { inodes, dirs, calls: 0, crashed: false, faults, rng })))
+        let after =
+            State { inodes, dirs, moved: Vec::new(), calls: 0, crashed: false, faults, rng };
+        Self(Rc::new(RefCell::new(after.with_moved(&state.moved))))
     }
 
     /// What a new start finds after the process was killed now: all that was written, durable or not. Power may still
@@ -161,6 +171,7 @@ impl SimDisk {
         Self(Rc::new(RefCell::new(State {
             inodes: state.inodes.clone(),
             dirs: state.dirs.clone(),
+            moved: state.moved.clone(),
             calls: 0,
             crashed: false,
             faults,
@@ -257,6 +268,22 @@ impl State {
         self.dirs.get(dir)?.names.get(name).copied()
     }
 
+    /// A file that was on its way from one directory to another is not lost on it: file systems journal that.
+    fn with_moved(mut self, moved: &[(String, String, usize)]) -> Self {
+        for (from, to, inode) in moved {
+            let is_there = |path| self.lookup(path) == Some(*inode);
+            if is_there(from) || is_there(to) {
+                continue;
+            }
+            let back = self.dirs.contains_key(split(from).0);
+            let (dir, name) = split(if back { from } else { to });
+            let dir = self.dirs.entry(dir.to_owned()).or_default();
+            dir.names.insert(name.to_owned(), *inode);
+            dir.durable.insert(name.to_owned(), *inode);
+        }
+        self
+    }
+
     fn has_room_for(&self, more: usize) -> io::Result<()> {
         let used: usize = self
             .dirs
@@ -343,11 +370,18 @@ impl Disk for SimDisk {
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let ((from_dir, from_name), (to_dir, to_name)) = (split(from), split(to));
-        assert_eq!(from_dir, to_dir, "a rename that leaves its directory is not one step");
         self.change_names(to_dir, |state| {
             let inode = state.lookup(from).ok_or_else(|| not_found(from))?;
+            if let Some(dir) = state.dirs.get_mut(from_dir) {
+                dir.names.remove(from_name);
+                if from_dir != to_dir {
+                    dir.changes.push(dir.names.clone());
+                }
+            }
+            if from_dir != to_dir {
+                state.moved.push((from.to_owned(), to.to_owned(), inode));
+            }
             let dir = state.dirs.entry(to_dir.to_owned()).or_default();
-            dir.names.remove(from_name);
             dir.names.insert(to_name.to_owned(), inode);
             Ok(())
         })
@@ -364,8 +398,30 @@ impl Disk for SimDisk {
     async fn create_dir(&self, path: &str) -> io::Result<()> {
         self.alive()?;
         // Durable at once: what is created below it is not.
-        self.0.borrow_mut().dirs.entry(path.to_owned()).or_default();
+        let mut state = self.0.borrow_mut();
+        let mut dir = path;
+        while !dir.is_empty() {
+            state.dirs.entry(dir.to_owned()).or_default().removed = false;
+            (dir, _) = split(dir);
+        }
         Ok(())
+    }
+
+    async fn remove_dir(&self, path: &str) -> io::Result<()> {
+        let crash = self.call()?;
+        let mut state = self.0.borrow_mut();
+        if crash && state.rng.below(2) == 0 {
+            return Err(stopped());
+        }
+        let below = format!("{path}/");
+        let holds_dirs = state.dirs.iter().any(|(dir, d)| !d.removed && dir.starts_with(&below));
+        let dir = state.dirs.get_mut(path).filter(|dir| !dir.removed);
+        let dir = dir.ok_or_else(|| not_found(path))?;
+        if holds_dirs || !dir.names.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        dir.removed = true;
+        if crash { Err(stopped()) } else { Ok(()) }
     }
 
     async fn list(&self, path: &str) -> io::Result<Vec<DirEntry>> {
@@ -374,8 +430,9 @@ impl Disk for SimDisk {
         let below = if path.is_empty() { String::new() } else { format!("{path}/") };
         let mut entries: Vec<DirEntry> = state
             .dirs
-            .keys()
-            .filter_map(|dir| dir.strip_prefix(&below))
+            .iter()
+            .filter(|(_, dir)| !dir.removed)
+            .filter_map(|(path, _)| path.strip_prefix(&below))
             .filter(|rest| !rest.is_empty())
             .map(|rest| rest.split('/').next().unwrap_or(rest).to_owned())
             .map(|name| DirEntry { name, is_dir: true, len: 0 })
@@ -398,6 +455,7 @@ impl Disk for SimDisk {
             let dir = state.dirs.get_mut(path).ok_or_else(|| not_found(path))?;
             dir.durable = dir.names.clone();
             dir.changes.clear();
+            state.dirs.retain(|below, dir| !dir.removed || split(below).0 != path);
         }
         if crash { Err(stopped()) } else { Ok(()) }
     }
@@ -577,6 +635,57 @@ mod tests {
         });
         let survived = survived.count();
         assert!(survived > 0 && survived < 50, "{survived} of 50");
+    }
+
+    #[test]
+    fn only_an_empty_directory_is_removed_and_it_may_come_back_until_the_one_above_is_synced() {
+        let mut came_back = 0;
+        for seed in 0..50 {
+            let disk = SimDisk::new(seed);
+            run(async {
+                disk.create_dir("a").await.unwrap();
+                disk.create_dir("a/b").await.unwrap();
+                disk.create("a/b/c", 0).await.unwrap();
+                for not_empty in ["a", "a/b"] {
+                    let error = disk.remove_dir(not_empty).await.unwrap_err();
+                    assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty);
+                }
+                disk.remove("a/b/c").await.unwrap();
+                disk.remove_dir("a/b").await.unwrap();
+                assert_eq!(disk.list("a").await.unwrap(), []);
+                let again = disk.remove_dir("a/b").await.unwrap_err();
+                assert_eq!(again.kind(), io::ErrorKind::NotFound);
+                let after = disk.image_after_crash(seed, Faults::default());
+                came_back += after.list("a").await.unwrap().len();
+                disk.sync_dir("a").await.unwrap();
+                let after = disk.image_after_crash(seed, Faults::default());
+                assert_eq!(after.list("a").await.unwrap(), []);
+            });
+        }
+        assert!(came_back > 0 && came_back < 50, "{came_back} of 50");
+    }
+
+    #[test]
+    fn a_file_that_goes_to_another_directory_is_never_lost_on_the_way() {
+        let mut places = std::collections::BTreeSet::new();
+        for seed in 0..100 {
+            let disk = SimDisk::new(seed);
+            run(async {
+                disk.create_dir("a/b").await.unwrap();
+                disk.create("a/c", 0).await.unwrap();
+                disk.sync_dir("a").await.unwrap();
+                disk.rename("a/c", "a/b/d").await.unwrap();
+                assert_eq!(disk.paths(), ["a/b/d"]);
+                places.insert(disk.image_after_crash(seed, Faults::default()).paths());
+                disk.sync_dir("a/b").await.unwrap();
+                disk.sync_dir("a").await.unwrap();
+                assert_eq!(disk.image_after_crash(seed, Faults::default()).paths(), ["a/b/d"]);
+            });
+        }
+        let [before, after] = ["a/c", "a/b/d"].map(str::to_owned);
+        let both = vec![before.clone(), after.clone()];
+        let places: Vec<_> = places.into_iter().collect();
+        assert_eq!(places, [vec![after], vec![before], both]);
     }
 
     #[test]

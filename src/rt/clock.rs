@@ -1,5 +1,6 @@
 //! What time it is, and how long something took.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::io::Clock;
@@ -24,6 +25,13 @@ fn timestamp_ms(time: SystemTime) -> TimestampMs {
             i64::try_from(before_ms).map_or(TimestampMs::MIN, |ms| TimestampMs(-ms))
         }
     }
+}
+
+/// The time since this was first asked, in any thread; never runs backwards. For who can only be given a function.
+#[must_use]
+pub fn since_first_asked() -> Duration {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    FIRST.get_or_init(Instant::now).elapsed()
 }
 
 /// Measures from when it was started; never runs backwards.

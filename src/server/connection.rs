@@ -19,7 +19,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 
 use super::body::Body;
+use super::reply;
 use super::service::Server;
+use super::unread::Unread;
 use crate::coordinator::api::Store;
 use crate::rt::local::Event;
 use crate::rt::net::{ReadDeadline, Stream};
@@ -40,6 +42,7 @@ pub async fn serve<S: Store>(server: Rc<Server<S>>, stream: Stream, stop: Event)
         let (server, patience) = (Rc::clone(&serving), patience.clone());
         async move {
             patience.end();
+            let request = Unread::wrap(request, server.settings.read_timeout);
             let reply = server.answer(request).await;
             Ok::<_, Infallible>(reply.map(|body| Sent { body, patience }))
         }
@@ -63,6 +66,29 @@ pub async fn serve<S: Store>(server: Rc<Server<S>>, stream: Stream, stop: Event)
         tracing::debug!(%error, "a connection ended early");
     }
     drop(counted);
+}
+
+/// How long one that is turned away may take to say what it wants.
+const TURNING_AWAY_MAX: Duration = Duration::from_secs(1);
+
+/// Answers whatever `stream` asks first with 503, and closes it: every place is taken.
+pub async fn turn_away<S: Store>(server: Rc<Server<S>>, stream: Stream) {
+    server.counters.connections_turned_away.add(1);
+    stream.read_deadline().within(TURNING_AWAY_MAX.min(server.settings.read_timeout));
+    let service = service_fn(|_: Request<Incoming>| async {
+        let reply = reply::try_later(
+            "as many connections are open as the limit on open files leaves room for; raise it (ulimit -n, LimitNOFILE=) \
+             or close some",
+        );
+        Ok::<_, Infallible>(reply)
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(stream, service);
+    // The counter has told of it; what became of it is the peer's business.
+    let _ = connection.await;
 }
 
 /// A connection, counted for as long as it is open.
@@ -139,7 +165,7 @@ mod tests {
     use super::*;
     use crate::rt::executor::testing::options;
     use crate::rt::executor::{End, Executors, Options, ShardContext, start};
-    use crate::rt::net::{Door, listen};
+    use crate::rt::net::{Door, Places, listen};
     use crate::rt::task;
     use crate::server::testing::{FakeStore, server};
 
@@ -153,7 +179,13 @@ mod tests {
     impl Running {
         /// Starts it. With `gated`, writes wait until the server is told to stop.
         fn with(flags: &'static str, gated: bool) -> Self {
-            let (address, doors) = listen("127.0.0.1:0".parse().unwrap(), 1, 100).unwrap();
+            Self::with_places(flags, gated, 100)
+        }
+
+        /// Likewise, with places for so many connections.
+        fn with_places(flags: &'static str, gated: bool, places: usize) -> Self {
+            let (address, doors) =
+                listen("127.0.0.1:0".parse().unwrap(), 1, 100, &Places::new(places)).unwrap();
             let main = |door: Door| {
                 move |context: ShardContext| async move {
                     let (store, stop) = (FakeStore::new(), context.stop);
@@ -168,8 +200,10 @@ mod tests {
                     }
                     let server = server(&store, flags);
                     let stopping = stop.clone();
+                    let turning_away = Rc::clone(&server);
                     let handler = move |stream| serve(Rc::clone(&server), stream, stopping.clone());
-                    door.serve(stop, handler).await;
+                    let turn_away = move |stream| turn_away(Rc::clone(&turning_away), stream);
+                    door.serve(stop, handler, turn_away).await;
                 }
             };
             let options = options();
@@ -248,6 +282,94 @@ mod tests {
         let request = format!("GET / HTTP/1.1\r\n{many}\r\n");
         let answer = ask_and_read_to_the_end(running.connect(), &request);
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        running.stop();
+    }
+
+    /// Reads one answer without a body, or with one of a known length.
+    fn read_answer(client: &mut TcpStream) -> String {
+        let mut answer = String::new();
+        let mut reader = std::io::BufReader::new(client);
+        while !answer.ends_with("\r\n\r\n") {
+            let read = std::io::BufRead::read_line(&mut reader, &mut answer).unwrap();
+            assert!(read > 0, "the connection has ended after {answer:?}");
+        }
+        let length = answer.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        reader.read_exact(&mut body).unwrap();
+        answer + &String::from_utf8(body).unwrap()
+    }
+
+    #[test] // the connection was reset under senders that still sent, and they took a 503 for a network failure
+    fn a_request_that_is_answered_unread_does_not_cost_the_connection() {
+        let running = Running::with("", false);
+        let mut client = running.connect();
+        for framing in ["Content-Length: 2000000", "Transfer-Encoding: chunked"] {
+            let head = format!(
+                "POST /api/v1/write HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n{framing}\r\n\r\n"
+            );
+            client.write_all(head.as_bytes()).unwrap();
+            // The answer does not wait for the body, nor the body for anybody who wants it.
+            let answer = read_answer(&mut client);
+            assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
+            let is_chunked = framing.ends_with("chunked");
+            for _ in 0..2000 {
+                client.write_all(if is_chunked { b"3e8\r\n" } else { b"" }).unwrap();
+                client.write_all(&[b'x'; 1000]).unwrap();
+                client.write_all(if is_chunked { b"\r\n" } else { b"" }).unwrap();
+            }
+            client.write_all(if is_chunked { b"0\r\n\r\n" } else { b"" }).unwrap();
+            client.write_all(READY.as_bytes()).unwrap();
+            let answer = read_answer(&mut client);
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        }
+        drop(client);
+        running.stop();
+    }
+
+    #[test]
+    fn a_body_that_waits_to_be_asked_for_is_not_asked_for_after_its_request_was_refused() {
+        let running = Running::with("", false);
+        let request = "POST /api/v1/write HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n\
+            Expect: 100-continue\r\nContent-Length: 10\r\n\r\n";
+        let answer = ask_and_read_to_the_end(running.connect(), request);
+        assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+        running.stop();
+    }
+
+    #[test] // idle connections used up all descriptors, and the log could not go on
+    fn who_finds_no_place_is_told_to_come_back_and_is_served_when_there_is_one() {
+        let running = Running::with_places("", false, 1);
+        let mut first = running.connect();
+        first.write_all(READY.as_bytes()).unwrap();
+        assert!(read_answer(&mut first).starts_with("HTTP/1.1 200 OK\r\n"));
+        let answer = ask_and_read_to_the_end(running.connect(), READY);
+        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+        assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+        assert!(answer.contains("limit on open files"), "{answer}");
+        first.write_all(LAST.replace("/-/healthy", "/metrics").as_bytes()).unwrap();
+        let mut metrics = String::new();
+        first.read_to_string(&mut metrics).unwrap();
+        assert!(
+            metrics.contains("\nfloodplain_http_connections_turned_away_total 1\n"),
+            "{metrics}"
+        );
+        drop(first);
+        running.await_metric("floodplain_http_connections 1");
+        running.stop();
+    }
+
+    #[test] // a reset may overtake the answer that it follows
+    fn who_still_sends_when_the_connection_ends_reads_the_answer_first() {
+        let running = Running::with_places("", false, 0);
+        let mut client = running.connect();
+        client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n").unwrap();
+        for _ in 0..900 {
+            client.write_all(&[b'x'; 1000]).unwrap();
+        }
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         running.stop();
     }
 

@@ -112,7 +112,7 @@ fn examine(path: &Path) -> Vec<Check> {
         Check::ok("cores", format!("{} for this process, one shard each", cores.len())),
     ];
     let (dir, exists) = nearest_directory(path);
-    checks.push(judge_data_directory(path, exists.then(|| DataDir::open(path))));
+    checks.push(judge_data_directory(path, exists.then(|| DataDir::examine(path))));
     checks.push(judge_file_system(&FileSystem::of(&dir)));
     let probed = direct_io::probe(&dir);
     let works = probed.is_ok();
@@ -184,8 +184,8 @@ fn limit_text(limit: u64, unit: &str) -> String {
     if limit == u64::MAX { "unlimited".to_owned() } else { format!("{limit} {unit}") }
 }
 
-/// `opened` is what came of opening the directory; `None` if it is not there yet.
-fn judge_data_directory(path: &Path, opened: Option<Result<DataDir, StartError>>) -> Check {
+/// `opened` is whether the directory could be opened; `None` if it is not there yet.
+fn judge_data_directory(path: &Path, opened: Option<Result<(), StartError>>) -> Check {
     let name = "data directory";
     let shown = path.display();
     match opened {
@@ -332,7 +332,7 @@ mod tests {
     fn a_directory_in_use_is_no_failure_of_the_host() {
         let dir = tempfile::tempdir().unwrap();
         let held = DataDir::open(dir.path()).unwrap();
-        let check = judge_data_directory(dir.path(), Some(DataDir::open(dir.path())));
+        let check = judge_data_directory(dir.path(), Some(DataDir::examine(dir.path())));
         let expected = format!("is in use by process {}", std::process::id());
         assert!(check.verdict == Verdict::Warn && check.measured.ends_with(&expected), "{check:?}");
         drop(held);
@@ -348,6 +348,13 @@ mod tests {
         assert!(check.measured.ends_with("a/b will be made"), "{check:?}");
         assert!(checks.iter().all(|check| check.verdict != Verdict::Fail), "{checks:?}");
         assert!(checks.iter().any(|check| check.name == "flush latency"), "{checks:?}");
+    }
+
+    #[test]
+    fn nothing_is_left_in_a_directory_that_was_examined() {
+        let dir = tempfile::tempdir().unwrap();
+        examine(dir.path());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -71,15 +71,34 @@ fn unready(readiness: Readiness) -> String {
     match readiness {
         Readiness::Ready => "ready".to_owned(),
         Readiness::Stopping => "stopping".to_owned(),
-        Readiness::Replaying(progress) => format!(
-            "replaying the log, {} of {} MiB read",
-            progress.bytes_read >> 20,
-            progress.bytes >> 20
-        ),
+        Readiness::Replaying(progress) if progress.bytes == 0 => {
+            "replaying the log, just begun".to_owned()
+        }
+        Readiness::Replaying(progress) => {
+            const LARGE: u64 = 10 << 20;
+            let (shift, unit) = if progress.bytes < LARGE { (10, "KiB") } else { (20, "MiB") };
+            let (read, all) = (progress.bytes_read >> shift, progress.bytes >> shift);
+            format!("replaying the log, {read} of {all} {unit} read")
+        }
     }
 }
 
 /// Text as HTML.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::api::ReplayProgress;
+
+    #[test] // a start that had just begun said "0 of 0 MiB", and so did any small one
+    fn a_replay_says_how_far_it_is_in_figures_that_mean_something() {
+        let said =
+            |bytes_read, bytes| unready(Readiness::Replaying(ReplayProgress { bytes_read, bytes }));
+        assert_eq!(said(0, 0), "replaying the log, just begun");
+        assert_eq!(said(0, 300 << 10), "replaying the log, 0 of 300 KiB read");
+        assert_eq!(said(5 << 20, 64 << 20), "replaying the log, 5 of 64 MiB read");
+    }
 }

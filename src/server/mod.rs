@@ -28,6 +28,7 @@ pub mod start;
 pub mod status;
 #[cfg(test)]
 mod testing;
+pub mod unread;
 pub mod version;
 pub mod write;
 

@@ -29,7 +29,8 @@ use crate::coordinator::life::{Core, ManifestError, cores};
 use crate::model::TimestampMs;
 use crate::rt::executor::{self, End, Executors, Options, ShardContext};
 use crate::rt::local::Event;
-use crate::rt::net::{Door, listen};
+use crate::rt::net::{Door, Places, listen};
+use crate::rt::preflight::limits::{self, Limit};
 use crate::rt::preflight::{self, DataDir, StartError};
 use crate::rt::{StopFlag, entropy, task, timer};
 
@@ -78,7 +79,9 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
     let available = preflight::cores();
     let shards = shard_count(flags.shards, available.len())?;
     let data = DataDir::open(&flags.path)?;
-    let (bound, doors) = open_doors(&flags.listen, shards, flags.connections_max)?;
+    let places_max = limits::connections_max(Limit::nofile(), shards);
+    let places = Places::new(places_max);
+    let (bound, doors) = open_doors(&flags.listen, shards, flags.connections_max, &places)?;
     let started = now();
     let seconds = u64::try_from(started.0 / 1000).unwrap_or(0);
     let cores = cores(data.place(), shards, sync_mode(flags.wal_sync), entropy::seed(), seconds)?;
@@ -89,6 +92,13 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
     tracing::info!(version = version::OWN, shards, data = root, wal_sync = ?flags.wal_sync, "Floodplain starts");
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+    if flags.connections_max.saturating_mul(bound.len()) > places_max {
+        tracing::warn!(
+            "the limit on open files leaves room for {places_max} connections, fewer than --web.max-connections={} on \
+             each address: those above it are answered 503; raise it (ulimit -n, LimitNOFILE=)",
+            flags.connections_max
+        );
     }
 
     let outcome = Outcome::default();
@@ -145,7 +155,7 @@ fn main_of(
     move |context| {
         let stop = context.stop;
         let failed = move |error: crate::coordinator::life::LifeError| {
-            tracing::error!(%error, "a shard cannot serve; the server stops");
+            tracing::error!(%error, "a shard has failed; the server stops");
             outcome.fail();
         };
         Box::pin(core.live(move |store| service.run(store, stop), failed))
@@ -189,9 +199,12 @@ impl Service {
             .into_iter()
             .map(|door| {
                 let (server, stopping) = (Rc::clone(&server), stop.clone());
+                let turning_away = Rc::clone(&server);
                 let handler =
                     move |stream| connection::serve(Rc::clone(&server), stream, stopping.clone());
-                task::spawn("door", door.serve(stop.clone(), handler))
+                let turn_away =
+                    move |stream| connection::turn_away(Rc::clone(&turning_away), stream);
+                task::spawn("door", door.serve(stop.clone(), handler, turn_away))
             })
             .collect();
         let served = async {
@@ -222,11 +235,12 @@ fn open_doors(
     addresses: &[SocketAddr],
     shards: u16,
     connections_max: usize,
+    places: &Arc<Places>,
 ) -> Result<(Vec<SocketAddr>, Vec<Vec<Door>>), StartError> {
     let mut bound = Vec::new();
     let mut of_shards: Vec<Vec<Door>> = (0..shards).map(|_| Vec::new()).collect();
     for address in addresses {
-        let (address, doors) = listen(*address, shards, connections_max)?;
+        let (address, doors) = listen(*address, shards, connections_max, places)?;
         bound.push(address);
         for (of_shard, door) in of_shards.iter_mut().zip(doors) {
             of_shard.push(door);

@@ -236,6 +236,7 @@ impl Store for FakeStore {
             wal_written_bytes: 0,
             wal_flushes: Histogram::new(3).unwrap(),
             wal_failures: 0,
+            wal_failed: false,
             wal_corruptions: 0,
             checkpoints: 4,
             checkpoint_failures: 1,

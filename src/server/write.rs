@@ -9,8 +9,7 @@
 //! | 204 | everything is stored; or the rest is, and `--remote-write.on-bad-sample=ignore` |
 //! | 400 | not a message; or some samples were refused: the text names them |
 //! | 413, 415 | a body larger than 32 MiB; not remote write, or a compression that is not known |
-//! | 503 | no room, or not ready: with `Retry-After`, to be sent again. Not 429, on which senders drop data |
-//! | 500 | the disk failed; to be sent again |
+//! | 503 | no room, not ready, or the disk failed: with `Retry-After`, to be sent again. Not 429, on which senders drop data |
 //!
 //! Answers to 2.0 say in headers how much was written. Source: Prometheus remote write specifications 1.0 and 2.0.
 
@@ -181,9 +180,9 @@ fn answer<S: Store>(server: &Server<S>, outcome: Result<Written, Refused>) -> Re
             server.counters.overloaded.add(1);
             reply::try_later(&sentence)
         }
-        Refused::Store(WriteError::NotReady) => reply::try_later(&sentence),
-        Refused::Store(WriteError::Storage(_)) => {
-            reply::text(StatusCode::INTERNAL_SERVER_ERROR, &sentence)
+        // Whatever the disk has: a sender can only come back, and the sentence says what its owner can do.
+        Refused::Store(WriteError::NotReady | WriteError::Storage(_)) => {
+            reply::try_later(&sentence)
         }
         Refused::Slow(_) => reply::text(StatusCode::REQUEST_TIMEOUT, &sentence),
         Refused::Body(ReadBodyError::Broken(_)) | Refused::Unpacking(_) | Refused::Decoding(_) => {
@@ -200,11 +199,11 @@ where
     B: HttpBody<Data = Bytes>,
     B::Error: std::fmt::Display,
 {
-    let mut reservation =
-        server.admission.reserve(BOUNDS.weight_of(&body)?).map_err(ReadBodyError::from)?;
+    let limit = server.settings.read_timeout;
+    let admitted = server.admission.admit(BOUNDS.weight_of(&body)?, limit).await;
+    let mut reservation = admitted.map_err(ReadBodyError::from)?;
     let mut packed = server.writes.bodies.borrow_mut().pop().unwrap_or_default();
     packed.clear();
-    let limit = server.settings.read_timeout;
     timer::timeout(limit, read_body(body, BOUNDS, &mut reservation, &mut packed))
         .await
         .map_err(|_| Refused::Slow(limit))??;
@@ -437,7 +436,8 @@ mod tests {
     fn a_full_core_answers_503_before_it_reads_and_takes_writes_again_when_there_is_room() {
         on_one_shard(|_| async {
             let store = FakeStore::new();
-            let server = server(&store, "");
+            // No longer than a body may take to arrive does a write wait for room.
+            let server = server(&store, "--web.read-timeout=10ms");
             let all = server.settings.inflight_bytes_per_shard_max;
             let held = server.admission.reserve(all).unwrap();
             let mut unread = write_v1(&[]);
@@ -471,16 +471,17 @@ mod tests {
     #[test]
     fn what_the_store_cannot_do_now_is_to_be_sent_again() {
         on_one_shard(|_| async {
-            for (error, status, retry_after) in [
-                (WriteError::Overloaded, 503, "1"),
-                (WriteError::NotReady, 503, "1"),
-                (WriteError::Storage("disk on fire".to_owned()), 500, ""),
+            for (error, why) in [
+                (WriteError::Overloaded, "as many writes waiting as they may"),
+                (WriteError::NotReady, "does not take writes now"),
+                (WriteError::Storage("disk on fire".to_owned()), "storage: disk on fire"),
             ] {
                 let store = FakeStore::new();
                 *store.write_error.borrow_mut() = Some(error);
                 let answered = ask(&server(&store, ""), write_v2(&[GOOD])).await;
                 let seen = (answered.status.as_u16(), answered.header("retry-after"));
-                assert_eq!(seen, (status, retry_after));
+                assert_eq!(seen, (503, "1"));
+                assert!(answered.body.contains(why), "{}", answered.body);
                 assert_eq!(written(&answered), ["0", "0", "0"]);
             }
         });

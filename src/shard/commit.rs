@@ -2,7 +2,8 @@
 //!
 //! Who has appended waits for the commit that holds it. The disk sets the pace, not a timer: a commit begins as soon as
 //! the one before is done and somebody waits. Who appended nothing new waits as well, because what he repeated may still
-//! be on its way.
+//! be on its way. A commit for which no segment can be begun fails those who waited for it, and what they appended is
+//! written first by the next one.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,10 +12,9 @@ use std::sync::Arc;
 use hdrhistogram::Histogram;
 
 use crate::io::Disk;
-use crate::rt::clock::Stopwatch;
 use crate::rt::local::{Notify, OneshotSender, oneshot};
 use crate::rt::timer;
-use crate::storage::wal::{CheckpointRecord, LogBuffer, Spares, SyncMode, WalWriter};
+use crate::storage::wal::{CheckpointRecord, LogBuffer, Spares, SyncMode, WalError, WalWriter};
 
 /// Why a write is not durable: the text for people. The same for everybody who waited.
 pub type WriteFailed = Arc<str>;
@@ -29,18 +29,22 @@ pub struct Commits {
     stopping: Cell<bool>,
     /// Why nobody commits any more.
     ended: RefCell<Option<WriteFailed>>,
+    /// Is something appended that could not be written for want of a segment?
+    held_back: Cell<bool>,
     stats: RefCell<CommitStats>,
 }
 
 /// What a log's commits have come to since the start.
 #[derive(Debug, Clone)]
 pub struct CommitStats {
-    /// Bytes written, headers included, padding not.
+    /// Bytes written, headers and padding included.
     pub bytes: u64,
-    /// How long commits took, write and flush together, in microseconds.
-    pub durations_us: Histogram<u64>,
+    /// How long flushes took, in microseconds.
+    pub flushes_us: Histogram<u64>,
     /// Commits that failed.
     pub failures: u64,
+    /// Has a write or a flush failed, so that there will be no more?
+    pub has_failed: bool,
     /// The segment being written.
     pub segment: u64,
 }
@@ -49,8 +53,8 @@ impl Commits {
     /// Nothing appended, nobody waiting.
     #[must_use]
     pub fn new() -> Self {
-        // Three digits up to a minute: a commit that takes longer is recorded as that.
-        let durations_us = Histogram::new_with_max(60_000_000, 3)
+        // Three digits up to a minute: a flush that takes longer is recorded as that.
+        let flushes_us = Histogram::new_with_max(60_000_000, 3)
             .expect("bounds that the crate documents as valid");
         Self {
             log: RefCell::new(LogBuffer::new()),
@@ -59,7 +63,14 @@ impl Commits {
             cut: RefCell::new(None),
             stopping: Cell::new(false),
             ended: RefCell::new(None),
-            stats: RefCell::new(CommitStats { bytes: 0, durations_us, failures: 0, segment: 0 }),
+            held_back: Cell::new(false),
+            stats: RefCell::new(CommitStats {
+                bytes: 0,
+                flushes_us,
+                failures: 0,
+                has_failed: false,
+                segment: 0,
+            }),
         }
     }
 
@@ -78,7 +89,7 @@ impl Commits {
     /// Resolves when everything that was appended before this call is as durable as the mode asks.
     ///
     /// # Errors
-    /// It is not, and nothing will be any more until a restart.
+    /// It is not. If only a segment could not be begun, a later call may succeed, and then speaks for this one, too.
     pub async fn durable(&self) -> Result<(), WriteFailed> {
         if let Some(why) = &*self.ended.borrow() {
             return Err(Arc::clone(why));
@@ -87,6 +98,15 @@ impl Commits {
         self.waiting.borrow_mut().push(sender);
         self.wake.notify();
         receiver.await.unwrap_or_else(|_| Err(Arc::from("the log has ended")))
+    }
+
+    /// Sees that what is appended now can be written, as far as one can tell: while something is held back for want of a
+    /// segment, nothing more may gather in memory behind it.
+    ///
+    /// # Errors
+    /// There is still no segment; or the log has failed or ended.
+    pub async fn admit(&self) -> Result<(), WriteFailed> {
+        if self.held_back.get() { self.durable().await } else { Ok(()) }
     }
 
     /// Cuts the log: everything committed so far lies before the place that is returned, everything later behind it. One
@@ -130,13 +150,16 @@ impl Commits {
     }
 
     /// Commits until [`stop`](Self::stop), then makes the last of it durable whatever the mode is.
+    ///
+    /// # Errors
+    /// Something that was appended is not durable.
     pub async fn run<D: Disk>(
         &self,
         mut writer: WalWriter<D>,
         spares: &Rc<Spares<D>>,
         sync: SyncMode,
         refill: &Notify,
-    ) {
+    ) -> Result<(), WriteFailed> {
         loop {
             let cut = self.cut.borrow_mut().take();
             if let Some(sender) = cut {
@@ -144,7 +167,7 @@ impl Commits {
                 let _ = sender.send(place); // who does not wait any more needs no answer
             }
             let waiters = std::mem::take(&mut *self.waiting.borrow_mut());
-            let mut payloads = self.log.borrow_mut().take();
+            let payloads = self.log.borrow_mut().take();
             if waiters.is_empty() && payloads.is_empty() {
                 if self.stopping.get() {
                     break;
@@ -152,16 +175,7 @@ impl Commits {
                 self.wait(&mut writer, sync).await;
                 continue;
             }
-            let started = Stopwatch::start();
-            let result = writer.commit(&mut payloads).await;
-            self.note(&payloads, started, result.is_err(), writer.segment().0);
-            let result = result.map_err(|error| {
-                tracing::error!(%error, "a commit failed: the shard takes no more writes until a restart");
-                Arc::from(error.to_string())
-            });
-            let mut log = self.log.borrow_mut();
-            payloads.into_iter().for_each(|payload| log.recycle(payload));
-            drop(log);
+            let result = self.commit(&mut writer, payloads).await;
             for waiter in waiters {
                 // Who does not wait any more need not be told.
                 let _ = waiter.send(result.clone());
@@ -170,31 +184,75 @@ impl Commits {
                 refill.notify();
             }
         }
-        if let Err(error) = writer.sync().await {
-            tracing::error!(%error, "the last flush failed");
+        let mut last = self.commit(&mut writer, Vec::new()).await;
+        if last.is_ok() {
+            last = writer.sync().await.map_err(|error| Arc::from(error.to_string()));
         }
+        self.note(&mut writer);
         self.fail("the shard has stopped");
+        last
+    }
+
+    /// Commits `payloads`, and what was held back before them.
+    async fn commit<D: Disk>(
+        &self,
+        writer: &mut WalWriter<D>,
+        payloads: Vec<Vec<u8>>,
+    ) -> Result<(), WriteFailed> {
+        let result = writer.commit(payloads).await;
+        let held_back = self.held_back.replace(writer.holds_back());
+        self.note(writer);
+        match result {
+            Ok(written) => {
+                if held_back {
+                    tracing::info!("the log goes on: what was held back is written");
+                }
+                let mut log = self.log.borrow_mut();
+                written.into_iter().for_each(|buffer| log.recycle(buffer));
+                Ok(())
+            }
+            Err(error) => {
+                let mut stats = self.stats.borrow_mut();
+                stats.failures += 1;
+                match &error {
+                    // Senders try again every second: once is enough.
+                    WalError::NotBegun { .. } if held_back => {}
+                    WalError::NotBegun { .. } => {
+                        tracing::error!(%error, "writes are refused until the log can go on");
+                    }
+                    WalError::Failed { .. } => {}
+                    WalError::Io { .. } => {
+                        tracing::error!(%error, "a commit failed: the shard takes no more writes until a restart");
+                    }
+                }
+                Err(Arc::from(error.to_string()))
+            }
+        }
     }
 
     /// Waits for work; with flushes at intervals, flushes when one is due.
     async fn wait<D: Disk>(&self, writer: &mut WalWriter<D>, sync: SyncMode) {
         let SyncMode::Interval(interval) = sync else { return self.wake.wait().await };
-        if timer::timeout(interval, self.wake.wait()).await.is_err()
-            && let Err(error) = writer.sync().await
-            && !writer.has_failed()
-        {
-            tracing::error!(%error, "a flush failed");
+        if timer::timeout(interval, self.wake.wait()).await.is_err() {
+            let failed_before = writer.has_failed();
+            if let Err(error) = writer.sync().await
+                && !failed_before
+            {
+                self.stats.borrow_mut().failures += 1;
+                tracing::error!(%error, "a flush failed: the shard takes no more writes until a restart");
+            }
+            self.note(writer);
         }
     }
 
-    fn note(&self, payloads: &[Vec<u8>], started: Stopwatch, failed: bool, segment: u64) {
+    fn note<D: Disk>(&self, writer: &mut WalWriter<D>) {
         let mut stats = self.stats.borrow_mut();
-        stats.segment = segment;
-        stats.failures += u64::from(failed);
-        if !payloads.is_empty() {
-            stats.bytes += payloads.iter().map(|payload| payload.len() as u64).sum::<u64>();
-            let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-            stats.durations_us.saturating_record(took);
+        stats.segment = writer.segment().0;
+        stats.bytes = writer.written_bytes();
+        stats.has_failed = writer.has_failed();
+        for took in writer.take_flushes() {
+            let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            stats.flushes_us.saturating_record(took_us);
         }
     }
 }
@@ -202,5 +260,129 @@ impl Commits {
 impl Default for Commits {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::sim::{Faults, SimDisk};
+    use crate::model::{Fingerprinter, Sample, SeriesRef, TimestampMs};
+    use crate::rt::executor::testing::on_one_shard;
+    use crate::rt::task::{self, JoinHandle};
+    use crate::storage::wal::{SegmentId, WalOptions};
+
+    const SEGMENT_BYTES: u64 = 8192;
+
+    /// Commits on a disk in memory.
+    struct Running {
+        disk: SimDisk,
+        commits: Rc<Commits>,
+        running: JoinHandle<Result<(), WriteFailed>>,
+    }
+
+    impl Running {
+        async fn begin() -> Self {
+            let disk = SimDisk::new(1);
+            let opened = Spares::open(disk.clone(), String::new(), SEGMENT_BYTES).await;
+            let (spares, commits) = (Rc::new(opened.unwrap()), Rc::new(Commits::new()));
+            let options = WalOptions {
+                dir: String::new(),
+                segment_bytes: SEGMENT_BYTES,
+                sync: SyncMode::Always,
+                shards: 1,
+                run: 1,
+                salts: Fingerprinter::new(1),
+                stopwatch: crate::rt::clock::since_first_asked,
+            };
+            let writer = WalWriter::new(options, Rc::clone(&spares), SegmentId(1), 1);
+            let committing = Rc::clone(&commits);
+            let running = task::spawn("commits", async move {
+                committing.run(writer, &spares, SyncMode::Always, &Notify::new()).await
+            });
+            Self { disk, commits, running }
+        }
+
+        /// Appends one sample and waits until it is durable.
+        async fn write(&self) -> Result<(), WriteFailed> {
+            self.commits.admit().await?;
+            {
+                let mut log = self.commits.log().borrow_mut();
+                log.sample(SeriesRef(1), Sample { t: TimestampMs(1), v: 1.0 });
+                log.finish_part();
+            }
+            self.commits.durable().await
+        }
+
+        fn is_full(&self, full: bool) {
+            let capacity_bytes = full.then_some(0);
+            self.disk.set_faults(Faults { capacity_bytes, ..Faults::default() });
+        }
+
+        async fn end(self) -> Result<(), WriteFailed> {
+            self.commits.stop();
+            self.running.await.unwrap()
+        }
+    }
+
+    #[test] // once, a disk that was full when a segment was used up cost the shard all writes until a restart
+    fn a_disk_that_is_full_for_a_while_refuses_writes_for_a_while() {
+        on_one_shard(|_| async {
+            let running = Running::begin().await;
+            running.is_full(true);
+            let why = running.write().await.unwrap_err();
+            assert!(why.contains("cannot begin segment 00000001"), "{why}");
+            assert!(running.write().await.is_err(), "no acknowledgement before there is a segment");
+            let stats = running.commits.stats();
+            assert_eq!((stats.failures, stats.has_failed, stats.bytes), (2, false, 0));
+            running.is_full(false);
+            assert_eq!(running.write().await, Ok(()));
+            assert_eq!(running.commits.stats().bytes, 2 * 4096, "the one held back, and the last");
+            assert_eq!(running.end().await, Ok(()));
+        });
+    }
+
+    #[test] // memory stays bounded however long the disk is full
+    fn while_something_is_held_back_nothing_gathers_behind_it() {
+        on_one_shard(|_| async {
+            let running = Running::begin().await;
+            running.is_full(true);
+            for _ in 0..3 {
+                running.write().await.unwrap_err();
+            }
+            assert_eq!(running.commits.gathered_bytes(), 0);
+            running.is_full(false);
+            running.commits.durable().await.unwrap();
+            assert_eq!(running.commits.stats().bytes, 4096, "one of three was appended");
+        });
+    }
+
+    #[test]
+    fn a_flush_that_fails_is_the_end_of_writing_and_the_end_says_so() {
+        on_one_shard(|_| async {
+            let running = Running::begin().await;
+            assert_eq!(running.write().await, Ok(()));
+            let fail_at = Some((running.disk.calls() + 2, std::io::ErrorKind::Other));
+            running.disk.set_faults(Faults { fail_at, ..Faults::default() });
+            let why = running.write().await.unwrap_err();
+            assert!(why.contains("cannot flush a batch"), "{why}");
+            assert!(running.write().await.is_err());
+            let stats = running.commits.stats();
+            assert_eq!((stats.failures, stats.has_failed), (2, true));
+            let last = running.end().await.unwrap_err();
+            assert!(last.contains("an earlier write or flush failed"), "{last}");
+        });
+    }
+
+    #[test]
+    fn flushes_are_counted_one_by_one_and_bytes_as_they_go_to_the_disk() {
+        on_one_shard(|_| async {
+            let running = Running::begin().await;
+            for _ in 0..3 {
+                running.write().await.unwrap();
+            }
+            let stats = running.commits.stats();
+            assert_eq!((stats.flushes_us.len(), stats.bytes, stats.segment), (3, 3 * 4096, 2));
+        });
     }
 }

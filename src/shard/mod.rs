@@ -79,7 +79,7 @@ struct Inner<C> {
     ready: Cell<bool>,
     commits: Commits,
     refill: Notify,
-    committer: RefCell<Option<JoinHandle<()>>>,
+    committer: RefCell<Option<JoinHandle<Result<(), WriteFailed>>>>,
     refused: Cell<RefusedSamples>,
     damaged: Cell<u64>,
     replay_ms: Cell<Option<u64>>,
@@ -177,9 +177,10 @@ impl<C: Clock> Shard<C> {
             let inner = Rc::clone(&shard.0);
             let running =
                 async move { inner.commits.run(writer, &spares, sync, &inner.refill).await };
-            if let Err(error) = task::spawn("commit loop", running).await {
+            task::spawn("commit loop", running).await.unwrap_or_else(|error| {
                 shard.0.commits.fail(&error.to_string());
-            }
+                Err(Arc::from(error.to_string()))
+            })
         });
         *self.0.committer.borrow_mut() = Some(committing);
     }
@@ -225,13 +226,18 @@ impl<C: Clock> Shard<C> {
     }
 
     /// Takes no more writes, and resolves when what was taken is durable.
-    pub async fn close(&self) {
+    ///
+    /// # Errors
+    /// Not all of it is.
+    pub async fn close(&self) -> Result<(), WriteFailed> {
         self.0.ready.set(false);
         self.0.commits.stop();
         let committer = self.0.committer.borrow_mut().take();
-        if let Some(committer) = committer {
-            // Its panic has been logged, and has failed the writes that it concerned.
-            let _ = committer.await;
+        match committer {
+            Some(committer) => {
+                committer.await.unwrap_or_else(|error| Err(Arc::from(error.to_string())))
+            }
+            None => Ok(()),
         }
     }
 
@@ -261,6 +267,7 @@ impl<C: Clock> Shard<C> {
 
     async fn append(&self, part: &Part, text: Arc<LabelText>) -> Result<Stored, WriteFailed> {
         let inner = &self.0;
+        inner.commits.admit().await?;
         let now = inner.clock.now();
         let mut slice = Slice::start();
         let mut stored = Stored { written: 0, refused: Refusals::default() };
@@ -430,8 +437,9 @@ impl<C: Clock> Shard<C> {
             wal_segment: commits.segment,
             wal_bytes: (inner.wal_bytes.borrow())(),
             wal_written_bytes: commits.bytes,
-            wal_flushes: commits.durations_us,
+            wal_flushes: commits.flushes_us,
             wal_failures: commits.failures,
+            wal_failed: commits.has_failed,
             wal_corruptions: inner.damaged.get(),
             replay_ms: inner.replay_ms.get(),
             checkpoints: inner.checkpoints.get(),

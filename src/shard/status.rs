@@ -33,12 +33,14 @@ pub struct ShardStatus {
     pub wal_segment: u64,
     /// What the log takes on disk, in bytes.
     pub wal_bytes: u64,
-    /// Bytes that commits of the log wrote since the start.
+    /// Bytes that commits of the log wrote since the start, padding included.
     pub wal_written_bytes: u64,
-    /// How long commits of the log took, in microseconds.
+    /// How long flushes of the log took, in microseconds.
     pub wal_flushes: Histogram<u64>,
-    /// Writes and flushes of the log that failed since the start.
+    /// Commits of the log that failed since the start.
     pub wal_failures: u64,
+    /// Has a write or a flush of the log failed, so that the shard takes no more writes until a restart?
+    pub wal_failed: bool,
     /// Places in the log that replay found damaged.
     pub wal_corruptions: u64,
     /// Checkpoints written since the start.

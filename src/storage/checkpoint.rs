@@ -17,6 +17,7 @@ use crate::encoding::batch::{self, BatchHeader};
 use crate::encoding::record::{self, CheckpointRecord, Record, records};
 use crate::io::{Disk, File, Pace};
 use crate::model::refusal::LABEL_BYTES_MAX;
+use crate::storage::quarantine::Marked;
 use crate::storage::wal::{SegmentId, SegmentReader};
 
 /// A batch of a checkpoint that has reached this is written, in bytes.
@@ -138,17 +139,26 @@ pub async fn write<D: Disk>(
     Ok(offset)
 }
 
-/// Removes every checkpoint in `dir` but `keep`, and what is left of one that was not finished.
+/// Removes every checkpoint in `dir` but `keep`, and what is left of one that was not finished. Those that are marked as
+/// damaged are moved to their place.
 ///
 /// # Errors
 /// Those of the disk.
-pub async fn tidy<D: Disk>(disk: &D, dir: &str, keep: Option<CheckpointId>) -> io::Result<()> {
+pub async fn tidy<D: Disk>(
+    disk: &D,
+    dir: &str,
+    keep: Option<CheckpointId>,
+    marked: &Marked,
+) -> io::Result<()> {
     remove_temporary(disk, dir).await?;
     for entry in disk.list(dir).await? {
         if let Some(id) = CheckpointId::from_file_name(&entry.name)
             && Some(id) != keep
         {
-            disk.remove(&id.path(dir)).await?;
+            match marked.place_of(&entry.name) {
+                Some(place) => disk.rename(&id.path(dir), &place).await?,
+                None => disk.remove(&id.path(dir)).await?,
+            }
         }
     }
     Ok(())

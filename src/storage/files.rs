@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::encoding::batch::BatchHeader;
 use crate::encoding::record::CheckpointRecord;
@@ -17,7 +18,8 @@ use crate::model::Fingerprinter;
 use crate::storage::checkpoint::{self, CheckpointId};
 use crate::storage::head::Head;
 use crate::storage::head::saved::Saving;
-use crate::storage::replay::{Dirs, Layout, ReplayError, ReplayReport, Sources, replay};
+use crate::storage::quarantine::{self, Marked};
+use crate::storage::replay::{Damage, Dirs, Layout, ReplayError, ReplayReport, Sources, replay};
 use crate::storage::wal::{SegmentId, Spares, SyncMode, WalOptions, WalWriter};
 
 /// What a shard has to know of its files.
@@ -35,6 +37,8 @@ pub struct FileOptions {
     pub segment_bytes: u64,
     /// When a commit counts as done.
     pub sync: SyncMode,
+    /// The time since some moment, which only grows: flushes of the log are measured by it.
+    pub stopwatch: fn() -> Duration,
 }
 
 /// Why a shard's files cannot be opened.
@@ -62,11 +66,12 @@ fn io_error(path: &str, action: &'static str) -> impl FnOnce(io::Error) -> OpenE
 /// The directories of one shard.
 #[must_use]
 pub fn dirs(shard: u16) -> Dirs {
-    Dirs { wal: format!("shard-{shard:03}/wal"), head: format!("shard-{shard:03}/head") }
+    let dir = |of: &str| format!("shard-{shard:03}/{of}");
+    Dirs { wal: dir("wal"), head: dir("head"), quarantine: dir("quarantine") }
 }
 
 /// A start that has read the data back.
-pub struct Begun<D> {
+pub struct Begun<D: Disk> {
     /// The data.
     pub head: Head,
     /// What was found.
@@ -102,8 +107,12 @@ pub async fn begin<D: Disk>(
     let changes = options.layout.shards != options.shards;
     let former =
         if changes { (0..options.layout.shards).map(dirs).collect() } else { vec![own.clone()] };
-    let sources =
-        Sources { dirs: &former, layout: options.layout, owns: changes.then_some(owns), progress };
+    // Each former shard's damage is told once, by one of the shards that read it.
+    let tells = |index: usize| {
+        !changes || index % usize::from(options.shards) == usize::from(options.shard)
+    };
+    let owns = changes.then_some(owns);
+    let sources = Sources { dirs: &former, layout: options.layout, owns, tells: &tells, progress };
     let mut head = Head::new(fingerprinter.clone());
     let mut report = replay(&disk, sources, &mut head, pace).await?;
     for dir in [&own.wal, &own.head] {
@@ -117,24 +126,57 @@ pub async fn begin<D: Disk>(
     let mut log =
         CheckpointRecord { first_segment: next_segment, next_sequence: report.next_sequence };
     let mut first_needed = SegmentId(report.first_segment);
+    let is_damaged = !report.damage.is_empty();
+    // A disk that is full as well must not stop the start: then the next one tells all of this again.
+    let untold = |file: &str, action: &str, error: io::Error| Damage {
+        file: file.to_owned(),
+        offset: 0,
+        what: format!("cannot {action}: {error}"),
+        keep: Vec::new(),
+    };
+    if is_damaged && let Err(error) = quarantine::mark(&disk, &report.damage, options.run).await {
+        report.damage.push(untold(&own.quarantine, "mark damaged files", error));
+    }
     if changes {
         head.name_all();
         log.next_sequence = 1;
-        first_needed = SegmentId(next_segment);
-        let id =
-            checkpoint::next_id(&disk, &own.head).await.map_err(io_error(&own.head, "list"))?;
-        let header = header(&options, &fingerprinter, id);
-        let mut saving = Saving::begin(head.series_count());
-        let save = |bytes, payload: &mut Vec<u8>| {
-            saving = head.save(saving, bytes, payload);
-            !saving.is_done()
-        };
-        let written = checkpoint::write(&disk, &own.head, header, log, save, pace).await;
-        report.checkpoint_bytes = written.map_err(io_error(&own.head, "write a checkpoint"))?;
-        report.checkpoint = Some(id);
-        report.log_bytes = 0;
+    }
+    // After damage, too: then nothing needs the damaged files any more, and it is told only once.
+    if changes || is_damaged {
+        let saved = save(&disk, &own.head, &options, &fingerprinter, log, &head, pace).await;
+        match saved {
+            Ok((id, bytes)) => {
+                report.checkpoint = Some(id);
+                (report.checkpoint_bytes, report.log_bytes) = (bytes, 0);
+                first_needed = SegmentId(next_segment);
+            }
+            Err(error) if !changes => {
+                report.damage.push(untold(&own.head, "write a checkpoint without it", error));
+            }
+            Err(error) => return Err(io_error(&own.head, "write a checkpoint")(error)),
+        }
     }
     Ok(Begun { head, report, disk, options, salts: fingerprinter, log, first_needed })
+}
+
+/// Saves all of a Head that nobody writes to yet; gives the checkpoint and its length in bytes.
+async fn save<D: Disk>(
+    disk: &D,
+    dir: &str,
+    options: &FileOptions,
+    salts: &Fingerprinter,
+    log: CheckpointRecord,
+    head: &Head,
+    pace: &mut impl Pace,
+) -> io::Result<(CheckpointId, u64)> {
+    let id = checkpoint::next_id(disk, dir).await?;
+    let mut saving = Saving::begin(head.series_count());
+    let save = |bytes, payload: &mut Vec<u8>| {
+        saving = head.save(saving, bytes, payload);
+        !saving.is_done()
+    };
+    let header = header(options, salts, id);
+    Ok((id, checkpoint::write(disk, dir, header, log, save, pace).await?))
 }
 
 fn header(options: &FileOptions, salts: &Fingerprinter, id: CheckpointId) -> BatchHeader {
@@ -151,7 +193,9 @@ impl<D: Disk> Begun<D> {
     pub async fn finish(self) -> Result<(Head, Files<D>, WalWriter<D>, ReplayReport), OpenError> {
         let Self { head, report, disk, options, salts, log, first_needed } = self;
         let own = dirs(options.shard);
-        checkpoint::tidy(&disk, &own.head, report.checkpoint)
+        let marked = Marked::find(&disk, &own.quarantine).await;
+        let marked = marked.map_err(io_error(&own.quarantine, "list"))?;
+        checkpoint::tidy(&disk, &own.head, report.checkpoint, &marked)
             .await
             .map_err(io_error(&own.head, "tidy up"))?;
         let spares = Spares::open(disk.clone(), own.wal.clone(), options.segment_bytes).await;
@@ -174,6 +218,7 @@ impl<D: Disk> Begun<D> {
             shards: options.shards,
             run: options.run,
             salts,
+            stopwatch: options.stopwatch,
         };
         let writer =
             WalWriter::new(wal_options, spares, SegmentId(log.first_segment), log.next_sequence);
@@ -182,7 +227,7 @@ impl<D: Disk> Begun<D> {
 }
 
 /// One shard's files while it runs.
-pub struct Files<D> {
+pub struct Files<D: Disk> {
     disk: D,
     own: Dirs,
     options: FileOptions,
@@ -209,7 +254,8 @@ impl<D: Disk> Files<D> {
         let header = header(&self.options, &self.salts, id);
         let bytes = checkpoint::write(&self.disk, &self.own.head, header, log, save, pace).await?;
         self.checkpoint_bytes.set(bytes);
-        checkpoint::tidy(&self.disk, &self.own.head, Some(id)).await?;
+        let marked = Marked::find(&self.disk, &self.own.quarantine).await?;
+        checkpoint::tidy(&self.disk, &self.own.head, Some(id), &marked).await?;
         self.free_segments_before(SegmentId(log.first_segment)).await
     }
 
@@ -224,16 +270,19 @@ impl<D: Disk> Files<D> {
     }
 
     async fn free_segments_before(&self, first_needed: SegmentId) -> io::Result<()> {
+        let marked = Marked::find(&self.disk, &self.own.quarantine).await?;
         for entry in self.disk.list(&self.own.wal).await? {
-            if let Some(id) = SegmentId::from_file_name(&entry.name).filter(|id| *id < first_needed)
-            {
-                self.spares.give_back(id).await?;
+            let id = SegmentId::from_file_name(&entry.name).filter(|id| *id < first_needed);
+            match (id, marked.place_of(&entry.name)) {
+                (Some(id), Some(place)) => self.spares.set_aside(id, &place).await?,
+                (Some(id), None) => self.spares.give_back(id).await?,
+                (None, _) => {}
             }
         }
         Ok(())
     }
 
-    /// Shards that are no more leave directories behind; each shard there is takes its share of them.
+    /// Shards that are no more leave directories behind; each shard there is removes its share of them.
     async fn remove_former_shards(&self) -> io::Result<()> {
         let entries = self.disk.list("").await?;
         let shards = entries
@@ -243,10 +292,26 @@ impl<D: Disk> Files<D> {
         for shard in
             former.into_iter().filter(|shard| shard % self.options.shards == self.options.shard)
         {
-            let Dirs { wal, head } = dirs(shard);
-            for dir in [wal, head] {
-                for entry in self.disk.list(&dir).await?.into_iter().filter(|entry| !entry.is_dir) {
-                    self.disk.remove(&format!("{dir}/{}", entry.name)).await?;
+            let Dirs { wal, head, quarantine } = dirs(shard);
+            let marked = Marked::find(&self.disk, &quarantine).await?;
+            for dir in [&wal, &head] {
+                for entry in self.disk.list(dir).await?.into_iter().filter(|entry| !entry.is_dir) {
+                    let path = format!("{dir}/{}", entry.name);
+                    match marked.place_of(&entry.name) {
+                        Some(place) => self.disk.rename(&path, &place).await?,
+                        None => self.disk.remove(&path).await?,
+                    }
+                }
+            }
+            for dir in [&wal, &head, &format!("shard-{shard:03}")] {
+                match self.disk.remove_dir(dir).await {
+                    // Damaged files are kept there, or something that is not ours; or somebody was faster.
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
+                        ) => {}
+                    removed => removed?,
                 }
             }
         }

@@ -4,5 +4,6 @@
 pub mod checkpoint;
 pub mod files;
 pub mod head;
+pub mod quarantine;
 pub mod replay;
 pub mod wal;

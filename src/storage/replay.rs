@@ -15,7 +15,8 @@ use crate::io::{Disk, File, Pace};
 use crate::model::SeriesRef;
 use crate::storage::checkpoint::{self, CheckpointId};
 use crate::storage::head::Head;
-use crate::storage::wal::{Batch, SegmentId, SegmentReader};
+use crate::storage::wal::SegmentId;
+use crate::storage::wal::segment::{Hole, SegmentReader};
 
 /// Where one shard's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Dirs {
     pub wal: String,
     /// Its checkpoints.
     pub head: String,
+    /// Its files that were found damaged.
+    pub quarantine: String,
 }
 
 /// Which files hold the data: those that were written with this number of shards, in this run or a later one. What was
@@ -52,6 +55,9 @@ pub struct Sources<'a> {
     /// In a start that changes the number of shards: does the series with this routing hash belong here? The series
     /// then have no names in this shard's log yet.
     pub owns: Option<&'a dyn Fn(u64) -> bool>,
+    /// Does this shard tell of the damage in the directories at this place in `dirs`? In a start that changes the number
+    /// of shards all read them, and one tells.
+    pub tells: &'a dyn Fn(usize) -> bool,
     /// Told how far along replay is: bytes read, bytes in all.
     pub progress: &'a dyn Fn(u64, u64),
 }
@@ -65,6 +71,8 @@ pub struct Damage {
     pub offset: u64,
     /// What is wrong, and what it costs.
     pub what: String,
+    /// The files that have the damage: worth keeping for who can read more out of them.
+    pub keep: Vec<String>,
 }
 
 impl std::fmt::Display for Damage {
@@ -133,53 +141,74 @@ pub async fn replay<D: Disk>(
     head: &mut Head,
     pace: &mut impl Pace,
 ) -> Result<ReplayReport, ReplayError> {
-    let Sources { dirs, layout, owns, progress } = sources;
+    let Sources { dirs, layout, owns, tells, progress } = sources;
     let mut report = ReplayReport { next_sequence: 1, ..ReplayReport::default() };
     let (mut logs, mut damage) = (Vec::new(), Vec::new());
     for (index, dirs) in dirs.iter().enumerate() {
         let first = (index == 0).then_some(&mut report);
-        let (files, state) = survey(disk, dirs, layout, first, &mut damage, pace).await?;
-        logs.push((dirs, files, state));
+        let (log, found) = survey(disk, dirs, layout, first, pace).await?;
+        if tells(index) {
+            damage.extend(found);
+        }
+        logs.push((dirs, log));
     }
     report.damage = damage;
-    let total: u64 = logs.iter().flat_map(|(_, files, _)| files).map(|file| file.len).sum();
-    for (index, (dirs, files, mut state)) in logs.into_iter().enumerate() {
+    let total: u64 = logs.iter().flat_map(|(_, log)| &log.files).map(|file| file.len).sum();
+    for (index, (dirs, Log { files, batchless, mut state })) in logs.into_iter().enumerate() {
+        let tells = tells(index);
+        let mut before: Option<Found> = None;
         for found in files {
             let file = disk.open(&found.path).await.map_err(io_error(&found.path, "open"))?;
             let mut reader = SegmentReader::new(file, found.id);
-            let before = report.bytes;
+            let bytes_before = report.bytes;
             while let Some(batch) =
                 reader.next(pace).await.map_err(io_error(&found.path, "read"))?
             {
-                let mut damage = |offset, what| {
-                    report.damage.push(Damage { file: found.path.clone(), offset, what })
+                let mut damage = |offset, what, keep| {
+                    if tells {
+                        report.damage.push(Damage { file: found.path.clone(), offset, what, keep });
+                    }
                 };
-                state.expect(&batch, found.is_segment, &mut damage);
+                if let Some(Hole { start, end }) = batch.hole {
+                    let what =
+                        format!("{} bytes that are not batches, before valid ones", end - start);
+                    damage(start, what, vec![found.path.clone()]);
+                }
+                let number = batch.header.sequence;
+                if found.is_segment
+                    && let Some(lost) = state.follow(number)
+                {
+                    let what = format!("{lost} batches before number {number} are missing");
+                    let keep = match batch.hole {
+                        Some(_) => vec![found.path.clone()],
+                        None => suspects(before.as_ref(), &found, &batchless),
+                    };
+                    damage(batch.offset, what, keep);
+                }
                 for record in records(batch.payload) {
                     match record.and_then(|record| state.apply(record, owns, head)) {
                         Ok(samples) => report.samples += samples,
                         Err(error) => damage(
                             batch.offset,
                             format!("{error}; the rest of the batch is skipped"),
+                            vec![found.path.clone()],
                         ),
                     }
                 }
                 report.batches += 1;
-                report.bytes = before + batch.offset;
+                report.bytes = bytes_before + batch.offset;
                 progress(report.bytes, total);
                 pace.breathe().await;
             }
-            report.bytes = before + found.len;
+            report.bytes = bytes_before + found.len;
             // What was read may still be on its way to the disk: whoever sends it again must not be told that it is
             // safe before it is.
             reader.file().sync().await.map_err(io_error(&found.path, "flush"))?;
+            before = Some(found).filter(|found| found.is_segment);
         }
-        if state.unreadable > 0 {
-            let what = format!(
-                "{} samples or chunks that belong to no series or cannot be read",
-                state.unreadable
-            );
-            report.damage.push(Damage { file: dirs.wal.clone(), offset: 0, what });
+        for what in state.lost(tells) {
+            let (file, keep) = (dirs.wal.clone(), Vec::new());
+            report.damage.push(Damage { file, offset: 0, what, keep });
         }
         if index == 0 {
             report.next_sequence = state.sequence.map_or(1, |sequence| sequence + 1);
@@ -189,30 +218,53 @@ pub async fn replay<D: Disk>(
     Ok(report)
 }
 
-/// The files of one shard that are needed: its newest checkpoint, and the segments behind that.
+/// The files that may have held the batches that are missing before the first one of `found`: segments in which there is
+/// none at all, or else the end of the segment before.
+fn suspects(before: Option<&Found>, found: &Found, batchless: &[Found]) -> Vec<String> {
+    let between = batchless
+        .iter()
+        .filter(|file| file.id < found.id && before.is_none_or(|before| before.id < file.id));
+    let between: Vec<String> = between.map(|file| file.path.clone()).collect();
+    match before {
+        Some(before) if between.is_empty() => vec![before.path.clone()],
+        _ => between,
+    }
+}
+
+/// One shard's checkpoint and log, before they are read.
+#[derive(Default)]
+struct Log {
+    /// The newest checkpoint, and the segments behind that.
+    files: Vec<Found>,
+    /// Segments behind it in which no batch can be read.
+    batchless: Vec<Found>,
+    state: LogState,
+}
+
+/// The files of one shard that are needed, and the damage that can be seen at once.
 async fn survey<D: Disk>(
     disk: &D,
     dirs: &Dirs,
     layout: Layout,
     report: Option<&mut ReplayReport>,
-    damage: &mut Vec<Damage>,
     pace: &mut impl Pace,
-) -> Result<(Vec<Found>, LogState), ReplayError> {
-    let (mut found, mut state) = (Vec::new(), LogState::default());
+) -> Result<(Log, Vec<Damage>), ReplayError> {
+    let (mut log, mut damage) = (Log::default(), Vec::new());
     let mut from = SegmentId(0);
     let newest =
         checkpoint::newest(disk, &dirs.head, |shards, run| layout.has(shards, run), pace).await;
     let (newest, unreadable) = newest.map_err(io_error(&dirs.head, "read"))?;
     for id in unreadable {
         let what = "nothing in this checkpoint can be read; what only it held is lost".to_owned();
-        damage.push(Damage { file: id.path(&dirs.head), offset: 0, what });
+        let file = id.path(&dirs.head);
+        damage.push(Damage { keep: vec![file.clone()], file, offset: 0, what });
     }
     if let Some(checkpoint) = newest {
         // Where the log goes on is in the first batch. If that is damaged, all that is left of the log lies behind it.
         from = SegmentId(checkpoint.log.map_or(0, |log| log.first_segment));
-        state.sequence = checkpoint.log.and_then(|log| log.next_sequence.checked_sub(1));
+        log.state.sequence = checkpoint.log.and_then(|log| log.next_sequence.checked_sub(1));
         let (path, id) = (checkpoint.id.path(&dirs.head), SegmentId(checkpoint.id.0));
-        found.push(Found { is_segment: false, id, path, len: checkpoint.len });
+        log.files.push(Found { is_segment: false, id, path, len: checkpoint.len });
     }
     let mut log_bytes = 0;
     let entries = disk.list(&dirs.wal).await.map_err(io_error(&dirs.wal, "list"))?;
@@ -225,10 +277,15 @@ async fn survey<D: Disk>(
         let mut reader = SegmentReader::new(file, id);
         let first =
             reader.next(pace).await.map_err(io_error(&path, "read"))?.map(|batch| batch.header);
-        // A segment without a batch was begun when the process ended: nobody was told of anything in it.
-        if first.is_some_and(|header| layout.has(header.shards, header.run)) {
-            log_bytes += entry.len;
-            found.push(Found { is_segment: true, id, path, len: entry.len });
+        let found = Found { is_segment: true, id, path, len: entry.len };
+        match first {
+            Some(header) if layout.has(header.shards, header.run) => {
+                log_bytes += entry.len;
+                log.files.push(found);
+            }
+            Some(_) => {}
+            // It was begun when the process ended: nobody was told of anything in it. Unless batches are missing.
+            None => log.batchless.push(found),
         }
     }
     if let Some(report) = report {
@@ -237,8 +294,8 @@ async fn survey<D: Disk>(
         report.log_bytes = log_bytes;
         report.first_segment = from.0;
     }
-    found.sort_by_key(|file| (file.is_segment, file.id));
-    Ok((found, state))
+    log.files.sort_by_key(|file| (file.is_segment, file.id));
+    Ok((log, damage))
 }
 
 /// What is known while one log is read.
@@ -247,34 +304,33 @@ struct LogState {
     /// Number of the last batch of the log.
     sequence: Option<u64>,
     references: ReferenceMap,
-    /// Samples and chunks that could not be taken over.
-    unreadable: u64,
+    /// Samples whose series the log has not named, because what named it is damaged.
+    orphans: u64,
+    /// Chunks likewise.
+    orphan_chunks: u64,
+    /// Chunks of this shard that cannot be read.
+    unreadable_chunks: u64,
 }
 
 impl LogState {
-    /// Looks whether `batch` is the one that should come now.
-    fn expect(
-        &mut self,
-        batch: &Batch<'_>,
-        is_segment: bool,
-        damage: &mut impl FnMut(u64, String),
-    ) {
-        if let Some(hole) = batch.hole {
-            damage(
-                hole.start,
-                format!("{} bytes that are not batches, before valid ones", hole.end - hole.start),
-            );
-        }
-        if !is_segment {
-            return;
-        }
-        let sequence = batch.header.sequence;
-        if let Some(lost) =
-            self.sequence.and_then(|last| sequence.checked_sub(last + 1)).filter(|lost| *lost > 0)
-        {
-            damage(batch.offset, format!("{lost} batches before number {sequence} are missing"));
-        }
-        self.sequence = Some(sequence);
+    /// Notes that the batch `number` is the next one of the log; how many are missing before it.
+    fn follow(&mut self, number: u64) -> Option<u64> {
+        let last = self.sequence.replace(number);
+        last.and_then(|last| number.checked_sub(last + 1)).filter(|lost| *lost > 0)
+    }
+
+    /// What could not be taken over, in words.
+    ///
+    /// - `tells`: does this shard tell of what all that read the log have seen?
+    fn lost(&self, tells: bool) -> impl Iterator<Item = String> {
+        let samples = if tells { self.orphans } else { 0 };
+        let chunks = self.unreadable_chunks + if tells { self.orphan_chunks } else { 0 };
+        let samples = (samples > 0)
+            .then(|| format!("{samples} samples are lost: what named their series is damaged"));
+        let chunks = (chunks > 0).then(|| {
+            format!("{chunks} chunks are lost: they, or what named their series, are damaged")
+        });
+        samples.into_iter().chain(chunks)
     }
 
     /// Applies one record; how many samples of the log it held for this shard.
@@ -314,23 +370,24 @@ impl LogState {
         Ok(())
     }
 
-    /// The index that a reference has in the Head; `None`, counted, if the log has not named it.
+    /// The index that a reference has in the Head; `None` if it is another shard's. A reference that the log has not named
+    /// is counted in `orphans`.
     #[inline]
-    fn index_of(&mut self, reference: SeriesRef) -> Option<u32> {
+    fn index_of(&self, reference: SeriesRef, orphans: &mut u64) -> Option<u32> {
         let index = self.references.get(reference);
-        self.unreadable += u64::from(index.is_none());
+        *orphans += u64::from(index.is_none());
         index.filter(|index| *index != ReferenceMap::ELSEWHERE)
     }
 
     fn apply_samples(&mut self, samples: SamplesRecord<'_>, head: &mut Head) -> u64 {
         const GROUP: usize = 32;
-        let mut applied = 0;
+        let (mut applied, mut orphans) = (0, 0);
         let mut iter = samples.iter();
         let mut group = Vec::with_capacity(GROUP);
         while iter.size_hint().0 > 0 {
             // A group at a time, so that the cache misses of its series overlap.
             for logged in iter.by_ref().take(GROUP) {
-                if let Some(index) = self.index_of(logged.series) {
+                if let Some(index) = self.index_of(logged.series, &mut orphans) {
                     head.prefetch(index);
                     group.push((index, logged.sample));
                 }
@@ -340,6 +397,7 @@ impl LogState {
                 head.replay_sample(index, sample);
             }
         }
+        self.orphans += orphans;
         applied
     }
 
@@ -350,9 +408,11 @@ impl LogState {
     ) -> Result<(), RecordError> {
         for chunk in chunks {
             let chunk = chunk?;
-            if let Some(index) = self.index_of(chunk.series) {
-                self.unreadable += u64::from(!head.replay_chunk(index, chunk));
+            let mut orphans = 0;
+            if let Some(index) = self.index_of(chunk.series, &mut orphans) {
+                self.unreadable_chunks += u64::from(!head.replay_chunk(index, chunk));
             }
+            self.orphan_chunks += orphans;
         }
         Ok(())
     }
@@ -364,9 +424,11 @@ impl LogState {
     ) -> Result<(), RecordError> {
         for chunk in chunks {
             let chunk = chunk?;
-            if let Some(index) = self.index_of(chunk.series) {
-                self.unreadable += u64::from(!head.replay_open_chunk(index, chunk));
+            let mut orphans = 0;
+            if let Some(index) = self.index_of(chunk.series, &mut orphans) {
+                self.unreadable_chunks += u64::from(!head.replay_open_chunk(index, chunk));
             }
+            self.orphan_chunks += orphans;
         }
         Ok(())
     }

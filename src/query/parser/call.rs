@@ -21,7 +21,10 @@ impl Parser<'_> {
                 self.report(name.span(), format!("unknown function with name {}", quoted(word)));
             }
             Some(function) if function.experimental && !self.options.experimental_functions => {
-                self.report(name.span(), format!("function {} is not enabled", quoted(word)));
+                self.report(
+                    name.span(),
+                    format!("function {} is experimental and not supported yet", quoted(word)),
+                );
             }
             Some(_) => {}
         }
@@ -92,7 +95,7 @@ mod tests {
             [("info(a)", "info"), ("step()", "step"), ("end()", "end"), ("max_of(1, 2)", "max_of")]
         {
             assert_eq!(printed(call), call);
-            let message = format!("function \"{name}\" is not enabled");
+            let message = format!("function \"{name}\" is experimental and not supported yet");
             assert_eq!(faults_with(call, &ParseOptions::default()), [(name, message)]);
         }
     }

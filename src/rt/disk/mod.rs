@@ -96,8 +96,20 @@ impl Disk for RealDisk {
     }
 
     async fn create_dir(&self, path: &str) -> io::Result<()> {
+        let (root, path) = (Rc::clone(&self.root), self.resolve(path)?);
+        let root = root.to_path_buf();
+        blocking("create directory", move || {
+            fs::create_dir_all(&path)?;
+            // Each name is durable when the directory that has it is flushed, up to the root and with it.
+            let mut above = path.ancestors().skip(1).take_while(|dir| dir.starts_with(&root));
+            above.try_for_each(|dir| fs::File::open(dir)?.sync_all())
+        })
+        .await
+    }
+
+    async fn remove_dir(&self, path: &str) -> io::Result<()> {
         let path = self.resolve(path)?;
-        blocking("create directory", move || fs::create_dir_all(path)).await
+        blocking("remove directory", move || fs::remove_dir(path)).await
     }
 
     async fn list(&self, path: &str) -> io::Result<Vec<DirEntry>> {
@@ -108,7 +120,18 @@ impl Disk for RealDisk {
     async fn sync_dir(&self, path: &str) -> io::Result<()> {
         let path = self.resolve(path)?;
         // fsync(2), not the fdatasync(2) of glommio's directories: that one promises data, not names.
-        blocking("sync directory", move || fs::File::open(path)?.sync_all()).await
+        blocking("sync directory", move || fs::File::open(path).map_err(not_begun)?.sync_all())
+            .await
+    }
+}
+
+/// Tells a flush that could not begin, for want of a descriptor or of memory, from one that failed.
+fn not_begun(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+            io::Error::new(io::ErrorKind::ResourceBusy, error)
+        }
+        _ => error,
     }
 }
 

@@ -203,6 +203,19 @@ fn names_are_listed_in_order_and_a_missing_directory_has_none() {
 }
 
 #[test]
+fn only_an_empty_directory_is_removed() {
+    on_disk(|disk| async move {
+        disk.create_dir("a/b").await.unwrap();
+        let error = disk.remove_dir("a").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty);
+        disk.remove_dir("a/b").await.unwrap();
+        disk.remove_dir("a").await.unwrap();
+        let error = disk.remove_dir("a").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    });
+}
+
+#[test]
 fn no_path_leaves_the_data_directory() {
     on_disk(|disk| async move {
         for path in ["../x", "/etc/passwd", "a/../../x", "a\0b"] {

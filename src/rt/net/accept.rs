@@ -1,14 +1,18 @@
 //! Accepting: which shard a new connection goes to, and what becomes of a connection that fails before it begins.
 
+use std::cell::Cell;
+use std::future::Future;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use glommio::net::AcceptedTcpStream;
 
+use super::Stream;
 use crate::model::ShardId;
 use crate::rt::local::Event;
 use crate::rt::mesh::Peers;
@@ -20,15 +24,46 @@ const FULL_PAUSE: Duration = Duration::from_millis(5);
 /// How long to wait when the system has no descriptor or memory for one more.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
+/// So many connections are turned away at the same time; more are closed without a word.
+const TURNED_AWAY_MAX: usize = 32;
+
+/// The connections that may be open at once, on all addresses together. Each takes a descriptor, of which the files of
+/// the data directory need some, too.
+#[derive(Debug)]
+pub struct Places {
+    taken: AtomicUsize,
+    max: usize,
+}
+
+impl Places {
+    /// `max` places, all free.
+    #[must_use]
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { taken: AtomicUsize::new(0), max })
+    }
+
+    /// Takes a place, if one is free.
+    fn take(&self) -> bool {
+        let take = |taken: usize| Some(taken + 1).filter(|taken| *taken <= self.max);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    fn give_back(&self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// How many connections each shard has open. Shared by all shards; written once a connection.
 pub(super) struct Load {
     open: Vec<AtomicUsize>,
     connections_max: usize,
+    places: Arc<Places>,
 }
 
 impl Load {
-    pub(super) fn new(shard_count: usize, connections_max: usize) -> Self {
-        Self { open: (0..shard_count).map(|_| AtomicUsize::new(0)).collect(), connections_max }
+    pub(super) fn new(shard_count: usize, connections_max: usize, places: Arc<Places>) -> Self {
+        let open = (0..shard_count).map(|_| AtomicUsize::new(0)).collect();
+        Self { open, connections_max, places }
     }
 
     fn is_full(&self) -> bool {
@@ -36,7 +71,7 @@ impl Load {
         open >= self.connections_max
     }
 
-    /// Counts a new connection where the fewest are open. Equals take turns, beginning at place `turn`.
+    /// Counts a new connection, which has its place, where the fewest are open. Equals take turns, beginning at place `turn`.
     fn add(&self, turn: usize) -> ShardId {
         let open: Vec<usize> = self.open.iter().map(|open| open.load(Ordering::Relaxed)).collect();
         let shard = fewest(&open, turn);
@@ -50,6 +85,7 @@ impl Load {
         if let Some(open) = self.open.get(shard.index()) {
             open.fetch_sub(1, Ordering::Relaxed);
         }
+        self.places.give_back();
     }
 }
 
@@ -68,13 +104,18 @@ pub(super) struct Listening {
     pub(super) stopping: TcpListener,
 }
 
-/// Accepts connections and hands them to the shards until `stop` is set.
-pub(super) async fn accept_until(
+/// Accepts connections and hands them to the shards until `stop` is set. Those for which there is no place go to
+/// `turn_away`.
+pub(super) async fn accept_until<T, G>(
     listening: Listening,
     peers: &Peers<AcceptedTcpStream, ()>,
     load: &Arc<Load>,
     stop: Event,
-) {
+    turn_away: T,
+) where
+    T: Fn(Stream) -> G,
+    G: Future<Output = ()> + 'static,
+{
     let Listening { accepting, stopping } = listening;
     // The stop shuts the socket down instead of dropping an accept halfway, which could lose a connection.
     let stopped = stop.clone();
@@ -86,6 +127,7 @@ pub(super) async fn accept_until(
     // SAFETY: the descriptor is an open listening socket's, and `into_raw_fd` gives it away to this one owner.
     let listener = unsafe { glommio::net::TcpListener::from_raw_fd(accepting.into_raw_fd()) };
     let mut slice = Slice::start();
+    let turning_away = Rc::new(Cell::new(0));
     let mut turn = 0;
     while !stop.is_set() {
         if load.is_full() {
@@ -93,6 +135,17 @@ pub(super) async fn accept_until(
             continue;
         }
         match listener.shared_accept().await {
+            Ok(accepted) if !load.places.take() => {
+                let stream = Stream::new(accepted);
+                if turning_away.get() < TURNED_AWAY_MAX {
+                    let (counted, turned_away) = (Rc::clone(&turning_away), turn_away(stream));
+                    counted.set(counted.get() + 1);
+                    drop(task::spawn("turn away", async move {
+                        turned_away.await;
+                        counted.set(counted.get() - 1);
+                    }));
+                }
+            }
             Ok(accepted) => {
                 let shard = load.add(turn);
                 turn = shard.index() + 1;
@@ -159,9 +212,10 @@ mod tests {
     #[test]
     fn short_connections_in_between_do_not_push_long_ones_together() {
         // Alternating long and short ones by turns alone would put all long ones on one shard.
-        let load = Load::new(2, 100);
+        let load = Load::new(2, 100, Places::new(100));
         let mut turn = 0;
         for _ in 0..10 {
+            assert!(load.places.take() && load.places.take());
             let long = load.add(turn);
             let short = load.add(long.index() + 1);
             load.remove(short);

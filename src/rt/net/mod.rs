@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+pub use accept::Places;
 pub use deadline::ReadDeadline;
 use glommio::net::AcceptedTcpStream;
 pub use stream::Stream;
@@ -53,12 +54,14 @@ pub struct Door {
 /// the shards in the order of their [`ShardId`]s. To be called before the executors start; may take a second.
 ///
 /// - `connections_max`: how many connections may be open at a time; more wait in the kernel until one closes.
+/// - `places`: those for the connections of all addresses; who finds none is accepted and turned away.
 ///
 /// Fails with [`StartError::PortInUse`] or [`StartError::Listen`].
 pub fn listen(
     address: SocketAddr,
     shard_count: u16,
     connections_max: usize,
+    places: &Arc<Places>,
 ) -> Result<(SocketAddr, Vec<Door>), StartError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => StartError::PortInUse { address },
@@ -67,7 +70,8 @@ pub fn listen(
     let accepting = bind(address).map_err(failed)?;
     let bound = accepting.local_addr().map_err(failed)?;
     let stopping = accepting.try_clone().map_err(failed)?;
-    let load = Arc::new(Load::new(usize::from(shard_count), connections_max.max(1)));
+    let load = Load::new(usize::from(shard_count), connections_max.max(1), Arc::clone(places));
+    let load = Arc::new(load);
     let mut doors: Vec<Door> = mesh(shard_count, WINDOW)
         .into_iter()
         .map(|seat| Door { seat, listening: None, load: Arc::clone(&load) })
@@ -105,14 +109,17 @@ impl Door {
     }
 
     /// Serves connections until `stop` is set: `handler` gets each in a task of its own, in which a panic costs that
-    /// connection only. The handler has to watch `stop` by itself and to end in good order.
+    /// connection only. The handler has to watch `stop` by itself and to end in good order. `turn_away` gets, on shard 0,
+    /// the connections for which there is no place; it should be done with each within a moment.
     ///
     /// Resolves when no connection is accepted any more, on any shard, and all of this shard have ended. Every door has
     /// to be served for that.
-    pub async fn serve<H, F>(self, stop: Event, handler: H)
+    pub async fn serve<H, F, T, G>(self, stop: Event, handler: H, turn_away: T)
     where
         H: Fn(Stream) -> F + 'static,
         F: Future<Output = ()> + 'static,
+        T: Fn(Stream) -> G,
+        G: Future<Output = ()> + 'static,
     {
         let open = Rc::new(Open::default());
         let (counted, me, load) = (Rc::clone(&open), self.seat.shard(), Arc::clone(&self.load));
@@ -127,7 +134,9 @@ impl Door {
         };
         let peers = self.seat.join(receive).await;
         match self.listening {
-            Some(listening) => accept::accept_until(listening, &peers, &self.load, stop).await,
+            Some(listening) => {
+                accept::accept_until(listening, &peers, &self.load, stop, turn_away).await;
+            }
             None => stop.wait().await,
         }
         peers.leave().await;

@@ -16,6 +16,13 @@ use super::deadline::{Alarm, ReadDeadline};
 /// How long a peer may take nothing of what is sent to it before its connection is given up.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 
+/// What a peer still sends after the end of a connection is discarded for so long, and so much of it: the kernel answers
+/// bytes that nobody reads with a reset, which may reach the peer before the last answer does.
+const LINGERING_MAX: Duration = Duration::from_secs(1);
+const LINGERED_BYTES_MAX: usize = 1 << 20;
+/// So much is discarded at once.
+const LINGERED_PIECE_BYTES: usize = 16 << 10;
+
 /// An accepted connection. Small answers are sent at once (TCP_NODELAY).
 pub struct Stream {
     tcp: TcpStream,
@@ -25,6 +32,14 @@ pub struct Stream {
     /// Set while a write waits for the peer.
     write_deadline: Option<Instant>,
     write_alarm: Alarm,
+    /// Set once nothing more is sent.
+    closing: Option<Closing>,
+}
+
+/// What is known of a connection whose sending half is closed.
+struct Closing {
+    until: Instant,
+    discarded: usize,
 }
 
 impl Stream {
@@ -41,6 +56,27 @@ impl Stream {
             read_alarm: Alarm::default(),
             write_deadline: None,
             write_alarm: Alarm::default(),
+            closing: None,
+        }
+    }
+
+    /// Discards what the peer still sends, if it does; ready when it has stopped, or has had its time.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(closing) = &mut self.closing else { return Poll::Ready(()) };
+        let mut piece = [0; LINGERED_PIECE_BYTES];
+        match Pin::new(&mut self.tcp).poll_read(cx, &mut piece) {
+            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(()),
+            Poll::Ready(Ok(read)) => {
+                closing.discarded += read;
+                if closing.discarded > LINGERED_BYTES_MAX {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref(); // and in between, others have their turn
+                Poll::Pending
+            }
+            // Most peers have nothing more to say, and need not be waited for.
+            Poll::Pending if closing.discarded == 0 => Poll::Ready(()),
+            Poll::Pending => self.read_alarm.poll(Some(closing.until), cx),
         }
     }
 
@@ -113,8 +149,13 @@ impl hyper::rt::Write for Stream {
         Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
+    /// Sends nothing more, and reads nothing more than it takes for the peer to see what was sent.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_close(cx)
+        if self.closing.is_none() {
+            ready!(Pin::new(&mut self.tcp).poll_close(cx))?;
+            self.closing = Some(Closing { until: Instant::now() + LINGERING_MAX, discarded: 0 });
+        }
+        self.poll_linger(cx).map(Ok)
     }
 }
 

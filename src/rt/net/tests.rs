@@ -24,12 +24,14 @@ where
     H: Fn(ShardId, Stream) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + 'static,
 {
-    let (address, doors) = listen(ANY_PORT.parse().unwrap(), shards, connections_max).unwrap();
+    let (address, doors) =
+        listen(ANY_PORT.parse().unwrap(), shards, connections_max, &Places::new(1000)).unwrap();
     let main = |door: Door| {
         let handler = handler.clone();
         move |context: crate::rt::executor::ShardContext| async move {
             let shard = context.shard;
-            door.serve(context.stop, move |stream| handler(shard, stream)).await;
+            let turn_away = |_| async { panic!("there are places") };
+            door.serve(context.stop, move |stream| handler(shard, stream), turn_away).await;
         }
     };
     let options = options();
@@ -101,14 +103,15 @@ fn bytes_pass_both_ways_on_every_shard() {
 
 #[test]
 fn r13_a_port_in_use_is_refused() {
-    let (address, _doors) = listen(ANY_PORT.parse().unwrap(), 1, 1).unwrap();
-    let error = listen(address, 1, 1).map(drop).unwrap_err();
+    let (address, _doors) = listen(ANY_PORT.parse().unwrap(), 1, 1, &Places::new(1)).unwrap();
+    let error = listen(address, 1, 1, &Places::new(1)).map(drop).unwrap_err();
     assert!(matches!(error, StartError::PortInUse { address: at } if at == address), "{error}");
 }
 
 #[test]
 fn an_address_of_another_host_is_refused_with_the_reason() {
-    let error = listen("192.0.2.1:0".parse().unwrap(), 1, 1).map(drop).unwrap_err();
+    let error =
+        listen("192.0.2.1:0".parse().unwrap(), 1, 1, &Places::new(1)).map(drop).unwrap_err();
     assert!(matches!(error, StartError::Listen { .. }), "{error}");
 }
 

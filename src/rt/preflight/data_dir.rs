@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::StartError;
 use super::direct_io;
+use super::file_system::FileSystem;
 use crate::io::BLOCK_BYTES;
 
 const MARKER_NAME: &str = "LOCK";
@@ -36,12 +37,31 @@ impl DataDir {
     /// Fails with one of the `DataDir…` kinds of [`StartError`], or [`StartError::NoDirectIo`].
     pub fn open(path: &Path) -> Result<Self, StartError> {
         let unusable = |source| StartError::DataDir { path: path.to_owned(), source };
+        on_a_disk(path)?;
         fs::create_dir_all(path).map_err(unusable)?;
         let root = path.canonicalize().map_err(unusable)?;
         let place = DataPlace { root };
         let lock = lock(&place)?;
         direct_io::probe(&place.root)?;
         Ok(Self { place, lock })
+    }
+
+    /// Whether [`open`](Self::open) would succeed on the existing directory `path`. Leaves nothing behind.
+    ///
+    /// Fails as that does.
+    pub fn examine(path: &Path) -> Result<(), StartError> {
+        let unusable = |source| StartError::DataDir { path: path.to_owned(), source };
+        on_a_disk(path)?;
+        let place = DataPlace { root: path.canonicalize().map_err(unusable)? };
+        match OpenOptions::new().read(true).write(true).open(place.marker()) {
+            // Locked for a moment only: the lock goes with the file.
+            Ok(mut marker) => try_lock(&place, &mut marker)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => {
+                return Err(StartError::DataDirNotWritable { path: place.root, source });
+            }
+        }
+        direct_io::probe(&place.root).map(|_| ())
     }
 
     /// Where it is, to be given to the shards.
@@ -78,18 +98,30 @@ fn lock(place: &DataPlace) -> Result<File, StartError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let mut file = options.open(place.marker()).map_err(not_writable)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(StartError::DataDirLocked { path: path(), pid: holder(&mut file) });
-        }
-        Err(TryLockError::Error(source)) => {
-            return Err(StartError::DataDir { path: path(), source });
-        }
-    }
+    try_lock(place, &mut file)?;
     mark(&mut file).map_err(not_writable)?;
     File::open(place.root()).and_then(|dir| dir.sync_all()).map_err(not_writable)?;
     Ok(file)
+}
+
+fn try_lock(place: &DataPlace, file: &mut File) -> Result<(), StartError> {
+    let path = place.root.clone();
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(StartError::DataDirLocked { path, pid: holder(file) }),
+        Err(TryLockError::Error(source)) => Err(StartError::DataDir { path, source }),
+    }
+}
+
+/// Refuses what lies on a file system of the kernel's own, whether it is there or would have to be made.
+fn on_a_disk(path: &Path) -> Result<(), StartError> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let nearest = absolute.ancestors().find_map(|dir| dir.canonicalize().ok());
+    let file_system = FileSystem::of(nearest.as_deref().unwrap_or(&absolute));
+    if file_system.is_kernels_own() {
+        return Err(StartError::NoFiles { path: path.to_owned(), file_system: file_system.kind });
+    }
+    Ok(())
 }
 
 /// Writes who holds the lock, over what the last one wrote: the file is not empty at any time but its very first.
@@ -152,6 +184,30 @@ mod tests {
         let place = DataPlace { root: PathBuf::from("/proc/self") };
         let error = lock(&place).unwrap_err();
         assert!(matches!(error, StartError::DataDirNotWritable { .. }), "{error}");
+    }
+
+    #[test] // it said that /proc/x does not exist and is to be created
+    fn the_kernels_own_file_systems_are_no_place_for_data() {
+        for path in ["/proc/x", "/proc/self/task", "/sys/kernel/data"] {
+            let error = DataDir::open(Path::new(path)).unwrap_err().to_string();
+            assert!(error.contains("the kernel's own state"), "{error}");
+            assert!(error.contains(path) && error.contains("--storage.tsdb.path"), "{error}");
+        }
+    }
+
+    #[test] // the doctor left a lock file in whatever directory it was shown
+    fn examining_a_directory_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        DataDir::examine(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let held = DataDir::open(dir.path()).unwrap();
+        let marker = fs::read(held.place().marker()).unwrap();
+        let error = DataDir::examine(dir.path()).unwrap_err();
+        assert!(matches!(error, StartError::DataDirLocked { pid: Some(_), .. }), "{error}");
+        let place = held.place().clone();
+        drop(held);
+        DataDir::examine(dir.path()).unwrap();
+        assert_eq!(fs::read(place.marker()).unwrap(), marker);
     }
 
     #[test]

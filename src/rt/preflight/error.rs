@@ -11,8 +11,12 @@ use crate::model::ShardId;
 pub enum StartError {
     /// An administrator has switched io_uring off.
     #[error(
-        "io_uring is switched off on this host (kernel.io_uring_disabled = {value}); allow it with \
-         `sysctl -w kernel.io_uring_disabled=0`, or with 1 put this user into the group of kernel.io_uring_group"
+        "io_uring is switched off on this host (kernel.io_uring_disabled = {value}){}",
+        match value {
+            1 => ", but for processes with CAP_SYS_ADMIN and the group of kernel.io_uring_group; put this user into that \
+                  group, or allow it to all with `sysctl -w kernel.io_uring_disabled=0`",
+            _ => " for all, root too; allow it with `sysctl -w kernel.io_uring_disabled=0`",
+        }
     )]
     IoUringSwitchedOff {
         /// The setting: 1 for unprivileged processes, 2 for all.
@@ -104,6 +108,18 @@ pub enum StartError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The data directory lies where the kernel shows its own state as files.
+    #[error(
+        "cannot use {} as data directory: {file_system} shows the kernel's own state and holds no files of others; choose a \
+         directory on a disk with --storage.tsdb.path",
+        path.display()
+    )]
+    NoFiles {
+        /// The directory.
+        path: PathBuf,
+        /// The kind of file system, as the kernel names it.
+        file_system: String,
     },
     /// The data directory cannot be written to.
     #[error(

@@ -27,12 +27,22 @@ impl FileSystem {
         })
     }
 
+    /// Does the kernel show its own state by it, so that it takes no files of others?
+    #[must_use]
+    pub fn is_kernels_own(&self) -> bool {
+        KERNELS_OWN.contains(&self.kind.as_str())
+    }
+
     /// Does it keep everything in memory, so that there is no device to be direct to?
     #[must_use]
     pub fn is_in_memory(&self) -> bool {
         self.kind == "tmpfs"
     }
 }
+
+/// File systems by which the kernel shows its own state. They take no files of others.
+const KERNELS_OWN: [&str; 9] =
+    ["proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "devpts", "pstore"];
 
 /// The file system with the longest mount point above `path`; of several mounted on one point, the last.
 fn holding(mountinfo: &[u8], path: &Path) -> Option<FileSystem> {

@@ -181,9 +181,12 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_setting_that_causes_it() {
-        let sentence = sentence(libc::EPERM, &here("6.6.0", Some(2), true));
-        assert!(sentence.contains("kernel.io_uring_disabled = 2"), "{sentence}");
-        assert!(sentence.contains("sysctl -w kernel.io_uring_disabled=0"), "{sentence}");
+        for (value, groups_help) in [(1, true), (2, false)] {
+            let sentence = sentence(libc::EPERM, &here("6.6.0", Some(value), true));
+            assert!(sentence.contains(&format!("io_uring_disabled = {value})")), "{sentence}");
+            assert!(sentence.contains("`sysctl -w kernel.io_uring_disabled=0`"), "{sentence}");
+            assert_eq!(sentence.contains("kernel.io_uring_group"), groups_help, "{sentence}");
+        }
     }
 
     #[test]

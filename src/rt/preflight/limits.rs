@@ -1,6 +1,6 @@
 //! The limits of this process on locked memory and open files.
 //!
-//! A soft limit below the hard one is nobody's wish: it is raised without asking, and only the hard one is judged.
+//! What of the descriptors is for connections is decided here, too. A soft limit below the hard one is nobody's wish: it is raised without asking, and only the hard one is judged.
 
 use super::StartError;
 
@@ -46,6 +46,17 @@ pub fn raise() {
     }
 }
 
+/// How many connections may be open at once under this limit on open files, so that the files of the shards' logs,
+/// checkpoints and blocks never find it used up: a quarter of it is theirs, or more for many shards.
+#[must_use]
+pub fn connections_max(nofile: Limit, shards: u16) -> usize {
+    const FILES_OF_ALL: u64 = 64;
+    const FILES_PER_SHARD: u64 = 32;
+    let files = FILES_OF_ALL + FILES_PER_SHARD * u64::from(shards);
+    let reserve = files.max(nofile.soft / 4).min(nofile.soft / 2);
+    usize::try_from(nofile.soft - reserve).unwrap_or(usize::MAX)
+}
+
 /// Whether an executor can start and a server can serve under these limits.
 pub fn judge(memlock: Limit, nofile: Limit) -> Result<(), StartError> {
     if memlock.soft < MEMLOCK_BYTES_MIN {
@@ -89,6 +100,16 @@ mod tests {
         let few = Limit { soft: 64, hard: 64 };
         assert!(matches!(judge(AMPLE, few), Err(StartError::Nofile { hard: 64, .. })));
         assert!(judge(AMPLE, AMPLE).is_ok());
+    }
+
+    #[test]
+    fn connections_leave_room_for_files() {
+        let of = |soft, shards| connections_max(Limit { soft, hard: soft }, shards);
+        assert_eq!(of(1024, 2), 1024 - 256);
+        assert_eq!(of(512, 2), 512 - 128);
+        assert_eq!(of(1024, 16), 1024 - 64 - 16 * 32 + 64, "never more than half for files");
+        assert_eq!(of(65_536, 2), 49_152);
+        assert_eq!(of(u64::MAX, 1024), usize::MAX / 4 * 3 + 3);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use serve::{BadSample, LogFormat, ServeFlags, WalSync};
 
 /// Stores Prometheus time series on one Linux host: remote_write floods in, durable, PromQL out.
 #[derive(Debug, Parser)]
-#[command(name = "floodplain", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "floodplain", version, about, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -69,7 +69,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     let mut definition = Cli::command();
     let prepared = prepare(args, &definition);
     if let Some(sentence) = prepared.refused {
-        return Err(definition.error(clap::error::ErrorKind::ArgumentConflict, sentence));
+        let kind = clap::error::ErrorKind::ArgumentConflict;
+        return Err(serve_error(&mut definition, kind, sentence));
     }
     let matches = definition.clone().try_get_matches_from(prepared.args)?;
     let flags = match matches.subcommand() {
@@ -82,12 +83,26 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     let Cli { command } =
         Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))?;
     if let Command::Serve(flags) = &command {
-        flags
-            .check()
-            .map_err(|text| definition.error(clap::error::ErrorKind::ValueValidation, text))?;
+        flags.check().map_err(|text| {
+            serve_error(&mut definition, clap::error::ErrorKind::ValueValidation, text)
+        })?;
         warnings.extend(flags.warnings());
     }
     Ok(Invocation { command, warnings, flags })
+}
+
+/// An error about the flags of `serve`, with the usage of that command.
+fn serve_error(
+    definition: &mut clap::Command,
+    kind: clap::error::ErrorKind,
+    text: String,
+) -> clap::Error {
+    // Until it is built, a command does not know what it is a command of.
+    definition.build();
+    definition.find_subcommand_mut("serve").map_or_else(
+        || clap::Error::raw(kind, text.clone()),
+        |serve| serve.error(kind, text.clone()),
+    )
 }
 
 /// Arguments made ready for `clap`.
@@ -209,6 +224,25 @@ mod tests {
         assert!(refusal("floodplain --version").starts_with("floodplain "));
         assert!(refusal("floodplain --help").contains("doctor"));
         assert!(refusal("floodplain serve --help").contains("--storage.wal.sync"));
+        assert_eq!(refusal("floodplain help"), refusal("floodplain --help"));
+        assert_eq!(refusal("floodplain help doctor"), refusal("floodplain doctor --help"));
+    }
+
+    #[test]
+    fn whatever_is_wrong_with_a_flag_of_serve_the_usage_is_that_of_serve() {
+        for line in [
+            "floodplain --storage.tsdb.pth=/x",
+            "floodplain serve --shards=many",
+            "floodplain --web.config.file=web.yml",
+            "floodplain serve --remote-write.max-inflight-bytes=1MB",
+        ] {
+            let refusal = refusal(line);
+            assert!(
+                refusal.contains("Usage: floodplain serve ")
+                    || refusal.contains("invalid value 'many'"),
+                "{line}: {refusal}"
+            );
+        }
     }
 
     #[test]

@@ -186,11 +186,10 @@ impl ServeFlags {
                     .to_owned(),
             );
         }
-        if self.listen.iter().any(|address| !address.ip().is_loopback()) {
-            warnings.push(
-                "--web.listen-address is reachable from the network, and anyone who reaches it can read and write"
-                    .to_owned(),
-            );
+        for address in self.listen.iter().filter(|address| !address.ip().is_loopback()) {
+            warnings.push(format!(
+                "--web.listen-address={address} is reachable from the network, and anyone who reaches it can read and write"
+            ));
         }
         warnings
     }
@@ -305,6 +304,20 @@ mod tests {
         assert_eq!(listen_address("localhost:1").unwrap().to_string(), "127.0.0.1:1");
         assert_eq!(listen_address("[::1]:9090").unwrap().to_string(), "[::1]:9090");
         assert!(listen_address("example.org").is_err());
+    }
+
+    #[test]
+    fn a_warning_about_the_network_names_the_address() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Flags {
+            #[command(flatten)]
+            serve: ServeFlags,
+        }
+        let line = ["x", "--web.listen-address=127.0.0.1:1", "--web.listen-address=:2"];
+        let warnings = Flags::parse_from(line).serve.warnings();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].starts_with("--web.listen-address=0.0.0.0:2 is"), "{warnings:?}");
     }
 
     #[test]

@@ -107,6 +107,8 @@ pub struct CoreCounters {
     pub connections: Counter,
     /// Connections that were accepted.
     pub connections_accepted: Counter,
+    /// Connections that were turned away because all places were taken.
+    pub connections_turned_away: Counter,
     /// Requests whose handler panicked.
     pub panics: Counter,
     /// Samples that were written by remote write 1.0.
@@ -135,6 +137,7 @@ impl Default for CoreCounters {
             query_waits: Durations::new(QUERY_BOUNDS),
             connections: counter(),
             connections_accepted: counter(),
+            connections_turned_away: counter(),
             panics: counter(),
             written_v1: counter(),
             written_v2: counter(),

@@ -94,6 +94,7 @@ mod tests {
             wal_written_bytes: 8192,
             wal_flushes,
             wal_failures: 0,
+            wal_failed: shard == 1,
             wal_corruptions: 0,
             checkpoints: 4,
             checkpoint_failures: 1,
@@ -141,6 +142,8 @@ mod tests {
             "prometheus_api_remote_write_invalid_labels_samples_total 6",
             "floodplain_remote_write_refused_samples_total{reason=\"duplicate\"} 14",
             "floodplain_remote_write_duration_seconds_bucket{le=\"0.003\"} 1",
+            "floodplain_shard_wal_failed{shard=\"000\"} 0",
+            "floodplain_shard_wal_failed{shard=\"001\"} 1",
             "floodplain_shard_series{shard=\"001\"} 10",
             "process_start_time_seconds 1700000000.5",
         ] {

@@ -61,6 +61,11 @@ impl Scrape<'_> {
             "Connections that were accepted.",
             self.counters.sum(|core| core.connections_accepted.get()),
         );
+        to.counter(
+            "floodplain_http_connections_turned_away_total",
+            "Connections that were answered 503 or closed because the limit on open files leaves no place for them.",
+            self.counters.sum(|core| core.connections_turned_away.get()),
+        );
     }
 
     pub(super) fn queries(&self, to: &mut Exposition) {

@@ -82,12 +82,12 @@ impl Scrape<'_> {
         );
         to.counter(
             "floodplain_wal_written_bytes_total",
-            "Bytes written to the log, padding included.",
+            "Bytes written to the log, headers and padding included.",
             sum(|s| s.wal_written_bytes),
         );
         to.counter(
             "prometheus_tsdb_wal_writes_failed_total",
-            "Writes and flushes of the log that failed; a shard whose log failed takes no more writes.",
+            "Commits of the log that failed; see floodplain_shard_wal_failed for which of them was the last.",
             sum(|s| s.wal_failures),
         );
         to.counter(
@@ -113,7 +113,7 @@ impl Scrape<'_> {
     pub(super) fn shards(&self, to: &mut Exposition) {
         /// Name, kind, help, and the number.
         type Family = (&'static str, Kind, &'static str, fn(&ShardStatus) -> u64);
-        let families: [Family; 3] = [
+        let families: [Family; 4] = [
             ("floodplain_shard_series", Kind::Gauge, "Series in the Head of each shard.", |s| {
                 s.series
             }),
@@ -128,6 +128,12 @@ impl Scrape<'_> {
                 Kind::Gauge,
                 "What each shard's log takes on disk.",
                 |s| s.wal_bytes,
+            ),
+            (
+                "floodplain_shard_wal_failed",
+                Kind::Gauge,
+                "Whether a write or flush of a shard's log failed: it takes no more writes until a restart.",
+                |s| u64::from(s.wal_failed),
             ),
         ];
         for (name, kind, help, of) in families {

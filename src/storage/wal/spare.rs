@@ -17,13 +17,26 @@ const PREFIX: &str = "spare-";
 
 /// The spare files of one shard. Shared by the task that makes them and the one that commits.
 #[derive(Debug)]
-pub struct Spares<D> {
+pub struct Spares<D: Disk> {
     disk: D,
     dir: String,
     segment_bytes: u64,
     names: RefCell<VecDeque<String>>,
     next_name: Cell<u64>,
     in_use: Cell<u64>,
+    /// A segment that has its name, which is not durable yet.
+    named: RefCell<Option<(SegmentId, D::File)>>,
+}
+
+/// Why there is no new segment.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    /// It could not be made, opened or named. Nothing is lost by trying again.
+    #[error(transparent)]
+    NotBegun(io::Error),
+    /// Its name may be lost although a second flush would say otherwise.
+    #[error(transparent)]
+    Lost(io::Error),
 }
 
 impl<D: Disk> Spares<D> {
@@ -39,6 +52,7 @@ impl<D: Disk> Spares<D> {
             names: RefCell::new(VecDeque::new()),
             next_name: Cell::new(1),
             in_use: Cell::new(0),
+            named: RefCell::new(None),
         };
         for entry in spares.disk.list(&spares.dir).await? {
             if SegmentId::from_file_name(&entry.name).is_some() {
@@ -83,21 +97,49 @@ impl<D: Disk> Spares<D> {
     /// Turns a spare file into the segment `id` of at least `len` bytes; makes one if none waits. Its name is durable.
     ///
     /// # Errors
-    /// Those of the disk.
-    pub async fn take(&self, id: SegmentId, len: u64) -> io::Result<D::File> {
+    /// Those of the disk; see which of them let it be tried again, with the same `id` and `len`.
+    pub async fn take(&self, id: SegmentId, len: u64) -> Result<D::File, TakeError> {
+        let named = self.named.take();
+        let file = match named {
+            Some((named, file)) => {
+                assert!(named == id && file.len() >= len, "what failed is tried again as it was");
+                file
+            }
+            None => self.name(id, len).await.map_err(TakeError::NotBegun)?,
+        };
+        match self.disk.sync_dir(&self.dir).await {
+            Ok(()) => {}
+            Err(source) if source.kind() == io::ErrorKind::ResourceBusy => {
+                *self.named.borrow_mut() = Some((id, file));
+                return Err(TakeError::NotBegun(source));
+            }
+            Err(source) => return Err(TakeError::Lost(source)),
+        }
+        self.in_use.set(self.in_use.get() + file.len());
+        Ok(file)
+    }
+
+    async fn name(&self, id: SegmentId, len: u64) -> io::Result<D::File> {
         let path = self.path(&id.to_string());
         let waiting =
             if len <= self.segment_bytes { self.names.borrow_mut().pop_front() } else { None };
-        let file = match waiting {
-            Some(name) => {
-                self.disk.rename(&self.path(&name), &path).await?;
-                self.disk.open(&path).await?
-            }
-            None => self.disk.create(&path, len.max(self.segment_bytes)).await?,
+        let Some(name) = waiting else {
+            return self.disk.create(&path, len.max(self.segment_bytes)).await;
         };
-        self.disk.sync_dir(&self.dir).await?;
-        self.in_use.set(self.in_use.get() + file.len());
-        Ok(file)
+        let spare = self.path(&name);
+        // Opened before it is renamed: want of a descriptor then leaves everything as it was.
+        let renamed = async {
+            let file = self.disk.open(&spare).await?;
+            self.disk.rename(&spare, &path).await?;
+            Ok(file)
+        };
+        let renamed: io::Result<D::File> = renamed.await;
+        if let Err(error) = &renamed
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            self.names.borrow_mut().push_front(name);
+        }
+        renamed
     }
 
     /// Takes a segment that nothing refers to any more: keeps the file as a spare or removes it.
@@ -114,6 +156,18 @@ impl<D: Disk> Spares<D> {
         } else {
             self.disk.remove(&path).await?;
         }
+        self.in_use.set(self.in_use.get().saturating_sub(len));
+        Ok(())
+    }
+
+    /// Moves a segment that nothing refers to any more, and that is damaged, to `place`.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn set_aside(&self, id: SegmentId, place: &str) -> io::Result<()> {
+        let path = self.path(&id.to_string());
+        let len = self.disk.open(&path).await?.len();
+        self.disk.rename(&path, place).await?;
         self.in_use.set(self.in_use.get().saturating_sub(len));
         Ok(())
     }

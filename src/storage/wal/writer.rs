@@ -1,14 +1,16 @@
 //! Brings batches to the disk, one after the other.
 //!
-//! Owns the segment being written and the log's position. What gathers meanwhile is `buffer`'s; who waits for a commit,
-//! the shard's. After anything failed it writes no more: what the failed flush covered may be lost although a second
-//! flush would say otherwise.
+//! Owns the segment being written, the log's position, and what could not be written for want of a segment. What gathers
+//! meanwhile is `buffer`'s; who waits for a commit, the shard's. After a write or a flush that failed it writes no more:
+//! what the failed flush covered may be lost although a second flush would say otherwise. A segment that could not be
+//! begun has cost nothing yet, so that is tried again.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::segment::SegmentId;
-use super::spare::Spares;
+use super::spare::{Spares, TakeError};
 use crate::encoding::batch::{self, BatchHeader};
 use crate::encoding::record::CheckpointRecord;
 use crate::io::{Disk, File};
@@ -40,11 +42,27 @@ pub struct WalOptions {
     pub run: u64,
     /// Draws the segments' salts.
     pub salts: Fingerprinter,
+    /// The time since some moment, which only grows: flushes are measured by it.
+    pub stopwatch: fn() -> Duration,
 }
 
 /// Why a commit failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WalError {
+    /// There is no room for a batch, and no new segment: the disk is full, or the process has no descriptor left. Nothing
+    /// was written of it; the next commit begins with it.
+    #[error(
+        "wal {dir}: cannot begin segment {segment}: {source}; nothing was written, and the next write tries again: see that \
+         the disk has room and the limit on open files is high enough"
+    )]
+    NotBegun {
+        /// The log's directory.
+        dir: String,
+        /// The segment that was to be begun.
+        segment: SegmentId,
+        /// What the disk said.
+        source: std::io::Error,
+    },
     /// A write or flush failed now.
     #[error(
         "wal {dir}, segment {segment}: cannot {action}: {source}; the shard takes no more writes until a restart"
@@ -78,6 +96,11 @@ pub struct WalWriter<D: Disk> {
     next_segment: SegmentId,
     next_sequence: u64,
     failed: bool,
+    /// Payloads that could not be written for want of a segment, oldest first. The Head has them, and later records rely on
+    /// the series that they name.
+    held_back: VecDeque<Vec<u8>>,
+    written_bytes: u64,
+    flushes: Vec<Duration>,
 }
 
 #[derive(Debug)]
@@ -100,37 +123,60 @@ impl<D: Disk> WalWriter<D> {
         next_segment: SegmentId,
         next_sequence: u64,
     ) -> Self {
-        Self { options, spares, segment: None, next_segment, next_sequence, failed: false }
+        Self {
+            options,
+            spares,
+            segment: None,
+            next_segment,
+            next_sequence,
+            failed: false,
+            held_back: VecDeque::new(),
+            written_bytes: 0,
+            flushes: Vec::new(),
+        }
     }
 
-    /// Writes the payloads, each one batch, and as the mode asks makes them durable. When this returns `Ok`, what they
-    /// hold may be acknowledged.
+    /// Writes the payloads, each one batch, behind those that were held back, and as the mode asks makes them durable.
+    /// When this returns `Ok`, what they and all before them hold may be acknowledged. Gives the buffers back.
     ///
-    /// - `payloads`: each behind [`batch::HEADER_BYTES`] of room; sealed in place.
+    /// - `payloads`: each behind [`batch::HEADER_BYTES`] of room.
     ///
     /// # Errors
-    /// Anything that the disk did not do. Then nothing of `payloads` may be acknowledged, and every later call fails.
-    pub async fn commit(&mut self, payloads: &mut [Vec<u8>]) -> Result<(), WalError> {
+    /// Anything that the disk did not do. Then nothing of `payloads` may be acknowledged. After [`WalError::NotBegun`] the
+    /// next call begins with what was not written; after any other error it fails, and so do all.
+    pub async fn commit(&mut self, payloads: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, WalError> {
         // Also without payloads: who repeats what the Head knows already must not be told that it is safe.
         if self.failed {
             return Err(WalError::Failed { dir: self.options.dir.clone() });
         }
-        for payload in payloads {
-            self.write(payload).await?;
+        self.held_back.extend(payloads);
+        let mut written = Vec::with_capacity(self.held_back.len());
+        while let Some(mut payload) = self.held_back.pop_front() {
+            let len = batch::disk_bytes(payload.len() - batch::HEADER_BYTES) as u64;
+            if let Err(error) = self.make_room(len).await {
+                self.held_back.push_front(payload);
+                return Err(error);
+            }
+            self.write(&mut payload).await?;
             // Each batch is durable before the next begins, so that a valid batch behind an invalid one is damage.
             if self.options.sync == SyncMode::Always {
                 self.sync().await?;
             }
+            written.push(payload);
         }
-        Ok(())
+        Ok(written)
+    }
+
+    /// Begins a segment unless the one being written has room for `len` bytes.
+    async fn make_room(&mut self, len: u64) -> Result<(), WalError> {
+        if self.segment.as_ref().is_some_and(|segment| segment.offset + len <= segment.file.len()) {
+            return Ok(());
+        }
+        self.sync().await?;
+        self.rotate(len).await
     }
 
     async fn write(&mut self, payload: &mut Vec<u8>) -> Result<(), WalError> {
-        let len = batch::disk_bytes(payload.len() - batch::HEADER_BYTES) as u64;
-        if self.segment.as_ref().is_none_or(|segment| segment.offset + len > segment.file.len()) {
-            self.sync().await?;
-            self.rotate(len).await?;
-        }
         let Some(segment) = &mut self.segment else {
             return Err(WalError::Failed { dir: self.options.dir.clone() });
         };
@@ -144,9 +190,11 @@ impl<D: Disk> WalWriter<D> {
         batch::seal(payload, header);
         segment.dirty = true;
         let written = segment.file.write_at(payload, segment.offset).await;
-        segment.offset += len;
+        segment.offset += payload.len() as u64;
         self.next_sequence += 1;
-        written.map_err(|source| self.fail("write a batch", source))
+        written.map_err(|source| self.fail("write a batch", source))?;
+        self.written_bytes += payload.len() as u64;
+        Ok(())
     }
 
     /// Makes everything written durable.
@@ -161,7 +209,10 @@ impl<D: Disk> WalWriter<D> {
         if !segment.dirty {
             return Ok(());
         }
-        match segment.file.sync().await {
+        let began = (self.options.stopwatch)();
+        let flushed = segment.file.sync().await;
+        self.flushes.push((self.options.stopwatch)().saturating_sub(began));
+        match flushed {
             Ok(()) => {
                 segment.dirty = false;
                 Ok(())
@@ -174,7 +225,14 @@ impl<D: Disk> WalWriter<D> {
         let id = self.next_segment;
         let file = match self.spares.take(id, len).await {
             Ok(file) => file,
-            Err(source) => return Err(self.fail("begin a segment", source)),
+            Err(TakeError::NotBegun(source)) => {
+                return Err(WalError::NotBegun {
+                    dir: self.options.dir.clone(),
+                    segment: id,
+                    source,
+                });
+            }
+            Err(TakeError::Lost(source)) => return Err(self.fail("begin a segment", source)),
         };
         let salt = self.options.salts.keyed(&id.0.to_le_bytes());
         self.segment = Some(Segment { file, id, salt, offset: 0, dirty: false });
@@ -211,10 +269,21 @@ impl<D: Disk> WalWriter<D> {
         self.segment.as_ref().map_or(self.next_segment, |segment| segment.id)
     }
 
-    /// Bytes written to the segment so far.
+    /// Bytes written since the start: batches with their headers and padding, as they went to the disk.
     #[must_use]
-    pub fn segment_offset(&self) -> u64 {
-        self.segment.as_ref().map_or(0, |segment| segment.offset)
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    /// How long each flush took since this was last asked.
+    pub fn take_flushes(&mut self) -> impl Iterator<Item = Duration> + '_ {
+        self.flushes.drain(..)
+    }
+
+    /// Is something appended and, for want of a segment, not written?
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        !self.held_back.is_empty()
     }
 
     /// Has a write or flush failed?
