@@ -42,7 +42,7 @@ fn parts(keys: &Fingerprinter, series: usize) -> Vec<(Part, LabelText)> {
                 text.body.extend_from_slice(labels.as_bytes());
                 part.samples.push(Sample { t: TimestampMs(NOW), v: value(series, 0) });
                 part.entries.push(PartEntry {
-                    fingerprint: keys.of(labels.as_bytes()),
+                    fingerprint: keys.of(labels.as_ref()),
                     labels: Span { offset, len },
                     samples_end: u32::try_from(part.samples.len()).expect("small"),
                 });

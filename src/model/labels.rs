@@ -196,6 +196,16 @@ impl<'a> LabelsRef<'a> {
         })
     }
 
+    /// Name and value of each label as bytes, whether they are UTF-8 or not, in order of the names.
+    pub fn iter_raw(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let (label, used) = raw_label(rest)?;
+            rest = rest.get(used..)?;
+            Some(label)
+        })
+    }
+
     /// The labels in order of their names.
     #[must_use]
     pub fn iter(self) -> LabelIter<'a> {

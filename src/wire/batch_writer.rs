@@ -5,8 +5,8 @@ use super::padded::{Padded, Place};
 use super::plain_sample::{Version, plain_metadata, plain_sample};
 use super::{Counts, DECODED_BYTES_MAX, WireError};
 use crate::model::{
-    Fingerprint, Fingerprinter, LabelText, Part, PartEntry, REFUSALS_MAX, Refusal, RefusalReason,
-    Sample, Span, WriteBatch,
+    Fingerprint, Fingerprinter, LabelText, LabelsRef, Part, PartEntry, REFUSALS_MAX, Refusal,
+    RefusalReason, Sample, Span, WriteBatch,
 };
 
 /// One request carries at most this many samples. Two bytes can encode one, and sixteen hold it: without a limit, a
@@ -167,7 +167,11 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         if self.canonicalise(series, rewritten) {
             let canonical = rewritten.get(start..).unwrap_or_default();
             let labels = span(body.bytes().len() + start, canonical.len());
-            self.store(self.fingerprinter.of(canonical), labels, &series.samples);
+            self.store(
+                self.fingerprinter.of(LabelsRef::trusted(canonical)),
+                labels,
+                &series.samples,
+            );
         }
     }
 

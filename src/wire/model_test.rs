@@ -10,7 +10,7 @@ use prost::Message;
 use super::proto::{v1, v2};
 use super::{Counts, WireError, decode_v1, decode_v2};
 use crate::model::labels::push_canonical;
-use crate::model::{Fingerprinter, Sample, TimestampMs, WriteBatch};
+use crate::model::{Fingerprinter, LabelsRef, Sample, TimestampMs, WriteBatch, route_hash};
 
 const SHARDS: usize = 3;
 
@@ -49,7 +49,7 @@ fn walked(
         let mut stored = Vec::new();
         for (entry, samples) in part.iter() {
             let labels = batch.text.get(entry.labels).unwrap();
-            assert_eq!(entry.fingerprint, fingerprinter.of(labels));
+            assert_eq!(entry.fingerprint, fingerprinter.of(LabelsRef::trusted(labels)));
             assert_eq!(part_of(entry.fingerprint.route), index);
             stored.push((labels.to_vec(), samples.to_vec()));
         }
@@ -112,7 +112,7 @@ impl Outcome {
         for (name, value) in set.iter().filter(|(_, value)| !value.is_empty()) {
             push_canonical(&mut canonical, name, value);
         }
-        let route = seahash::hash(&canonical);
+        let route = route_hash(LabelsRef::trusted(&canonical));
         self.parts[part_of(route)].push((canonical, samples));
     }
 }

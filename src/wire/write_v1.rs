@@ -20,7 +20,7 @@ use super::label_walk::{set_end, set_ends};
 use super::padded::{Padded, Place};
 use super::plain_sample::Version;
 use super::{Counts, WireError, proto};
-use crate::model::{Fingerprint, Fingerprinter, Sample, TimestampMs, WriteBatch};
+use crate::model::{Fingerprint, Fingerprinter, LabelsRef, Sample, TimestampMs, WriteBatch};
 
 /// Decodes a request into `batch`, which keeps `body`: the label sets lie in it. Adds what was in it to `counts`.
 ///
@@ -125,12 +125,10 @@ fn fingerprints<const N: usize, P>(
     for ((set, place), end) in sets.iter_mut().zip(places).zip(ends) {
         *set = (place.start, end.filter(|end| *end < place.end)? - place.start);
     }
-    let fingerprints = writer.fingerprinter.of_padded(body.bytes(), sets)?;
-    let mut labelled = [(Fingerprint::default(), 0); N];
-    for ((labelled, fingerprint), (start, len)) in labelled.iter_mut().zip(fingerprints).zip(sets) {
-        *labelled = (fingerprint, start + len);
-    }
-    Some(labelled)
+    Some(sets.map(|(start, len)| {
+        let labels = LabelsRef::trusted(body.bytes().get(start..start + len).unwrap_or_default());
+        (writer.fingerprinter.of(labels), start + len)
+    }))
 }
 
 /// Takes a series whose labels are in canonical form if plain samples follow and nothing else. `None`, with nothing taken,

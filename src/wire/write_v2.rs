@@ -22,7 +22,7 @@ use super::symbols::Symbols;
 use super::write_v1::nested;
 use super::{Counts, DECODED_BYTES_MAX, WireError, proto};
 use crate::model::refusal::LABEL_BYTES_MAX;
-use crate::model::{Fingerprinter, RefusalReason, Sample, TimestampMs, WriteBatch};
+use crate::model::{Fingerprinter, LabelsRef, RefusalReason, Sample, TimestampMs, WriteBatch};
 
 /// The label sets of one request, written out, take at most this many bytes, and one more set. A reference of two bytes
 /// can stand for a symbol of megabytes: without a limit, a hostile body would grow beyond any memory.
@@ -227,10 +227,10 @@ impl<'b> Walk<'b, '_> {
         writer: &mut BatchWriter<'_, P>,
     ) -> Result<(), WireError> {
         let sets = labelled.map(|series| series.set);
-        let fingerprints = writer.fingerprinter.of_padded(self.rewritten, sets);
-        let Some(fingerprints) = fingerprints else {
-            unreachable!("there is room behind every set")
-        };
+        let fingerprints = sets.map(|(start, len)| {
+            let set = self.rewritten.get(start..start + len).unwrap_or_default();
+            writer.fingerprinter.of(LabelsRef::trusted(set))
+        });
         for (series, fingerprint) in labelled.iter().zip(fingerprints) {
             let (offset, len) = series.set;
             let labels = span(self.body.bytes().len() + offset, len);
@@ -285,7 +285,7 @@ impl<'b> Walk<'b, '_> {
         if !writer.canonicalise(series, canonical) {
             return Ok(());
         }
-        let fingerprint = writer.fingerprinter.of(canonical);
+        let fingerprint = writer.fingerprinter.of(LabelsRef::trusted(canonical));
         let len = canonical.len();
         // A block that is being taken goes on reading behind its sets, which are written: its room stays as it is.
         self.make_room(len, place.start)?;

@@ -100,7 +100,7 @@ impl Store {
             let (mut part, mut text) = (Part::default(), LabelText::default());
             for (series, values) in samples {
                 let labels = Labels::from_pairs([("__name__", "m"), ("series", series)]).unwrap();
-                let fingerprint = self.keys.of(labels.as_bytes());
+                let fingerprint = self.keys.of(labels.as_ref());
                 if shard_of(fingerprint.route, count) != index {
                     continue;
                 }
