@@ -13,7 +13,7 @@
 //!              it is all zeros):  s0 = fold(s0 ^ w0, w1 ^ k2), s1 = fold(s1 ^ w2, w3 ^ k3)
 //!              text = fold(s0 ^ k1, s1 ^ k0 ^ length in bytes)
 //! label        fold(text(name) ^ k2, text(value) ^ k3)
-//! set          the sum of its labels modulo 2^64, spread: x = (x ^ x >> 32) * 0x9e3779b97f4a7c15, then x ^ x >> 32
+//! set          fold(the sum of its labels modulo 2^64 ^ k0, k1)
 //! ```
 //! The routing half's keys are the first 256 bits of pi behind the point: `243f6a8885a308d3 13198a2e03707344
 //! a4093822299f31d0 082efa98ec4e6c89`. It is a format: where a series lives follows from it, and it can never change.
@@ -23,7 +23,7 @@
 //! chance and no more often; a label that stands twice counts twice. The order does not matter, since a canonical set has
 //! only one; who takes a set in another order for the same set is right. The numbers of two labels can be related only if
 //! their names or values agree, and then two unknown factors of a product, folded, stand between them; the keys never
-//! leave the process. The spreading is a bijection. By chance, 10^8 series hold a pair that agrees in both halves with a
+//! leave the process. By chance, 10^8 series hold a pair that agrees in both halves with a
 //! probability of 10^16 / 2 / 2^128, which is below 10^-22; of series whose routing halves a sender made equal, 10^6 hold
 //! one with 10^12 / 2 / 2^64, which is below 10^-7, and the sender cannot see which.
 
@@ -58,11 +58,14 @@ pub struct LabelsHash {
 }
 
 impl LabelsHash {
+    /// Of no labels.
+    pub const NONE: Self = Self { route: 0, check: 0 };
+
     /// The fingerprint of the set whose labels have been summed up.
     #[inline(always)]
     #[must_use]
-    pub fn fingerprint(self) -> Fingerprint {
-        Fingerprint { route: spread(self.route), check: spread(self.check) }
+    pub fn fingerprint(self, fingerprinter: &Fingerprinter) -> Fingerprint {
+        Fingerprint { route: ROUTE_KEYS.set(self.route), check: fingerprinter.keys.set(self.check) }
     }
 }
 
@@ -112,17 +115,18 @@ impl Fingerprinter {
     /// The fingerprint of the set of these names and values, each name once, in any order.
     #[must_use]
     pub fn of_pairs<'a>(&self, pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Fingerprint {
-        let mut sum = LabelsHash::default();
+        let mut sum = LabelsHash::NONE;
         for (name, value) in pairs {
             sum += self.label(self.text(name), self.text(value));
         }
-        sum.fingerprint()
+        sum.fingerprint(self)
     }
 
     /// The hash of a name or a value.
     #[must_use]
     pub fn text(&self, text: &[u8]) -> TextHash {
-        TextHash { route: ROUTE_KEYS.text(text), check: self.keys.text(text) }
+        let (blocks, rest) = text.as_chunks();
+        self.blocks(blocks, last_words(rest), text.len())
     }
 
     /// The hash of the `len` bytes of a name or a value that starts with `text`; `None` unless [`PADDING_BYTES`] stand
@@ -134,15 +138,20 @@ impl Fingerprinter {
         let last = words(rest.first_chunk()?);
         let kept = const { &KEPT }.get(len % BLOCK_BYTES)?;
         let last = std::array::from_fn(|i| last.get(i).unwrap_or(&0) & kept.get(i).unwrap_or(&0));
-        let mut states = (ROUTE_KEYS.start(), self.keys.start());
-        for block in whole.as_chunks().0 {
-            states.0 = ROUTE_KEYS.mix(states.0, words(block));
-            states.1 = self.keys.mix(states.1, words(block));
+        Some(self.blocks(whole.as_chunks().0, last, len))
+    }
+
+    #[inline(always)]
+    fn blocks(&self, whole: &[[u8; BLOCK_BYTES]], last: [u64; 4], len: usize) -> TextHash {
+        let (mut route, mut check) = (ROUTE_KEYS.start(), self.keys.start());
+        for block in whole {
+            route = ROUTE_KEYS.mix(route, words(block));
+            check = self.keys.mix(check, words(block));
         }
-        Some(TextHash {
-            route: ROUTE_KEYS.finish(ROUTE_KEYS.mix(states.0, last), len),
-            check: self.keys.finish(self.keys.mix(states.1, last), len),
-        })
+        TextHash {
+            route: ROUTE_KEYS.finish(ROUTE_KEYS.mix(route, last), len),
+            check: self.keys.finish(self.keys.mix(check, last), len),
+        }
     }
 
     /// The hash of a label.
@@ -172,7 +181,7 @@ impl std::fmt::Debug for Fingerprinter {
 #[must_use]
 pub fn route_hash(labels: LabelsRef<'_>) -> u64 {
     let label = |(name, value)| ROUTE_KEYS.label(ROUTE_KEYS.text(name), ROUTE_KEYS.text(value));
-    spread(labels.iter_raw().map(label).fold(0, u64::wrapping_add))
+    ROUTE_KEYS.set(labels.iter_raw().map(label).fold(0, u64::wrapping_add))
 }
 
 /// What one half is made under.
@@ -190,10 +199,8 @@ const ROUTE_KEYS: Keys = Keys([
 impl Keys {
     fn text(&self, text: &[u8]) -> u64 {
         let (blocks, rest) = text.as_chunks();
-        let mut last = [0; BLOCK_BYTES];
-        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
         let state = blocks.iter().fold(self.start(), |state, block| self.mix(state, words(block)));
-        self.finish(self.mix(state, words(&last)), text.len())
+        self.finish(self.mix(state, last_words(rest)), text.len())
     }
 
     #[inline(always)]
@@ -218,6 +225,13 @@ impl Keys {
     fn label(&self, name: u64, value: u64) -> u64 {
         let Self([_, _, k2, k3]) = self;
         fold(name ^ k2, value ^ k3)
+    }
+
+    /// Sums of sets that share most labels differ by the same amounts; their upper bits, which choose shards, must not.
+    #[inline(always)]
+    fn set(&self, sum: u64) -> u64 {
+        let Self([k0, k1, ..]) = self;
+        fold(sum ^ k0, *k1)
     }
 }
 
@@ -251,18 +265,30 @@ fn words(block: &[u8; BLOCK_BYTES]) -> [u64; 4] {
     words
 }
 
+/// The words of a last block that begins with `bytes`, less than a block of them, and goes on with zeros.
+#[inline(always)]
+fn last_words(bytes: &[u8]) -> [u64; 4] {
+    let (whole, rest) = bytes.as_chunks();
+    let mut words = [0; 4];
+    words.iter_mut().zip(whole).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
+    if let Some(word) = words.get_mut(whole.len()) {
+        *word = match (rest.first_chunk(), rest.last_chunk()) {
+            // Both halves, which may overlap.
+            (Some(low), Some(high)) => {
+                let high = u64::from(u32::from_le_bytes(*high)) << (8 * (rest.len() - 4));
+                u64::from(u32::from_le_bytes(*low)) | high
+            }
+            _ => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+    }
+    words
+}
+
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the two halves of the product")]
 fn fold(x: u64, y: u64) -> u64 {
     let product = u128::from(x) * u128::from(y);
     product as u64 ^ (product >> 64) as u64
-}
-
-/// Sums of sets that share most labels differ by the same amounts; their upper bits, which choose shards, must not.
-#[inline(always)]
-fn spread(sum: u64) -> u64 {
-    let x = (sum ^ sum >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    x ^ x >> 32
 }
 
 #[cfg(test)]
@@ -280,15 +306,15 @@ mod tests {
     fn a_label_set_has_this_routing_half() {
         let long = "v".repeat(100);
         for (set, route) in [
-            (labels(&[]), 0),
-            (labels(&[("__name__", "up")]), 0xae00_55b5_c5eb_354c),
+            (labels(&[]), 0xbc13_060e_2d1a_ac79),
+            (labels(&[("__name__", "up")]), 0x9382_cdce_48cf_d4d9),
             (
                 labels(&[("__name__", "up"), ("instance", "10.0.0.1:9100"), ("job", "node")]),
-                0xca20_54f9_b645_fb9f,
+                0x10f3_e1a5_3bac_c30d,
             ),
             (
                 labels(&[("a", &"v".repeat(32)), ("b", &long), ("é", "\u{10ffff}")]),
-                0xcdc6_9f6c_18fe_3ead,
+                0x8599_8412_69d9_7930,
             ),
         ] {
             assert_eq!(route_hash(set.as_ref()), route, "{set}");
@@ -317,8 +343,7 @@ mod tests {
             .iter()
             .map(|label| fold(text(label.name) ^ k[2], text(label.value) ^ k[3]))
             .sum::<u128>();
-        let x = low((low(sum) ^ low(sum) >> 32) * 0x9e37_79b9_7f4a_7c15);
-        u64::try_from(x ^ x >> 32).unwrap()
+        u64::try_from(fold(low(sum) ^ k[0], k[1])).unwrap()
     }
 
     #[test]

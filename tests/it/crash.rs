@@ -9,7 +9,7 @@ use std::time::Duration;
 use floodplain::io::sim::{Faults, NoPace, Rng, SimDisk, run};
 use floodplain::io::{Disk, File};
 use floodplain::model::{
-    Fingerprinter, LabelText, Labels, Part, PartEntry, Refusals, Sample, Span, TimeRange,
+    Fingerprinter, LabelText, Labels, LabelsAt, Part, PartEntry, Refusals, Sample, Span, TimeRange,
     TimestampMs,
 };
 use floodplain::storage::files::{self, FileOptions, Files};
@@ -115,7 +115,11 @@ impl Store {
                         .map(|(t, v)| Sample { t: TimestampMs(*t), v: f64::from_bits(*v) }),
                 );
                 let samples_end = u32::try_from(part.samples.len()).unwrap();
-                part.entries.push(PartEntry { fingerprint, labels: span, samples_end });
+                part.entries.push(PartEntry {
+                    fingerprint,
+                    labels: LabelsAt::Canonical(span),
+                    samples_end,
+                });
             }
             let appended =
                 shard.head.append(&part, 0..part.entries.len(), &text, NOW, &mut shard.log);
