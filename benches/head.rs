@@ -7,7 +7,8 @@ use floodplain::encoding::batch::HEADER_BYTES;
 use floodplain::encoding::record::records;
 use floodplain::encoding::xor::{Words, XorAppender, XorReader};
 use floodplain::model::{
-    Fingerprinter, LabelText, Labels, Part, PartEntry, Sample, Span, TimeRange, TimestampMs,
+    Fingerprinter, LabelText, Labels, LabelsAt, Part, PartEntry, Sample, Span, TimeRange,
+    TimestampMs,
 };
 use floodplain::storage::head::Head;
 use floodplain::storage::wal::LogBuffer;
@@ -42,8 +43,8 @@ fn parts(keys: &Fingerprinter, series: usize) -> Vec<(Part, LabelText)> {
                 text.body.extend_from_slice(labels.as_bytes());
                 part.samples.push(Sample { t: TimestampMs(NOW), v: value(series, 0) });
                 part.entries.push(PartEntry {
-                    fingerprint: keys.of(labels.as_bytes()),
-                    labels: Span { offset, len },
+                    fingerprint: keys.of(labels.as_ref()),
+                    labels: LabelsAt::Canonical(Span { offset, len }),
                     samples_end: u32::try_from(part.samples.len()).expect("small"),
                 });
             }

@@ -2,7 +2,8 @@
 
 use crate::model::ShardId;
 
-/// The shard, of `shards`, that owns the series whose canonical labels have the seahash `route`.
+/// The shard, of `shards`, that owns the series whose labels have the routing hash `route`
+/// ([`crate::model::route_hash`]).
 ///
 /// Multiplies instead of dividing: the upper bits of the hash choose, evenly to one part in 2^48.
 ///

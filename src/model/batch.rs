@@ -3,8 +3,12 @@
 //! Filled by `wire` in one walk over the request, handed to the shards by `coordinator`, applied by `storage`.
 //! The buffers are reused from request to request: nothing here is allocated per sample.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::fingerprint::TextHash;
+use super::labels::{canonical_len, push_canonical};
+use super::refusal::LABEL_BYTES_MAX;
 use super::{Fingerprint, Refusal, Sample};
 
 /// [`WriteBatch::refused`] names at most this many series of a request; those beyond are only counted.
@@ -13,7 +17,7 @@ pub const REFUSALS_MAX: usize = 64;
 /// A write request, decoded and routed.
 #[derive(Debug, Default)]
 pub struct WriteBatch {
-    /// The label text that the parts' spans point into.
+    /// The text of the parts' labels.
     pub text: Arc<LabelText>,
     /// One part a shard, in order of the shards; parts may be empty.
     pub parts: Vec<Part>,
@@ -59,10 +63,20 @@ pub struct Part {
 pub struct PartEntry {
     /// What the series is recognised by.
     pub fingerprint: Fingerprint,
-    /// Its canonical label bytes in [`LabelText`]. Not yet known to be UTF-8: a new series is checked when it is made.
-    pub labels: Span,
+    /// Its labels in [`LabelText`]. Not yet known to be UTF-8: a new series is checked when it is made.
+    pub labels: LabelsAt,
     /// Index into [`Part::samples`] just behind this series' last one.
     pub samples_end: u32,
+}
+
+/// Where a label set is, and in which form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelsAt {
+    /// Its canonical bytes.
+    Canonical(Span),
+    /// References to symbols as remote write 2.0 packs them, name and value in turn, in canonical order: varints. The
+    /// text of a series that is known is never put together.
+    References(Span),
 }
 
 /// A place in [`LabelText`].
@@ -74,17 +88,61 @@ pub struct Span {
     pub len: u32,
 }
 
-/// The bytes that spans point into: the decoded request itself, and behind it, as if appended, the label sets that did
-/// not lie there in canonical form.
+/// The text of a request's labels. Spans point into the decoded request itself, and behind it, as if appended, into the
+/// label sets that did not lie there in canonical form.
 #[derive(Clone, Debug, Default)]
 pub struct LabelText {
     /// The decoded request, and the padding that the decoder put behind it.
     pub body: Vec<u8>,
     /// Canonical forms of label sets that the request spells otherwise.
     pub rewritten: Vec<u8>,
+    /// What references refer to, by index; none in 1.0.
+    pub symbols: Vec<Symbol>,
+}
+
+/// A name or a value of a 2.0 request.
+#[derive(Clone, Copy, Debug)]
+pub struct Symbol {
+    /// Where its text is.
+    pub text: Span,
+    /// The hash of its text.
+    pub hash: TextHash,
 }
 
 impl LabelText {
+    /// The canonical bytes of a label set, put together if they lie nowhere. `None` if it points outside, or has more bytes
+    /// than a series may have.
+    #[must_use]
+    pub fn canonical(&self, labels: LabelsAt) -> Option<Cow<'_, [u8]>> {
+        let mut references = match labels {
+            LabelsAt::Canonical(span) => return self.get(span).map(Cow::Borrowed),
+            LabelsAt::References(span) => self.get(span)?,
+        };
+        let mut canonical = Vec::new();
+        while !references.is_empty() {
+            let (name, value) = (self.symbol(&mut references)?, self.symbol(&mut references)?);
+            if canonical.len() + canonical_len(name.len(), value.len()) > LABEL_BYTES_MAX {
+                return None;
+            }
+            push_canonical(&mut canonical, name, value);
+        }
+        Some(Cow::Owned(canonical))
+    }
+
+    /// The text of the symbol whose reference is in front of `references`, which is taken off.
+    fn symbol(&self, references: &mut &[u8]) -> Option<&[u8]> {
+        let mut reference = 0usize;
+        for shift in [0, 7, 14, 21, 28] {
+            let (byte, rest) = references.split_first()?;
+            *references = rest;
+            reference |= usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return self.get(self.symbols.get(reference)?.text);
+            }
+        }
+        None
+    }
+
     /// The bytes of `span`; `None` if it points outside.
     #[must_use]
     pub fn get(&self, span: Span) -> Option<&[u8]> {
@@ -133,14 +191,59 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Labels;
 
     #[test]
     fn a_span_behind_the_body_points_into_what_was_rewritten() {
-        let text = LabelText { body: b"abc".to_vec(), rewritten: b"defg".to_vec() };
+        let (body, rewritten) = (b"abc".to_vec(), b"defg".to_vec());
+        let text = LabelText { body, rewritten, symbols: Vec::new() };
         assert_eq!(text.get(Span { offset: 1, len: 2 }), Some(&b"bc"[..]));
         assert_eq!(text.get(Span { offset: 4, len: 2 }), Some(&b"ef"[..]));
         assert_eq!(text.get(Span { offset: 2, len: 2 }), None);
         assert_eq!(text.get(Span { offset: u32::MAX, len: u32::MAX }), None);
+    }
+
+    /// Names and values one behind the other, and behind them packed references.
+    fn text(symbols: &[&str], references: &[u8]) -> (LabelText, LabelsAt) {
+        let mut text = LabelText::default();
+        let span = |offset: usize, len: usize| Span {
+            offset: u32::try_from(offset).unwrap(),
+            len: u32::try_from(len).unwrap(),
+        };
+        for symbol in symbols {
+            let place = span(text.body.len(), symbol.len());
+            text.body.extend(symbol.as_bytes());
+            text.symbols.push(Symbol { text: place, hash: TextHash::default() });
+        }
+        let at = LabelsAt::References(span(text.body.len(), references.len()));
+        text.body.extend(references);
+        (text, at)
+    }
+
+    #[test]
+    fn references_are_written_as_the_set_they_refer_to() {
+        let (text, at) = text(&["", "__name__", "up", "job"], &[1, 2, 3, 0x82, 0x80, 0]);
+        let labels = Labels::from_pairs([("__name__", "up"), ("job", "up")]).unwrap();
+        assert_eq!(text.canonical(at).as_deref(), Some(labels.as_bytes()));
+    }
+
+    #[test]
+    fn references_that_are_cut_odd_or_point_outside_are_no_set() {
+        for references in
+            [&[1][..], &[1, 2, 3], &[1, 0x82], &[1, 4], &[1, 0x80, 0x80, 0x80, 0x80, 0x80, 0]]
+        {
+            let (text, at) = text(&["", "__name__", "up", "job"], references);
+            assert_eq!(text.canonical(at), None, "{references:?}");
+        }
+    }
+
+    #[test] // two bytes can refer to megabytes
+    fn a_set_is_put_together_up_to_what_a_series_may_have() {
+        for (len, is_some) in [(LABEL_BYTES_MAX - 27, true), (LABEL_BYTES_MAX - 26, false)] {
+            let value = "v".repeat(len);
+            let (text, at) = text(&["__name__", "up", "a", &value], &[0, 1, 2, 3]);
+            assert_eq!(text.canonical(at).is_some(), is_some, "{len}");
+        }
     }
 
     #[test]

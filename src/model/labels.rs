@@ -196,6 +196,16 @@ impl<'a> LabelsRef<'a> {
         })
     }
 
+    /// Name and value of each label as bytes, whether they are UTF-8 or not, in order of the names.
+    pub fn iter_raw(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let (label, used) = raw_label(rest)?;
+            rest = rest.get(used..)?;
+            Some(label)
+        })
+    }
+
     /// The labels in order of their names.
     #[must_use]
     pub fn iter(self) -> LabelIter<'a> {
@@ -336,7 +346,7 @@ fn push_label(out: &mut Vec<u8>, label: Label<'_>) {
 /// Appends the canonical bytes of one label to `out`. Neither text is looked at: that they are UTF-8, not empty and in
 /// their place is the caller's to know.
 pub fn push_canonical(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    let inner = 2 + varint_len(name.len()) + name.len() + varint_len(value.len()) + value.len();
+    let inner = inner_len(name.len(), value.len());
     out.push(TAG_LABEL);
     push_varint(out, inner);
     out.push(TAG_NAME);
@@ -347,13 +357,22 @@ pub fn push_canonical(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-fn varint_len(mut n: usize) -> usize {
-    let mut len = 1;
-    while n >= 0x80 {
-        n >>= 7;
-        len += 1;
-    }
-    len
+/// How many bytes a label takes in canonical form, by the lengths of its name and its value.
+#[inline(always)]
+#[must_use]
+pub fn canonical_len(name_len: usize, value_len: usize) -> usize {
+    let inner = inner_len(name_len, value_len);
+    1 + varint_len(inner) + inner
+}
+
+#[inline(always)]
+fn inner_len(name_len: usize, value_len: usize) -> usize {
+    2 + varint_len(name_len) + name_len + varint_len(value_len) + value_len
+}
+
+#[inline(always)]
+fn varint_len(n: usize) -> usize {
+    (usize::BITS - (n | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "each byte takes seven bits on purpose")]

@@ -46,7 +46,6 @@ enum Sink {
 #[derive(Debug)]
 pub(super) struct Identities {
     fingerprinter: Fingerprinter,
-    text: Vec<u8>,
     /// Of each series without its metric name.
     pub seen: Vec<Fingerprint>,
     /// Had any series a type or unit label?
@@ -226,27 +225,18 @@ impl Sink {
 
 impl Identities {
     fn new() -> Self {
-        Self {
-            fingerprinter: Fingerprinter::new(0),
-            text: Vec::new(),
-            seen: Vec::new(),
-            typed: false,
-        }
+        Self { fingerprinter: Fingerprinter::new(0), seen: Vec::new(), typed: false }
     }
 
     fn note(&mut self, labels: LabelsRef<'_>) {
-        self.text.clear();
-        for label in labels.iter() {
-            if METRIC_LABELS.contains(&label.name) {
-                self.typed |= label.name != METRIC_NAME;
-                continue;
-            }
-            for text in [label.name, label.value] {
-                self.text.extend_from_slice(text.as_bytes());
-                self.text.push(0xff); // no UTF-8 has it
-            }
-        }
-        self.seen.push(self.fingerprinter.of(&self.text));
+        let typed = &mut self.typed;
+        let kept = labels.iter().filter(|label| {
+            let is_metric = METRIC_LABELS.contains(&label.name);
+            *typed |= is_metric && label.name != METRIC_NAME;
+            !is_metric
+        });
+        let pairs = kept.map(|label| (label.name.as_bytes(), label.value.as_bytes()));
+        self.seen.push(self.fingerprinter.of_pairs(pairs));
     }
 }
 

@@ -128,7 +128,8 @@ impl Store for FakeStore {
         }
         let (mut good, mut refused) = (Vec::new(), Vec::new());
         for (entry, samples) in batch.parts.iter().flat_map(|part| part.iter()) {
-            let labels = Labels::from_canonical(batch.text.get(entry.labels).unwrap()).unwrap();
+            let labels =
+                Labels::from_canonical(&*batch.text.canonical(entry.labels).unwrap()).unwrap();
             if labels.get("bad").is_some() {
                 let samples = samples.len() as u32;
                 let reason = RefusalReason::OutOfOrder;

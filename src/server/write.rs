@@ -28,7 +28,7 @@ use super::refusals::{RefusalLog, refusal_text};
 use super::reply::{self, Reply};
 use super::service::Server;
 use crate::coordinator::api::{BadSampleMode, Store, WriteError, WriteOutcome};
-use crate::model::WriteBatch;
+use crate::model::{LabelText, WriteBatch};
 use crate::rt::{Stopwatch, timer};
 use crate::wire::{
     Content, Counts, DECODED_BYTES_MAX, Decompressor, Message, decode_v1, decode_v2, negotiate,
@@ -271,7 +271,9 @@ fn held_bytes(batch: &WriteBatch) -> usize {
     let part = |part: &crate::model::Part| {
         size_of_val(part.entries.as_slice()) + size_of_val(part.samples.as_slice())
     };
-    batch.text.body.len() + batch.text.rewritten.len() + batch.parts.iter().map(part).sum::<usize>()
+    let LabelText { body, rewritten, symbols } = &*batch.text;
+    let text = body.len() + rewritten.len() + size_of_val(symbols.as_slice());
+    text + batch.parts.iter().map(part).sum::<usize>()
 }
 
 /// Keeps a buffer for the next request, unless there are enough or it is large.

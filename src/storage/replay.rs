@@ -12,7 +12,7 @@ use crate::encoding::record::{
     ChunksRecord, OpenChunksRecord, Record, RecordError, SamplesRecord, SeriesRecord, records,
 };
 use crate::io::{Disk, File, Pace};
-use crate::model::SeriesRef;
+use crate::model::{SeriesRef, route_hash};
 use crate::storage::checkpoint::{self, CheckpointId};
 use crate::storage::head::Head;
 use crate::storage::wal::SegmentId;
@@ -360,9 +360,7 @@ impl LogState {
             let (reference, labels) = series?;
             let index = match owns {
                 None => head.replay_series(labels, reference),
-                Some(owns) if owns(seahash::hash(labels.as_bytes())) => {
-                    head.replay_unnamed_series(labels)
-                }
+                Some(owns) if owns(route_hash(labels)) => head.replay_unnamed_series(labels),
                 Some(_) => Some(ReferenceMap::ELSEWHERE),
             };
             self.references.insert(reference, index.unwrap_or(ReferenceMap::ELSEWHERE));

@@ -5,16 +5,16 @@ use super::padded::{Padded, Place};
 use super::plain_sample::{Version, plain_metadata, plain_sample};
 use super::{Counts, DECODED_BYTES_MAX, WireError};
 use crate::model::{
-    Fingerprint, Fingerprinter, LabelText, Part, PartEntry, REFUSALS_MAX, Refusal, RefusalReason,
-    Sample, Span, WriteBatch,
+    Fingerprint, Fingerprinter, LabelText, LabelsAt, LabelsRef, Part, PartEntry, REFUSALS_MAX,
+    Refusal, RefusalReason, Sample, Span, Symbol, WriteBatch,
 };
 
 /// One request carries at most this many samples. Two bytes can encode one, and sixteen hold it: without a limit, a
 /// hostile body would grow eightfold. Prometheus sends 2,000 a request, vmagent 10,000.
 pub(super) const SAMPLES_MAX: usize = 4 << 20;
 
-/// A buffer for rewritten label sets that has grown beyond this is not kept for the next request.
-const REWRITTEN_BYTES_KEPT: usize = 8 << 20;
+/// Buffers behind the body that have grown beyond this are not kept for the next request.
+const BYTES_KEPT: usize = 8 << 20;
 
 /// A request's way into the parts of a batch.
 pub(super) struct BatchWriter<'a, P> {
@@ -23,6 +23,23 @@ pub(super) struct BatchWriter<'a, P> {
     pub(super) parts: &'a mut [Part],
     pub(super) refused: &'a mut Vec<Refusal>,
     pub(super) counts: Counts,
+}
+
+/// What a batch keeps of a request beside its body.
+pub(super) struct Behind {
+    /// Canonical forms of label sets that the request spells otherwise.
+    pub(super) rewritten: Vec<u8>,
+    /// Those of 2.0.
+    pub(super) symbols: Vec<Symbol>,
+}
+
+impl Behind {
+    fn clear(&mut self) {
+        self.rewritten.clear();
+        self.symbols.clear();
+        self.rewritten.shrink_to(BYTES_KEPT);
+        self.symbols.shrink_to(BYTES_KEPT / size_of::<Symbol>());
+    }
 }
 
 /// One series as the general walk has read it; used again for the next one.
@@ -63,13 +80,12 @@ pub(super) fn fill<P: Fn(u64) -> usize>(
     (shards, part_of): (usize, P),
     batch: &mut WriteBatch,
     counts: &mut Counts,
-    walk: impl FnOnce(Padded<'_>, &mut Vec<u8>, &mut BatchWriter<'_, P>) -> Result<(), WireError>,
+    walk: impl FnOnce(Padded<'_>, &mut Behind, &mut BatchWriter<'_, P>) -> Result<(), WireError>,
 ) -> Result<(), WireError> {
     batch.start(shards);
-    let mut rewritten = std::mem::take(&mut batch.text_mut().rewritten);
-    if rewritten.len() > REWRITTEN_BYTES_KEPT {
-        rewritten = Vec::new();
-    }
+    let LabelText { rewritten, symbols, .. } = std::mem::take(batch.text_mut());
+    let mut behind = Behind { rewritten, symbols };
+    behind.clear();
     let mut writer = BatchWriter {
         fingerprinter,
         part_of,
@@ -80,10 +96,11 @@ pub(super) fn fill<P: Fn(u64) -> usize>(
     let result = if body.len() > DECODED_BYTES_MAX {
         Err(WireError::TooLarge { len: body.len(), max: DECODED_BYTES_MAX })
     } else {
-        walk(Padded::pad(&mut body), &mut rewritten, &mut writer)
+        walk(Padded::pad(&mut body), &mut behind, &mut writer)
     };
     let found = writer.counts;
-    *batch.text_mut() = LabelText { body, rewritten };
+    let Behind { rewritten, symbols } = behind;
+    *batch.text_mut() = LabelText { body, rewritten, symbols };
     match result {
         Ok(()) => *counts += found,
         Err(_) => batch.start(shards),
@@ -119,13 +136,13 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         Ok(())
     }
 
-    /// Takes a series whose labels lie in canonical form where `labels` says, if nothing lies at `rest` of the body but
+    /// Takes a series whose labels are where `labels` says, if nothing lies at `rest` of the body but
     /// plain samples, in 2.0 perhaps with metadata behind them. `None`, with nothing taken, if not.
     #[inline(always)]
     pub(super) fn take_plain(
         &mut self,
         fingerprint: Fingerprint,
-        labels: Span,
+        labels: LabelsAt,
         body: Padded<'_>,
         rest: Place,
         version: Version,
@@ -166,14 +183,18 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         let start = rewritten.len();
         if self.canonicalise(series, rewritten) {
             let canonical = rewritten.get(start..).unwrap_or_default();
-            let labels = span(body.bytes().len() + start, canonical.len());
-            self.store(self.fingerprinter.of(canonical), labels, &series.samples);
+            let labels = LabelsAt::Canonical(span(body.bytes().len() + start, canonical.len()));
+            self.store(
+                self.fingerprinter.of(LabelsRef::trusted(canonical)),
+                labels,
+                &series.samples,
+            );
         }
     }
 
     /// Appends the canonical labels of a series to `out` if it has samples to store; refuses what cannot be stored of it,
     /// and leaves `out` as it was if that is everything.
-    pub(super) fn canonicalise(&mut self, series: &mut Series<'_>, out: &mut Vec<u8>) -> bool {
+    fn canonicalise(&mut self, series: &mut Series<'_>, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         let all = u32::try_from(series.samples.len())
             .unwrap_or(u32::MAX)
@@ -193,7 +214,7 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
     }
 
     /// Hands a series whose canonical labels lie where `labels` says to the shard that owns it.
-    pub(super) fn store(&mut self, fingerprint: Fingerprint, labels: Span, samples: &[Sample]) {
+    fn store(&mut self, fingerprint: Fingerprint, labels: LabelsAt, samples: &[Sample]) {
         let part = self.part(fingerprint);
         part.samples.extend_from_slice(samples);
         let samples_end = index(part.samples.len());

@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use super::{DECODED_BYTES_MAX, WireError};
+use super::WireError;
 
 /// One field: its number and what it holds.
 pub(super) struct Field {
@@ -39,15 +39,6 @@ impl Value {
         }
     }
 }
-
-/// How many bytes the length `len` takes as a varint. No text, message or label has one of more than four: a request is
-/// far shorter than 2^28 bytes.
-#[inline(always)]
-pub(super) fn len_bytes(len: usize) -> usize {
-    1 + usize::from(len >= 1 << 7) + usize::from(len >= 1 << 14) + usize::from(len >= 1 << 21)
-}
-
-const _: () = assert!(2 * DECODED_BYTES_MAX < 1 << 28, "a label of two texts has such a length");
 
 /// The fields of the message that lies at a place in the body.
 pub(super) struct Fields<'a> {

@@ -6,8 +6,9 @@
 use std::fmt::Write;
 
 use super::WireError;
-use super::fields::len_bytes;
-use crate::model::labels::{METRIC_NAME, is_legacy_name, push_canonical, write_quoted};
+use crate::model::labels::{
+    METRIC_NAME, canonical_len, is_legacy_name, push_canonical, write_quoted,
+};
 use crate::model::refusal::LABEL_BYTES_MAX;
 use crate::model::{LabelsError, RefusalReason};
 
@@ -64,7 +65,7 @@ impl<'b> LabelSet<'b> {
             return Err(RefusalReason::Labels(LabelsError::Duplicate(lossy(twice.0))));
         }
         let kept = || self.labels.iter().filter(|label| !label.1.is_empty());
-        let bytes = kept().map(|(name, value)| canonical_bytes(name, value)).sum();
+        let bytes = kept().map(|(name, value)| canonical_len(name.len(), value.len())).sum();
         if bytes > LABEL_BYTES_MAX {
             return Err(RefusalReason::LabelsTooLong { bytes });
         }
@@ -95,12 +96,6 @@ impl<'b> LabelSet<'b> {
         let _ = write!(text, "}}");
         text
     }
-}
-
-/// How many bytes a label takes in canonical form.
-fn canonical_bytes(name: &[u8], value: &[u8]) -> usize {
-    let field = |len| 1 + len_bytes(len) + len;
-    field(field(name.len()) + field(value.len()))
 }
 
 /// `bytes` for people: what is not UTF-8 replaced, and cut if it is long.

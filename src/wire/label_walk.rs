@@ -1,222 +1,238 @@
-//! Finds where a label set ends that lies in a 1.0 body in canonical form, looking at every label of it.
+//! Fingerprints label sets that lie in a 1.0 body in canonical form, looking at every label of them.
 //!
 //! The form is `model::labels`'s: names sorted, none twice, no name or value empty, minimal varints, one way to spell
-//! it. A set in this form, with a metric name in it, is fingerprinted where it lies.
+//! it. A set in this form, with a metric name in front, is fingerprinted where it lies.
 //!
-//! This is the innermost loop of ingestion: 8 labels a sample. A label shorter than 128 bytes has this plain shape,
-//! which takes two comparisons to recognise, since its three lengths determine each other:
+//! This is the innermost loop of ingestion: 8 labels a sample. Neighbours in a request are neighbours in a scrape, and most
+//! labels of a series are those of the series before it, at the same place in the list. So each place remembers where its
+//! label was last read and what it comes to in a fingerprint. The same bytes are the same label: where it ends is known, that
+//! it is in canonical form too, and nothing of it is hashed. Of others the name is mostly the same.
+//!
+//! A label shorter than 128 bytes has this plain shape:
 //! ```text
 //! at      0x0a  L  0x0a  N  name, N bytes  0x12  V  value, V bytes          L = N + V + 4, all below 128
 //! ```
-//! Names are compared by their first eight bytes as one number; only equal ones are looked at again. Two sets are walked
-//! side by side: each label waits for the length of the one before it, so one alone leaves the core half idle (24.5
-//! against 30 ns a set of 8; with bounds checks instead of the zeros behind the body 36 ns).
+//! Names are compared by their first eight bytes as one number; only equal ones are looked at again.
 
 use super::padded::{PADDING_BYTES, Padded};
+use crate::model::fingerprint::PADDING_BYTES as HASH_PADDING_BYTES;
+use crate::model::labels::METRIC_NAME;
+use crate::model::{Fingerprint, Fingerprinter, LabelsHash, TextHash};
 
 const LABEL_TAG: u8 = 0x0a;
 const NAME_TAG: u8 = 0x0a;
 const VALUE_TAG: u8 = 0x12;
 /// Of the field that follows the labels.
 const SAMPLE_TAG: u8 = 0x12;
-const METRIC_NAME: [u8; 8] = *b"__name__";
 
+/// Sets of more labels go the general way.
+const LABELS_MAX: usize = 32;
+
+/// So many bytes of a label are compared at once.
+const COMPARED_BYTES: usize = 32;
+
+/// What stands in front of the name of a plain label, and between its name and its value.
 const HEAD_BYTES: usize = 4;
-const HEAD: u32 = u32::from_le_bytes([LABEL_TAG, 0, NAME_TAG, 0]);
-/// The bits of a head that are the same in all: both tags, and the top bits of both lengths.
-const HEAD_FIXED: u32 = u32::from_le_bytes([0xff, 0x80, 0xff, 0x80]);
+const MIDDLE_BYTES: usize = 2;
 
-/// The bits to keep of a name's first eight bytes, most significant first, by the name's length.
-const NAME_BITS: [u64; 128] = name_bits();
+const _: () = assert!(COMPARED_BYTES <= PADDING_BYTES && HASH_PADDING_BYTES <= PADDING_BYTES);
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "runs while compiling, where an index out of bounds is an error"
-)]
-const fn name_bits() -> [u64; 128] {
-    let mut bits = [u64::MAX; 128];
-    let mut len = 0;
-    while len < 8 {
-        bits[len] = !(u64::MAX >> (8 * len));
-        len += 1;
-    }
-    bits
+/// The labels that were read last at each place of the list.
+pub(super) struct Neighbours {
+    labels: Box<[Label; LABELS_MAX]>,
 }
 
-/// Where the set ends that starts at `start` and is followed by a sample; `None` unless it is in canonical form and has a
-/// metric name as its first label.
-#[inline(always)]
-pub(super) fn set_end(body: Padded<'_>, start: usize) -> Option<usize> {
-    Walk::new(body, start)?.finish()
+/// One of them.
+#[derive(Clone, Copy)]
+struct Label {
+    /// Where it lies, and how many bytes it takes.
+    at: usize,
+    len: usize,
+    /// Ones for its bytes among those that are compared at once; another one, which is always found to differ, if there is no
+    /// such label.
+    bits: u64,
+    /// Ones for its name, its length and its tag; that other one, if they are not all compared.
+    name_bits: u64,
+    /// The first bytes of its name as a number that sorts as they do.
+    key: u64,
+    name_len: usize,
+    name: TextHash,
+    hash: LabelsHash,
 }
 
-/// [`set_end`] of two sets at once.
-#[inline(always)]
-pub(super) fn set_ends(body: Padded<'_>, starts: [usize; 2]) -> [Option<usize>; 2] {
-    let [Some(mut a), Some(mut b)] = starts.map(|start| Walk::new(body, start)) else {
-        return starts.map(|start| set_end(body, start));
-    };
-    loop {
-        let (head_a, head_b) = (a.head(), b.head());
-        if (head_a & HEAD_FIXED ^ HEAD) | (head_b & HEAD_FIXED ^ HEAD) != 0 {
-            break;
-        }
-        let Some((end_a, key_a)) = a.plain(head_a) else { break };
-        let Some((end_b, key_b)) = b.plain(head_b) else { break };
-        if key_a <= a.before_key && !a.is_sorted() {
-            break;
-        }
-        if key_b <= b.before_key && !b.is_sorted() {
-            break;
-        }
-        a.go_on(end_a, key_a);
-        b.go_on(end_b, key_b);
-    }
-    // One of them ends here, or has a label that is not plain: both go on alone.
-    [a.finish(), b.finish()]
-}
+const NO_LABEL: u64 = 1 << COMPARED_BYTES;
 
-/// A walk along the labels of a set.
-///
-/// Invariant: `at` points into the body, or at most [`OVERSHOOT_BYTES`] behind it; `before` to the start of a label in it.
-struct Walk<'b> {
-    body: Padded<'b>,
-    /// Where the next label starts.
-    at: *const u8,
-    /// Where the label before it starts; `at` itself if there is none.
-    before: *const u8,
-    /// The first eight bytes of that one's name.
-    before_key: u64,
-}
-
-/// A plain label that starts with the body's last byte would seem to end this far behind the body.
-const OVERSHOOT_BYTES: usize = 2 + 127 - 1;
-
-// What is read behind the body stays in its zeros: the head of what would follow such a label, and of a label that starts
-// in the body its head, a name of up to 127 bytes, and two more bytes.
-const _: () = assert!(OVERSHOOT_BYTES + HEAD_BYTES <= PADDING_BYTES);
-const _: () = assert!(HEAD_BYTES + 127 + 2 <= PADDING_BYTES);
-
-impl<'b> Walk<'b> {
-    #[inline(always)]
-    fn new(body: Padded<'b>, start: usize) -> Option<Self> {
-        let [_, _, _, name_len, name @ ..] = body.read::<12>(start)?;
-        let at = body.bytes().get(start..)?.as_ptr();
-        let has_name = name_len == 8 && name == METRIC_NAME;
-        has_name.then_some(Self { body, at, before: at, before_key: 0 })
-    }
-
-    #[inline(always)]
-    fn head(&self) -> u32 {
-        // SAFETY: by the invariant, and as asserted above, the head ends in the body or its zeros.
-        u32::from_le_bytes(unsafe { read(self.at) })
-    }
-
-    /// Reads the label whose `head` has the plain shape's fixed bits: where it ends, and the first bytes of its name.
-    /// `None` if the rest is of another shape.
-    #[inline(always)]
-    fn plain(&self, head: u32) -> Option<(*const u8, u64)> {
-        let (inner_len, name_len) = (head >> 8 & 0x7f, head >> 24);
-        // SAFETY: a head with its tags set starts in the body, since zeros stand behind it. Its name has less than 128
-        // bytes, the top bit of their number being one of the fixed ones; so the first eight of them, and two bytes
-        // behind the name, are in the body or its zeros (asserted above).
-        let (middle, name) = unsafe {
-            (
-                u16::from_le_bytes(read(self.at.add(HEAD_BYTES + name_len as usize))),
-                u64::from_be_bytes(read(self.at.add(HEAD_BYTES))),
-            )
+impl Neighbours {
+    pub(super) fn new() -> Self {
+        let none = Label {
+            at: 0,
+            len: 0,
+            bits: NO_LABEL,
+            name_bits: NO_LABEL,
+            key: 0,
+            name_len: 0,
+            name: TextHash::default(),
+            hash: LabelsHash::NONE,
         };
-        // From 1 to 123, or wrapped around.
-        let value_len = inner_len.wrapping_sub(name_len + 4);
-        if value_len.wrapping_sub(1) >= 127
-            || u32::from(middle) != value_len << 8 | u32::from(VALUE_TAG)
-        {
+        Self { labels: Box::new([none; LABELS_MAX]) }
+    }
+
+    /// The fingerprint of the set that starts at `start` and is followed by a sample, and where the set ends; `None` unless it
+    /// is in canonical form and has a metric name in front, and for what only the general way knows.
+    #[inline(always)]
+    pub(super) fn set(
+        &mut self,
+        body: Padded<'_>,
+        start: usize,
+        fingerprinter: &Fingerprinter,
+    ) -> Option<(Fingerprint, usize)> {
+        let (mut at, mut sum, mut key_before) = (start, LabelsHash::NONE, 0);
+        for i in 0..LABELS_MAX {
+            let label = self.labels.get_mut(i)?;
+            let differ = body.differing::<COMPARED_BYTES>(label.at, at)? | NO_LABEL;
+            if differ & label.bits == 0 && label.has_same_rest(body, at) {
+                sum += label.hash;
+            } else {
+                let [tag] = body.read(at)?;
+                if tag == SAMPLE_TAG {
+                    return (i > 0).then(|| (sum.fingerprint(fingerprinter), at));
+                }
+                sum += label.change(body, at, differ, i == 0, fingerprinter)?;
+            }
+            at += label.len;
+            let key = label.key;
+            if key <= key_before && !self.is_sorted(i, body) {
+                return None;
+            }
+            key_before = key;
+        }
+        let [tag] = body.read(at)?;
+        (tag == SAMPLE_TAG).then(|| (sum.fingerprint(fingerprinter), at))
+    }
+
+    /// Does the name of label `i` sort behind that of the label before it, if there is one?
+    #[cold]
+    #[inline(never)]
+    fn is_sorted(&self, i: usize, body: Padded<'_>) -> bool {
+        let name = |i: usize| label_at(body.body(), self.labels.get(i)?.at).map(|label| label.name);
+        i == 0 || name(i - 1) < name(i)
+    }
+}
+
+impl Label {
+    /// Has the label at `at` the same bytes as this one behind those that are compared at once?
+    #[inline(always)]
+    fn has_same_rest(&self, body: Padded<'_>, at: usize) -> bool {
+        let rest = |at| body.bytes().get(at + COMPARED_BYTES..at + self.len);
+        self.len <= COMPARED_BYTES || rest(at) == rest(self.at)
+    }
+
+    /// Becomes the label at `at`, whose first bytes differ from those of this one as `differ` says. `None`, unchanged, if that
+    /// is not in canonical form, or has to be the metric name and is not.
+    #[inline(always)]
+    fn change(
+        &mut self,
+        body: Padded<'_>,
+        at: usize,
+        differ: u64,
+        has_to_be_metric: bool,
+        fingerprinter: &Fingerprinter,
+    ) -> Option<LabelsHash> {
+        let [label_tag, inner_len, name_tag, name_len] = body.read(at)?;
+        let name_at = at + HEAD_BYTES;
+        let middle_at = name_at + usize::from(name_len);
+        let [value_tag, value_len] = body.read(middle_at)?;
+        let is_plain = (label_tag == LABEL_TAG)
+            & (name_tag == NAME_TAG)
+            & (value_tag == VALUE_TAG)
+            & (inner_len | name_len | value_len < 0x80)
+            & (name_len != 0)
+            & (value_len != 0);
+        if !is_plain || inner_len != name_len + value_len + 4 {
+            let wide = Self::wide(body, at, fingerprinter)?;
+            if has_to_be_metric && !is_metric_name(wide.key, wide.name_len) {
+                return None;
+            }
+            *self = wide;
+            return Some(wide.hash);
+        }
+        let (name_len, value_len) = (usize::from(name_len), usize::from(value_len));
+        let value_at = middle_at + MIDDLE_BYTES;
+        let end = value_at + value_len;
+        if end > body.len() {
             return None;
         }
-        // SAFETY: `name_len` is below 128, see above.
-        let kept = unsafe { const { &NAME_BITS }.get_unchecked(name_len as usize) };
-        // SAFETY: the label starts in the body and takes at most 129 bytes, so this is at most OVERSHOOT_BYTES behind it.
-        let end = unsafe { self.at.add(2 + inner_len as usize) };
-        Some((end, name & kept))
-    }
-
-    /// Leaves a label behind that has been read.
-    #[inline(always)]
-    fn go_on(&mut self, end: *const u8, key: u64) {
-        (self.before, self.at, self.before_key) = (self.at, end, key);
-    }
-
-    /// Goes on to the end of the set.
-    #[inline(always)]
-    fn finish(mut self) -> Option<usize> {
-        loop {
-            let head = self.head();
-            let plain = if head & HEAD_FIXED == HEAD { self.plain(head) } else { None };
-            if let Some((end, key)) = plain {
-                if key <= self.before_key && !self.is_sorted() {
-                    return None;
-                }
-                self.go_on(end, key);
-            } else if head & 0xff == u32::from(LABEL_TAG) {
-                let (end, key) = wide(self.body, self.place(self.before), self.place(self.at))?;
-                // `wide` has found that the label ends in the body.
-                self.go_on(self.body.bytes().get(end..)?.as_ptr(), key);
-            } else {
-                return (head & 0xff == u32::from(SAMPLE_TAG)).then(|| self.place(self.at));
+        let value = hash(body, value_at, value_len, fingerprinter)?;
+        if differ & self.name_bits != 0 {
+            let kept = !u64::MAX.checked_shr(8 * u32::try_from(name_len).ok()?).unwrap_or(0);
+            let key = u64::from_be_bytes(body.read(name_at)?) & kept;
+            if has_to_be_metric && !is_metric_name(key, name_len) {
+                return None;
             }
+            self.name = hash(body, name_at, name_len, fingerprinter)?;
+            (self.key, self.name_len) = (key, name_len);
+            let name_bytes = middle_at - at;
+            let is_compared = name_bytes <= COMPARED_BYTES;
+            self.name_bits = if is_compared { ones(name_bytes) & !0b11 } else { NO_LABEL };
         }
+        let hash = fingerprinter.label(self.name, value);
+        (self.at, self.len, self.bits) = (at, end - at, ones(end - at));
+        self.hash = hash;
+        Some(hash)
     }
 
-    /// Does the name of the next label sort behind that of the label before it, and has it any bytes?
-    #[inline(always)]
-    fn is_sorted(&self) -> bool {
-        is_sorted(self.body, self.place(self.before), self.place(self.at))
-    }
-
-    /// Where `at` points to, in bytes from the start of the body.
-    #[inline(always)]
-    fn place(&self, at: *const u8) -> usize {
-        at.addr() - self.body.bytes().as_ptr().addr()
+    /// The label at `at`, whatever lengths it has, as a file's path or a container's id has them. `None` if it is not in
+    /// canonical form.
+    #[cold]
+    #[inline(never)]
+    fn wide(body: Padded<'_>, at: usize, fingerprinter: &Fingerprinter) -> Option<Self> {
+        let RawLabel { name, value, end } = label_at(body.body(), at)?;
+        let mut key = [0; 8];
+        key.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+        let (name_len, name) = (name.len(), fingerprinter.text(name));
+        let hash = fingerprinter.label(name, fingerprinter.text(value));
+        let (len, key) = (end - at, u64::from_be_bytes(key));
+        Some(Self { at, len, bits: ones(len), name_bits: NO_LABEL, key, name_len, name, hash })
     }
 }
 
-/// `N` bytes from `at`.
-///
-/// # Safety
-/// They are bytes of the body or of its zeros.
+/// The hash of the text of `len` bytes at `at`.
 #[inline(always)]
-unsafe fn read<const N: usize>(at: *const u8) -> [u8; N] {
-    // SAFETY: as the caller promises; an array of bytes has no alignment.
-    unsafe { *at.cast() }
+fn hash(
+    body: Padded<'_>,
+    at: usize,
+    len: usize,
+    fingerprinter: &Fingerprinter,
+) -> Option<TextHash> {
+    fingerprinter.padded_text(body.bytes().get(at..)?, len)
 }
 
-/// Reads a label with lengths of more than one byte, as a file's path or a container's id has them: where it ends, and
-/// the first bytes of its name. `None` if it is not in canonical form or does not sort behind the one at `before`.
-#[cold]
-#[inline(never)]
-fn wide(body: Padded<'_>, before: usize, at: usize) -> Option<(usize, u64)> {
-    let (name, end) = label_at(body.body(), at)?;
-    let mut key = [0; 8];
-    key.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
-    is_sorted(body, before, at).then_some((end, u64::from_be_bytes(key)))
+/// The first `n` bits, of those for bytes that are compared.
+#[inline(always)]
+fn ones(n: usize) -> u64 {
+    !(u64::MAX << n.min(COMPARED_BYTES))
 }
 
-/// Has the label at `at` a name, and does it sort behind that of the one at `before`, if that is another one?
-#[cold]
-#[inline(never)]
-fn is_sorted(body: Padded<'_>, before: usize, at: usize) -> bool {
-    let name = |at| label_at(body.body(), at).map(|(name, _)| name);
-    at == before || name(before).is_some_and(|before| name(at).is_some_and(|name| before < name))
+fn is_metric_name(key: u64, len: usize) -> bool {
+    const _: () = assert!(METRIC_NAME.len() == 8);
+    key == u64::from_be_bytes(*b"__name__") && len == METRIC_NAME.len()
 }
 
-/// The name of the label field at `at`, and where the field ends; `None` unless it is spelled as canonical form has it.
-fn label_at(body: &[u8], at: usize) -> Option<(&[u8], usize)> {
+/// A label field.
+struct RawLabel<'b> {
+    name: &'b [u8],
+    value: &'b [u8],
+    end: usize,
+}
+
+/// The label field at `at`; `None` unless it is spelled as canonical form has it.
+fn label_at(body: &[u8], at: usize) -> Option<RawLabel<'_>> {
     let rest = body.get(at..)?;
     let (inner, behind) = bytes_field(rest, LABEL_TAG)?;
     let (name, inner) = bytes_field(inner, NAME_TAG)?;
     let (value, inner) = bytes_field(inner, VALUE_TAG)?;
     let is_canonical = inner.is_empty() && !name.is_empty() && !value.is_empty();
-    is_canonical.then_some((name, body.len() - behind.len()))
+    is_canonical.then_some(RawLabel { name, value, end: body.len() - behind.len() })
 }
 
 /// The content of the field with `tag` at the front of `bytes`, and what stands behind it.
@@ -239,10 +255,10 @@ fn bytes_field(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Labels;
     use crate::model::labels::push_canonical;
+    use crate::model::{Labels, LabelsRef};
 
-    /// Where the walk says that `set` ends, alone and beside a good set of another length.
+    /// Where the walk says that `set` ends, alone and as neighbour of a good set of other labels, and twice.
     fn end_of(set: &[u8]) -> Option<usize> {
         let mut body = [set, b"\x12\x00"].concat();
         let other = body.len();
@@ -250,10 +266,18 @@ mod tests {
         body.extend(&good);
         body.extend(b"\x12\x00");
         let padded = Padded::pad(&mut body);
-        let alone = set_end(padded, 0);
-        assert_eq!(set_ends(padded, [0, other]), [alone, Some(other + good.len())]);
-        assert_eq!(set_ends(padded, [other, 0]), [Some(other + good.len()), alone]);
-        alone
+        let fingerprinter = Fingerprinter::new(5);
+        let of = |labels| fingerprinter.of(LabelsRef::trusted(labels));
+        let alone = Neighbours::new().set(padded, 0, &fingerprinter);
+        let mut neighbours = Neighbours::new();
+        for _ in 0..2 {
+            let found = neighbours.set(padded, other, &fingerprinter);
+            assert_eq!(found, Some((of(&good), other + good.len())));
+            assert_eq!(neighbours.set(padded, 0, &fingerprinter), alone);
+        }
+        let (fingerprint, end) = alone?;
+        assert_eq!(fingerprint, of(&set[..end]));
+        Some(end)
     }
 
     fn canonical(pairs: &[(&str, &str)]) -> Vec<u8> {
@@ -302,6 +326,7 @@ mod tests {
             &[("a", "1")],
             &[("A", "1"), ("__name__", "up")],
             &[("__name__", "up"), ("a", &"v".repeat(200)), ("a", &"v".repeat(200))],
+            &[("a", &"v".repeat(200)), ("b", "1")],
         ] {
             assert_eq!(end_of(&spelled(pairs)), None, "{pairs:?}");
         }
@@ -335,7 +360,8 @@ mod tests {
             let mut body = set[..end].to_vec();
             let padded = Padded::pad(&mut body);
             for start in 0..=end {
-                assert_eq!(set_end(padded, start), None);
+                let found = Neighbours::new().set(padded, start, &Fingerprinter::new(5));
+                assert_eq!(found, None);
             }
         }
     }

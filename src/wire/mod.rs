@@ -21,7 +21,7 @@ mod label_set;
 mod label_walk;
 mod padded;
 mod plain_sample;
-mod set_builder;
+mod references;
 mod symbols;
 
 #[cfg(test)]

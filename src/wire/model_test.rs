@@ -10,7 +10,7 @@ use prost::Message;
 use super::proto::{v1, v2};
 use super::{Counts, WireError, decode_v1, decode_v2};
 use crate::model::labels::push_canonical;
-use crate::model::{Fingerprinter, Sample, TimestampMs, WriteBatch};
+use crate::model::{Fingerprinter, LabelsRef, Sample, TimestampMs, WriteBatch, route_hash};
 
 const SHARDS: usize = 3;
 
@@ -48,8 +48,8 @@ fn walked(
     for (index, part) in batch.parts.iter().enumerate() {
         let mut stored = Vec::new();
         for (entry, samples) in part.iter() {
-            let labels = batch.text.get(entry.labels).unwrap();
-            assert_eq!(entry.fingerprint, fingerprinter.of(labels));
+            let labels = batch.text.canonical(entry.labels).unwrap();
+            assert_eq!(entry.fingerprint, fingerprinter.of(LabelsRef::trusted(&labels)));
             assert_eq!(part_of(entry.fingerprint.route), index);
             stored.push((labels.to_vec(), samples.to_vec()));
         }
@@ -94,12 +94,12 @@ impl Outcome {
             return self.refuse(all, "missing metric name");
         }
         if let Some((_, value)) = labels.iter().find(|label| label.0.is_empty()) {
-            let value = String::from_utf8_lossy(value);
+            let value = shown(value);
             return self
                 .refuse(all, format!("a label has an empty name (its value is \"{value}\")"));
         }
         if let Some((name, ())) = twice.first_key_value() {
-            let name = String::from_utf8_lossy(name);
+            let name = shown(name);
             return self.refuse(all, format!("label name \"{name}\" is not unique"));
         }
         if histograms > 0 {
@@ -112,8 +112,16 @@ impl Outcome {
         for (name, value) in set.iter().filter(|(_, value)| !value.is_empty()) {
             push_canonical(&mut canonical, name, value);
         }
-        let route = seahash::hash(&canonical);
+        let route = route_hash(LabelsRef::trusted(&canonical));
         self.parts[part_of(route)].push((canonical, samples));
+    }
+}
+
+/// A text in a refusal: cut if it is long.
+fn shown(text: &[u8]) -> String {
+    match text.get(..1024) {
+        Some(start) if text.len() > 1024 => format!("{}...", String::from_utf8_lossy(start)),
+        _ => String::from_utf8_lossy(text).into_owned(),
     }
 }
 
@@ -414,8 +422,9 @@ fn body_v1() -> impl Strategy<Value = Vec<u8>> {
         1 => unknown(),
     ];
     let excess = prop_oneof![9 => Just(0usize), 1 => 1usize..3];
-    vec((field, excess).prop_map(|(field, excess)| Spelled { excess, ..field }), 0..8)
-        .prop_map(|fields| spell(&fields))
+    let any = vec((field, excess).prop_map(|(field, excess)| Spelled { excess, ..field }), 0..8);
+    let neighbours = neighbours().prop_map(|all| all.iter().map(SeriesV2::field_v1).collect());
+    prop_oneof![any, neighbours].prop_map(|fields: Vec<Spelled>| spell(&fields))
 }
 
 /// A table of symbols being built.
@@ -476,7 +485,7 @@ fn series_v2() -> impl Strategy<Value = SeriesV2> {
 }
 
 /// Series as a scrape has them: most labels are those of the series before, at the same place or moved by one.
-fn neighbours_v2() -> impl Strategy<Value = Vec<SeriesV2>> {
+fn neighbours() -> impl Strategy<Value = Vec<SeriesV2>> {
     let change = prop_oneof![
         3 => Just(Change::None),
         4 => (any::<prop::sample::Index>(), "[a-c]{1,2}").prop_map(|(at, v)| Change::Value(at, v)),
@@ -537,6 +546,13 @@ impl Change {
 }
 
 impl SeriesV2 {
+    /// Its labels and samples as 1.0 spells them.
+    fn field_v1(&self) -> Spelled {
+        let labels = self.labels.iter().map(|(name, value)| label_field(name, value));
+        let samples = self.samples.iter().map(|(s, _)| bytes(2, spell(&sample_fields(*s, 0))));
+        bytes(1, spell(&labels.chain(samples).collect::<Vec<_>>()))
+    }
+
     fn fields(&self, symbols: &mut Symbols) -> Vec<Spelled> {
         let mut refs: Vec<u32> =
             self.labels.iter().flat_map(|(n, v)| [symbols.of(n), symbols.of(v)]).collect();
@@ -559,7 +575,7 @@ impl SeriesV2 {
 
 fn body_v2() -> impl Strategy<Value = Vec<u8>> {
     let untidy = prop_oneof![6 => Just(false), 1 => Just(true)];
-    let series = prop_oneof![vec(series_v2(), 0..6), neighbours_v2()];
+    let series = prop_oneof![vec(series_v2(), 0..6), neighbours()];
     (series, 0u32..200, untidy).prop_flat_map(|(series, spare, untidy)| {
         let mut symbols = Symbols::default();
         symbols.of("");

@@ -70,6 +70,36 @@ impl<'b> Padded<'b> {
         (at <= self.len()).then(|| unsafe { *self.bytes.as_ptr().add(at).cast() })
     }
 
+    /// A one for each of the `N` bytes from `a` that is not the one as far from `b`, the first byte's lowest; at most 64, and
+    /// a multiple of 16. `None` if one is behind the body.
+    #[inline(always)]
+    pub(super) fn differing<const N: usize>(self, a: usize, b: usize) -> Option<u64> {
+        const { assert!(N <= 64 && N.is_multiple_of(16)) };
+        let (a, b): (&[u8; N], &[u8; N]) =
+            (self.bytes.get(a..)?.first_chunk()?, self.bytes.get(b..)?.first_chunk()?);
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8};
+            let mut differ = 0;
+            let pieces = a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0);
+            for (i, (a, b)) in pieces.enumerate() {
+                // SAFETY: every x86-64 has SSE2, and each load is of one array of 16 bytes.
+                let equal = unsafe {
+                    let a = _mm_loadu_si128(a.as_ptr().cast());
+                    let b = _mm_loadu_si128(b.as_ptr().cast());
+                    _mm_movemask_epi8(_mm_cmpeq_epi8(a, b))
+                };
+                differ |= u64::from(equal.cast_unsigned() ^ 0xffff) << (16 * i);
+            }
+            Some(differ)
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let bytes = a.iter().zip(b).rev();
+            Some(bytes.fold(0, |bits, (a, b)| bits << 1 | u64::from(a != b)))
+        }
+    }
+
     /// The content of the field that starts at `at`, if it has this tag and its length takes at most three bytes.
     #[inline(always)]
     pub(super) fn message_at(self, at: usize, tag: u8) -> Option<Place> {
@@ -83,5 +113,23 @@ impl<'b> Padded<'b> {
         };
         let (start, end) = (at + header, at + header + len);
         (found == tag && end <= self.len()).then_some(Place { start, end })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_that_differs_is_found() {
+        for i in 0..64 {
+            let mut body = vec![7; 128];
+            body[64 + i] ^= 0x80;
+            let padded = Padded::pad(&mut body);
+            assert_eq!(padded.differing::<64>(0, 64), Some(1 << i));
+            assert_eq!(padded.differing::<64>(64, 0), Some(1 << i));
+            assert_eq!(padded.differing::<32>(64, 64), Some(0));
+            assert_eq!(padded.differing::<16>(0, 129 + PADDING_BYTES), None);
+        }
     }
 }

@@ -13,14 +13,14 @@ use std::ops::Range;
 
 use prost::Message;
 
-use super::batch_writer::{BatchWriter, Series, fill, span};
+use super::batch_writer::{BatchWriter, Behind, Series, fill, span};
 use super::fields::Fields;
 use super::label_set::check_labels;
-use super::label_walk::{set_end, set_ends};
+use super::label_walk::Neighbours;
 use super::padded::{Padded, Place};
 use super::plain_sample::Version;
 use super::{Counts, WireError, proto};
-use crate::model::{Fingerprint, Fingerprinter, Sample, TimestampMs, WriteBatch};
+use crate::model::{Fingerprinter, LabelsAt, Sample, TimestampMs, WriteBatch};
 
 /// Decodes a request into `batch`, which keeps `body`: the label sets lie in it. Adds what was in it to `counts`.
 ///
@@ -50,7 +50,7 @@ const SERIES_TAG: u8 = 0x0a;
 /// A request on whatever CPU there is.
 fn request<P: Fn(u64) -> usize>(
     body: Padded<'_>,
-    rewritten: &mut Vec<u8>,
+    Behind { rewritten, .. }: &mut Behind,
     writer: &mut BatchWriter<'_, P>,
 ) -> Result<(), WireError> {
     #[cfg(target_arch = "x86_64")]
@@ -79,58 +79,20 @@ fn walk<P: Fn(u64) -> usize>(
     rewritten: &mut Vec<u8>,
     writer: &mut BatchWriter<'_, P>,
 ) -> Result<(), WireError> {
-    rewritten.clear();
-    let mut series = Series::default();
+    let (mut series, mut neighbours) = (Series::default(), Neighbours::new());
     let mut at = 0;
     while at < body.len() {
         writer.check_samples(at)?;
-        let Some(a) = body.message_at(at, SERIES_TAG) else {
+        let Some(place) = body.message_at(at, SERIES_TAG) else {
             at = any_field(body, at, &mut series, rewritten, writer)?;
             continue;
         };
-        at = a.end;
-        let Some(b) = body.message_at(at, SERIES_TAG) else {
-            series_alone(body, a, &mut series, rewritten, writer)?;
-            continue;
-        };
-        at = b.end;
-        let ends = set_ends(body, [a.start, b.start]);
-        let Some([a_print, b_print]) = fingerprints(body, [a, b], ends, writer) else {
-            series_alone(body, a, &mut series, rewritten, writer)?;
-            series_alone(body, b, &mut series, rewritten, writer)?;
-            continue;
-        };
-        if plain_series(body, a, a_print, writer).is_none() {
-            any_series(body, a, &mut series, rewritten, writer)?;
-        }
-        if plain_series(body, b, b_print, writer).is_none() {
-            any_series(body, b, &mut series, rewritten, writer)?;
+        at = place.end;
+        if plain_series(body, place, &mut neighbours, writer).is_none() {
+            any_series(body, place, &mut series, rewritten, writer)?;
         }
     }
     Ok(())
-}
-
-/// A label set in canonical form: its fingerprint, and where it ends.
-type Labelled = (Fingerprint, usize);
-
-/// The fingerprints of the label sets that start with `places` and end at `ends`; `None` unless all do, within them.
-#[inline(always)]
-fn fingerprints<const N: usize, P>(
-    body: Padded<'_>,
-    places: [Place; N],
-    ends: [Option<usize>; N],
-    writer: &BatchWriter<'_, P>,
-) -> Option<[Labelled; N]> {
-    let mut sets = [(0, 0); N];
-    for ((set, place), end) in sets.iter_mut().zip(places).zip(ends) {
-        *set = (place.start, end.filter(|end| *end < place.end)? - place.start);
-    }
-    let fingerprints = writer.fingerprinter.of_padded(body.bytes(), sets)?;
-    let mut labelled = [(Fingerprint::default(), 0); N];
-    for ((labelled, fingerprint), (start, len)) in labelled.iter_mut().zip(fingerprints).zip(sets) {
-        *labelled = (fingerprint, start + len);
-    }
-    Some(labelled)
 }
 
 /// Takes a series whose labels are in canonical form if plain samples follow and nothing else. `None`, with nothing taken,
@@ -139,11 +101,15 @@ fn fingerprints<const N: usize, P>(
 fn plain_series<P: Fn(u64) -> usize>(
     body: Padded<'_>,
     place: Place,
-    (fingerprint, labels_end): Labelled,
+    neighbours: &mut Neighbours,
     writer: &mut BatchWriter<'_, P>,
 ) -> Option<()> {
-    let labels = span(place.start, labels_end - place.start);
-    let rest = Place { start: labels_end, end: place.end };
+    let (fingerprint, end) = neighbours.set(body, place.start, writer.fingerprinter)?;
+    if end >= place.end {
+        return None;
+    }
+    let labels = LabelsAt::Canonical(span(place.start, end - place.start));
+    let rest = Place { start: end, end: place.end };
     writer.take_plain(fingerprint, labels, body, rest, Version::V1)
 }
 
@@ -172,25 +138,6 @@ fn any_field<'b, P: Fn(u64) -> usize>(
         _ => {}
     }
     Ok(fields.at())
-}
-
-/// Takes a series whose neighbour is of another kind, or is missing.
-#[cold]
-#[inline(never)]
-fn series_alone<'b, P: Fn(u64) -> usize>(
-    body: Padded<'b>,
-    place: Place,
-    series: &mut Series<'b>,
-    rewritten: &mut Vec<u8>,
-    writer: &mut BatchWriter<'_, P>,
-) -> Result<(), WireError> {
-    let end = set_end(body, place.start);
-    let plain = fingerprints(body, [place], [end], writer)
-        .and_then(|[labelled]| plain_series(body, place, labelled, writer));
-    match plain {
-        Some(()) => Ok(()),
-        None => any_series(body, place, series, rewritten, writer),
-    }
 }
 
 /// Takes a series in any spelling that protobuf allows.
@@ -302,7 +249,7 @@ mod tests {
         decode_v1(body.to_vec(), &fingerprinter, 1, |_| 0, &mut batch, &mut counts).unwrap();
         let read: Vec<_> = batch.parts[0]
             .iter()
-            .map(|(entry, samples)| (batch.text.get(entry.labels).unwrap(), samples))
+            .map(|(entry, samples)| (batch.text.canonical(entry.labels).unwrap(), samples))
             .collect();
         let sample = |t, v| Sample { t: TimestampMs(t), v };
         let up = Labels::from_pairs([("__name__", "up")]).unwrap();
@@ -310,8 +257,8 @@ mod tests {
         assert_eq!(
             read,
             [
-                (up.as_bytes(), &[sample(0, 1.0)][..]),
-                (up_1.as_bytes(), &[sample(5, 0.0), sample(6, 0.0)][..])
+                (up.as_bytes().into(), &[sample(0, 1.0)][..]),
+                (up_1.as_bytes().into(), &[sample(5, 0.0), sample(6, 0.0)][..])
             ]
         );
         assert_eq!(counts, Counts { series: 2, samples: 3, ..Counts::default() });

@@ -5,28 +5,33 @@
 //! TimeSeries  1 labels_refs uint32*, 2 Sample*, 3 Histogram*, 4 Exemplar*, 5 Metadata
 //! Sample      1 value double, 2 timestamp int64, 3 start_timestamp int64
 //! ```
-//! `labels_refs` are places in the symbols: name, value, name, value, ... Label sets are written in canonical form (see
-//! [`crate::model::labels`]) behind the body and fingerprinted there, so a series has the fingerprint that 1.0 gives it.
+//! `labels_refs` are places in the symbols: name, value, name, value, ... Label sets in canonical order (see
+//! [`crate::model::labels`]) are fingerprinted symbol by symbol and never written, others are written in canonical form behind
+//! the body; so a series has the fingerprint that 1.0 gives it.
 //! That the first symbol is empty is not insisted on, as upstream does not. Source: Prometheus remote write 2.0
 //! specification.
 
 use std::ops::Range;
 
-use super::batch_writer::{BatchWriter, Series, fill, span};
+use super::batch_writer::{BatchWriter, Behind, Series, fill, span};
 use super::fields::{Field, Fields, Value};
 use super::label_set::check_labels;
 use super::padded::{PADDING_BYTES, Padded, Place};
 use super::plain_sample::Version;
-use super::set_builder::{ROOM_BYTES, SetBuilder};
-use super::symbols::Symbols;
+use super::references::{References, Table};
 use super::write_v1::nested;
-use super::{Counts, DECODED_BYTES_MAX, WireError, proto};
+use super::{Counts, DECODED_BYTES_MAX, WireError, proto, symbols};
 use crate::model::refusal::LABEL_BYTES_MAX;
-use crate::model::{Fingerprinter, RefusalReason, Sample, TimestampMs, WriteBatch};
+use crate::model::{Fingerprinter, LabelsAt, RefusalReason, Sample, TimestampMs, WriteBatch};
 
-/// The label sets of one request, written out, take at most this many bytes, and one more set. A reference of two bytes
-/// can stand for a symbol of megabytes: without a limit, a hostile body would grow beyond any memory.
+/// The label sets of one request would take at most this many bytes if all were written, and one more set. A reference of
+/// two bytes can stand for a symbol of megabytes: without a limit, a hostile body would grow beyond any memory, or any log.
 const SETS_BYTES_MAX: usize = 128 << 20;
+
+const _: () = assert!(
+    DECODED_BYTES_MAX + PADDING_BYTES + SETS_BYTES_MAX + LABEL_BYTES_MAX <= u32::MAX as usize,
+    "32 bits name any place in a body and in the sets behind it"
+);
 
 /// Decodes a request into `batch`, which keeps `body`. Adds what was in it to `counts`.
 ///
@@ -51,41 +56,61 @@ const SERIES_TAG: u8 = 0x2a;
 /// Of field 1 of a series.
 const REFERENCES_TAG: u8 = 0x0a;
 
-/// So many sets are written before the first is hashed: what was just written cannot be read at once in larger pieces.
-const BLOCK: usize = 16;
-/// Room for a block of sets of the size that does not go the general way.
-const BLOCK_BYTES: usize = BLOCK * ROOM_BYTES;
-/// There is never more room than this.
-const ROOM_BYTES_MAX: usize = SETS_BYTES_MAX + LABEL_BYTES_MAX + BLOCK_BYTES;
-
-const _: () = assert!(
-    DECODED_BYTES_MAX + PADDING_BYTES + ROOM_BYTES_MAX <= u32::MAX as usize,
-    "32 bits name any place in a body and in the sets behind it"
-);
-
 /// A request on whatever CPU there is.
 fn request<P: Fn(u64) -> usize>(
     body: Padded<'_>,
-    rewritten: &mut Vec<u8>,
+    behind: &mut Behind,
     writer: &mut BatchWriter<'_, P>,
 ) -> Result<(), WireError> {
-    let (symbols, symbols_end) = Symbols::in_front(body)?;
+    #[cfg(target_arch = "x86_64")]
+    if super::cpu::is_v3() {
+        // SAFETY: the CPU has what the function is compiled for.
+        return unsafe { request_v3(body, behind, writer) };
+    }
+    walk(body, behind, writer)
+}
+
+/// [`walk`] compiled for x86-64-v3.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,movbe")]
+fn request_v3<P: Fn(u64) -> usize>(
+    body: Padded<'_>,
+    behind: &mut Behind,
+    writer: &mut BatchWriter<'_, P>,
+) -> Result<(), WireError> {
+    walk(body, behind, writer)
+}
+
+#[inline(always)]
+fn walk<P: Fn(u64) -> usize>(
+    body: Padded<'_>,
+    Behind { rewritten, symbols }: &mut Behind,
+    writer: &mut BatchWriter<'_, P>,
+) -> Result<(), WireError> {
+    let fingerprinter = writer.fingerprinter;
+    let symbols_end = symbols::in_front(body, fingerprinter, symbols)?;
     let mut walk = Walk {
-        body,
-        symbols,
+        table: Table { body, symbols, fingerprinter },
         has_all_symbols: false,
+        sets_bytes: 0,
         rewritten,
-        written: 0,
         series: Series::default(),
         references: Vec::new(),
-        canonical: Vec::new(),
     };
     if walk.fields(symbols_end, writer)? == Found::LateSymbols {
         // Protobuf allows it: start over, knowing them all.
         writer.restart();
-        walk.symbols = Symbols::anywhere(body)?;
-        walk.has_all_symbols = true;
-        walk.fields(0, writer)?;
+        rewritten.clear();
+        symbols::anywhere(body, fingerprinter, symbols)?;
+        let mut walk = Walk {
+            table: Table { body, symbols, fingerprinter },
+            has_all_symbols: true,
+            sets_bytes: 0,
+            rewritten,
+            series: Series::default(),
+            references: Vec::new(),
+        };
+        walk.late_fields(writer)?;
     }
     Ok(())
 }
@@ -101,88 +126,39 @@ enum Found {
 
 /// One request on its way.
 struct Walk<'b, 'r> {
-    body: Padded<'b>,
-    symbols: Symbols,
+    table: Table<'b>,
     /// Or only those that the body starts with?
     has_all_symbols: bool,
-    /// The sets: `written` bytes of them, and room.
+    /// How many bytes all sets take in canonical form, written or not.
+    sets_bytes: usize,
     rewritten: &'r mut Vec<u8>,
-    written: usize,
     /// Used again by each series that goes the general way.
     series: Series<'b>,
     references: Vec<u32>,
-    canonical: Vec<u8>,
-}
-
-/// A series whose set has been written.
-#[derive(Clone, Copy, Default)]
-struct Labelled {
-    place: Place,
-    /// What follows its references.
-    rest: Place,
-    set: (usize, usize),
 }
 
 impl<'b> Walk<'b, '_> {
-    /// Takes all fields from `start` on, on whatever CPU there is.
+    /// Takes all fields from `start` on.
+    #[inline(always)]
     fn fields<P: Fn(u64) -> usize>(
         &mut self,
         start: usize,
         writer: &mut BatchWriter<'_, P>,
     ) -> Result<Found, WireError> {
-        #[cfg(target_arch = "x86_64")]
-        if super::cpu::is_v3() {
-            // SAFETY: the CPU has what the function is compiled for.
-            return unsafe { self.fields_v3(start, writer) };
-        }
-        self.fields_any(start, writer)
-    }
-
-    /// [`Self::fields_any`] compiled for x86-64-v3.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,bmi1,bmi2,movbe")]
-    fn fields_v3<P: Fn(u64) -> usize>(
-        &mut self,
-        start: usize,
-        writer: &mut BatchWriter<'_, P>,
-    ) -> Result<Found, WireError> {
-        self.fields_any(start, writer)
-    }
-
-    #[inline(always)]
-    fn fields_any<P: Fn(u64) -> usize>(
-        &mut self,
-        start: usize,
-        writer: &mut BatchWriter<'_, P>,
-    ) -> Result<Found, WireError> {
-        let mut builder = SetBuilder::new();
-        let mut block = [Labelled::default(); BLOCK];
+        let body = self.table.body;
+        let mut known = References::new();
         let mut at = start;
-        while at < self.body.len() {
+        while at < body.len() {
             writer.check_samples(at)?;
-            self.make_room(BLOCK_BYTES, at)?;
-            let mut labelled = 0;
-            let mut other = None;
-            for slot in &mut block {
-                let Some(place) = self.body.message_at(at, SERIES_TAG) else { break };
+            if self.sets_bytes > SETS_BYTES_MAX {
+                return Err(WireError::LabelsTooLarge { offset: at, max: SETS_BYTES_MAX });
+            }
+            if let Some(place) = body.message_at(at, SERIES_TAG) {
                 at = place.end;
-                let Some(found) = self.labels(place, &mut builder) else {
-                    other = Some(place);
-                    break;
-                };
-                *slot = found;
-                labelled += 1;
-            }
-            let (pairs, last) = block.get(..labelled).unwrap_or_default().as_chunks::<2>();
-            for pair in pairs {
-                self.take(*pair, writer)?;
-            }
-            if let [one] = last {
-                self.take([*one], writer)?;
-            }
-            if let Some(place) = other {
-                self.any_series(place, writer)?;
-            } else if labelled == 0 {
+                if self.plain_series(place, &mut known, writer).is_none() {
+                    self.any_series(place, writer)?;
+                }
+            } else {
                 match self.any_field(at, writer)? {
                     Some(end) => at = end,
                     None => return Ok(Found::LateSymbols),
@@ -192,54 +168,35 @@ impl<'b> Walk<'b, '_> {
         Ok(Found::End)
     }
 
-    /// Sees to it that there is room for `bytes` more of sets, which are a block's or a set's.
-    ///
-    /// The buffer doubles and is never cut: what one request has filled with zeros, the next one finds.
-    #[inline(always)]
-    fn make_room(&mut self, bytes: usize, offset: usize) -> Result<(), WireError> {
-        if self.written > SETS_BYTES_MAX {
-            return Err(WireError::LabelsTooLarge { offset, max: SETS_BYTES_MAX });
-        }
-        let needed = self.written + bytes;
-        if self.rewritten.len() < needed {
-            self.rewritten.resize(needed.next_power_of_two().min(ROOM_BYTES_MAX), 0);
-        }
-        Ok(())
-    }
-
-    /// Writes the labels of a series that starts with packed references.
-    #[inline(always)]
-    fn labels(&mut self, place: Place, builder: &mut SetBuilder) -> Option<Labelled> {
-        let references = self.body.message_at(place.start, REFERENCES_TAG)?;
-        let start = self.written;
-        self.written =
-            builder.build(self.body, references, &self.symbols, self.rewritten, start)?;
-        let set = (start, self.written - start);
-        let rest = Place { start: references.end, end: place.end };
-        (references.end <= place.end).then_some(Labelled { place, rest, set })
-    }
-
-    /// Takes series whose sets have been written.
-    #[inline(always)]
-    fn take<const N: usize, P: Fn(u64) -> usize>(
+    /// Takes all fields, knowing all symbols.
+    #[cold]
+    #[inline(never)]
+    fn late_fields<P: Fn(u64) -> usize>(
         &mut self,
-        labelled: [Labelled; N],
         writer: &mut BatchWriter<'_, P>,
     ) -> Result<(), WireError> {
-        let sets = labelled.map(|series| series.set);
-        let fingerprints = writer.fingerprinter.of_padded(self.rewritten, sets);
-        let Some(fingerprints) = fingerprints else {
-            unreachable!("there is room behind every set")
-        };
-        for (series, fingerprint) in labelled.iter().zip(fingerprints) {
-            let (offset, len) = series.set;
-            let labels = span(self.body.bytes().len() + offset, len);
-            let plain = writer.take_plain(fingerprint, labels, self.body, series.rest, Version::V2);
-            if plain.is_none() {
-                self.any_series(series.place, writer)?;
-            }
+        self.fields(0, writer).map(|_| ())
+    }
+
+    /// Takes a series of packed references in canonical order and plain samples. `None`, with nothing taken, if it is another.
+    #[inline(always)]
+    fn plain_series<P: Fn(u64) -> usize>(
+        &mut self,
+        place: Place,
+        known: &mut References,
+        writer: &mut BatchWriter<'_, P>,
+    ) -> Option<()> {
+        let body = self.table.body;
+        let references = body.message_at(place.start, REFERENCES_TAG)?;
+        if references.end > place.end {
+            return None;
         }
-        Ok(())
+        let set = known.set(self.table, references)?;
+        let labels = LabelsAt::References(span(references.start, references.len()));
+        let rest = Place { start: references.end, end: place.end };
+        writer.take_plain(set.fingerprint, labels, body, rest, Version::V2)?;
+        self.sets_bytes += set.bytes;
+        Some(())
     }
 
     /// Takes the field at `at`, whatever it is, and says where it ends; `None` if it is a symbol that comes late.
@@ -250,8 +207,9 @@ impl<'b> Walk<'b, '_> {
         at: usize,
         writer: &mut BatchWriter<'_, P>,
     ) -> Result<Option<usize>, WireError> {
-        let mut fields = Fields::new(self.body.body(), at..self.body.len());
-        let Some(field) = fields.next()? else { return Ok(Some(self.body.len())) };
+        let body = self.table.body;
+        let mut fields = Fields::new(body.body(), at..body.len());
+        let Some(field) = fields.next()? else { return Ok(Some(body.len())) };
         match field.number {
             4 if !self.has_all_symbols => return Ok(None),
             5 => self.any_series(field.bytes("Request")?.into(), writer)?,
@@ -268,33 +226,20 @@ impl<'b> Walk<'b, '_> {
         place: Place,
         writer: &mut BatchWriter<'_, P>,
     ) -> Result<(), WireError> {
-        let Self { body, series, references, symbols, canonical, .. } = self;
+        let Self { table, series, references, rewritten, .. } = self;
         references.clear();
-        time_series(body.body(), place, series, references, writer)?;
+        time_series(table.body.body(), place, series, references, writer)?;
         let all = u32::try_from(series.samples.len()).unwrap_or(u32::MAX);
         let all = all.saturating_add(series.histograms);
-        if let Err(reason) = resolve(*body, references, symbols, series) {
+        if let Err(reason) = resolve(*table, references, series) {
             writer.refuse(|| spell_references(references), all, reason);
-            return Ok(());
-        }
-        if all == 0 {
+        } else if all == 0 {
             writer.refuse(|| series.labels.spell(), 0, RefusalReason::NoSamples);
-            return Ok(());
+        } else {
+            let before = rewritten.len();
+            writer.take(series, rewritten, table.body);
+            self.sets_bytes += rewritten.len() - before;
         }
-        canonical.clear();
-        if !writer.canonicalise(series, canonical) {
-            return Ok(());
-        }
-        let fingerprint = writer.fingerprinter.of(canonical);
-        let len = canonical.len();
-        // A block that is being taken goes on reading behind its sets, which are written: its room stays as it is.
-        self.make_room(len, place.start)?;
-        let room = self.rewritten.get_mut(self.written..).and_then(|room| room.get_mut(..len));
-        let Some(room) = room else { unreachable!("there is room for the set") };
-        room.copy_from_slice(&self.canonical);
-        let labels = span(self.body.bytes().len() + self.written, len);
-        self.written += len;
-        writer.store(fingerprint, labels, &self.series.samples);
         Ok(())
     }
 }
@@ -381,18 +326,17 @@ fn sample(body: &[u8], place: Range<usize>) -> Result<Sample, WireError> {
 
 /// Looks the series' labels up.
 fn resolve<'b>(
-    body: Padded<'b>,
+    table: Table<'b>,
     references: &[u32],
-    symbols: &Symbols,
     series: &mut Series<'b>,
 ) -> Result<(), RefusalReason> {
     let (pairs, odd) = references.as_chunks::<2>();
     if !odd.is_empty() {
         return Err(RefusalReason::OddLabelRefs(references.len()));
     }
-    let text = |reference: u32| match symbols.get(reference) {
-        Some(symbol) => Ok(symbol.text(body)),
-        None => Err(RefusalReason::SymbolRef { reference, symbols: symbols.len() }),
+    let text = |reference| {
+        let symbols = table.symbols.len();
+        table.text(reference).ok_or(RefusalReason::SymbolRef { reference, symbols })
     };
     for [name, value] in pairs {
         series.labels.push(text(*name)?, text(*value)?);
@@ -423,7 +367,7 @@ mod tests {
         decode_v2(body.to_vec(), &fingerprinter, 1, |_| 0, &mut batch, &mut counts).unwrap();
         let (entry, samples) = batch.parts[0].iter().next().unwrap();
         let up = Labels::from_pairs([("__name__", "up")]).unwrap();
-        assert_eq!(batch.text.get(entry.labels), Some(up.as_bytes()));
+        assert_eq!(batch.text.canonical(entry.labels).as_deref(), Some(up.as_bytes()));
         assert_eq!(samples, [Sample { t: TimestampMs(5), v: 0.0 }]);
         assert_eq!(counts, Counts { series: 1, samples: 1, ..Counts::default() });
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use floodplain::io::sim::{Faults, NoPace, Rng, SimDisk, run};
 use floodplain::io::{Disk, File};
 use floodplain::model::{
-    Fingerprinter, LabelText, Labels, Part, PartEntry, Refusals, Sample, Span, TimeRange,
+    Fingerprinter, LabelText, Labels, LabelsAt, Part, PartEntry, Refusals, Sample, Span, TimeRange,
     TimestampMs,
 };
 use floodplain::storage::files::{self, FileOptions, Files};
@@ -107,7 +107,7 @@ impl Store {
             let (mut part, mut text) = (Part::default(), LabelText::default());
             for (series, values) in samples {
                 let labels = Labels::from_pairs([("__name__", "m"), ("series", series)]).unwrap();
-                let fingerprint = self.keys.of(labels.as_bytes());
+                let fingerprint = self.keys.of(labels.as_ref());
                 if shard_of(fingerprint.route, count) != index {
                     continue;
                 }
@@ -122,7 +122,11 @@ impl Store {
                         .map(|(t, v)| Sample { t: TimestampMs(*t), v: f64::from_bits(*v) }),
                 );
                 let samples_end = u32::try_from(part.samples.len()).unwrap();
-                part.entries.push(PartEntry { fingerprint, labels: span, samples_end });
+                part.entries.push(PartEntry {
+                    fingerprint,
+                    labels: LabelsAt::Canonical(span),
+                    samples_end,
+                });
             }
             let appended =
                 shard.head.append(&part, 0..part.entries.len(), &text, NOW, &mut shard.log);

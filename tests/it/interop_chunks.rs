@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 use floodplain::encoding::xor::XorReader;
 use floodplain::io::sim::Rng;
-use floodplain::model::{Fingerprinter, STALE_NAN_BITS, Sample, SeriesRef, TimestampMs};
+use floodplain::model::{Fingerprint, STALE_NAN_BITS, Sample, SeriesRef, TimestampMs};
 use floodplain::storage::head::mem_series::{CHUNK_RANGE_MS, HeadChunk, MemSeries};
 use prost::Message;
 
@@ -156,7 +156,7 @@ type Chunk = (i64, i64, Vec<u8>);
 
 /// What a series of ours makes of the samples.
 fn our_chunks(samples: &[(i64, u64)]) -> Vec<Chunk> {
-    let mut series = MemSeries::new(Fingerprinter::new(0).of(b""), SeriesRef(1));
+    let mut series = MemSeries::new(Fingerprint::default(), SeriesRef(1));
     let mut chunks: Vec<HeadChunk> = Vec::new();
     for (t, bits) in samples {
         chunks.extend(series.append(Sample { t: TimestampMs(*t), v: f64::from_bits(*bits) }));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::command::Load;
 use super::parse::floats;
 use crate::model::labels::METRIC_NAME;
-use crate::model::{Labels, LabelsRef, Matcher, Sample, TimestampMs};
+use crate::model::{Labels, LabelsRef, Matcher, Sample, TimestampMs, route_hash};
 use crate::query::error::QueryError;
 use crate::query::leaf::Leaf;
 use crate::query::leaf_fold::{LeafFold, LeafPart};
@@ -40,7 +40,7 @@ impl Store {
 
     fn series(&mut self, labels: &Labels) -> Option<&mut Stored> {
         let shards = self.shards.len() as u64;
-        let shard = usize::try_from(seahash::hash(labels.as_bytes()) % shards).ok()?;
+        let shard = usize::try_from(route_hash(labels.as_ref()) % shards).ok()?;
         Some(self.shards.get_mut(shard)?.entry(labels.clone()).or_default())
     }
 

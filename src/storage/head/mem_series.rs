@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     fn series() -> (MemSeries, SeriesRest) {
-        let fingerprint = crate::model::Fingerprinter::new(0).of(b"");
+        let fingerprint = Fingerprint::default();
         (MemSeries::new(fingerprint, SeriesRef(1)), SeriesRest::default())
     }
 

@@ -11,6 +11,7 @@ pub mod saved;
 pub mod select;
 pub mod table;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use mem_series::{Fit, MemSeries, SeriesRest};
@@ -256,6 +257,7 @@ impl Head {
         log: &mut LogBuffer,
     ) -> Result<u32, RefusalReason> {
         let labels = checked_labels(entry, text)?;
+        let labels = LabelsRef::trusted(&labels);
         if samples.iter().all(|sample| sample.t > latest) {
             return Err(RefusalReason::OutOfBounds); // a series that would have no sample
         }
@@ -357,20 +359,21 @@ fn misfit(
 fn checked_labels<'a>(
     entry: &PartEntry,
     text: &'a LabelText,
-) -> Result<LabelsRef<'a>, RefusalReason> {
+) -> Result<Cow<'a, [u8]>, RefusalReason> {
     let outside =
         LabelsError::NotCanonical { offset: 0, len: 0, what: "a span outside of the request" };
-    let bytes = text.get(entry.labels).ok_or(RefusalReason::Labels(outside))?;
+    let bytes = text.canonical(entry.labels).ok_or(RefusalReason::Labels(outside))?;
     if bytes.len() > LABEL_BYTES_MAX {
         return Err(RefusalReason::LabelsTooLong { bytes: bytes.len() });
     }
-    LabelsRef::from_canonical(bytes).map_err(RefusalReason::Labels)
+    LabelsRef::from_canonical(&bytes).map_err(RefusalReason::Labels)?;
+    Ok(bytes)
 }
 
 #[cold]
 fn refusal(entry: &PartEntry, text: &LabelText, samples: usize, reason: RefusalReason) -> Refusal {
     Refusal {
-        series: LabelsRef::trusted(text.get(entry.labels).unwrap_or_default()).to_string(),
+        series: LabelsRef::trusted(&text.canonical(entry.labels).unwrap_or_default()).to_string(),
         samples: u32::try_from(samples).unwrap_or(u32::MAX),
         reason,
     }
