@@ -61,8 +61,7 @@ fn request<P: Fn(u64) -> usize>(
     walk(body, rewritten, writer)
 }
 
-/// [`walk`] compiled for x86-64-v3: four lanes of seahash in one register, shifts and loads in one instruction. Takes
-/// 54 ns a sample instead of 63.
+/// [`walk`] compiled for x86-64-v3: shifts that take any count, and loads that swap bytes, in one instruction.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,movbe")]
 fn request_v3<P: Fn(u64) -> usize>(
