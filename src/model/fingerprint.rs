@@ -19,13 +19,14 @@
 //! a4093822299f31d0 082efa98ec4e6c89`. It is a format: where a series lives follows from it, and it can never change.
 //!
 //! Why a sum is enough: two different sets differ in a label, and the number of that label is in one of the sums and not in
-//! the other. To whoever does not know the keys it is any of 2^64, whatever the other numbers are, so the sums agree by
-//! chance and no more often; a label that stands twice counts twice. The order does not matter, since a canonical set has
-//! only one; who takes a set in another order for the same set is right. The numbers of two labels can be related only if
-//! their names or values agree, and then two unknown factors of a product, folded, stand between them; the keys never
-//! leave the process. By chance, 10^8 series hold a pair that agrees in both halves with a
-//! probability of 10^16 / 2 / 2^128, which is below 10^-22; of series whose routing halves a sender made equal, 10^6 hold
-//! one with 10^12 / 2 / 2^64, which is below 10^-7, and the sender cannot see which.
+//! the other. To whoever does not know the keys, which never leave the process, it is as good as any of 2^64 whatever the
+//! other numbers are, so the sums agree about as often as chance has it. Labels that share a name or a value are no
+//! exception: two unknown factors of a product, folded, stand between what they share and their numbers. (No more is known of
+//! hashes of this kind, wyhash and foldhash among them, than that nobody has found better.) A label that stands twice counts
+//! twice. The order does not matter: a canonical set has only one, and who takes a set in another order for the same set is
+//! right. By chance, 10^8 series hold a pair that agrees in both halves with a probability of 10^16 / 2 / 2^128, which is
+//! below 10^-22; of series whose routing halves a sender made equal, 10^6 hold one with 10^12 / 2 / 2^64, which is below
+//! 10^-7.
 
 use super::LabelsRef;
 
@@ -109,7 +110,18 @@ impl Fingerprinter {
     /// The fingerprint of a label set.
     #[must_use]
     pub fn of(&self, labels: LabelsRef<'_>) -> Fingerprint {
-        self.of_pairs(labels.iter_raw())
+        let set = labels.as_bytes();
+        // Most texts of a set have enough of it behind them.
+        let text = |text: &[u8]| {
+            let offset = text.as_ptr().addr() - set.as_ptr().addr();
+            let padded = set.get(offset..).and_then(|from| self.padded_text(from, text.len()));
+            padded.unwrap_or_else(|| self.text(text))
+        };
+        let mut sum = LabelsHash::NONE;
+        for (name, value) in labels.iter_raw() {
+            sum += self.label(text(name), text(value));
+        }
+        sum.fingerprint(self)
     }
 
     /// The fingerprint of the set of these names and values, each name once, in any order.
@@ -168,6 +180,48 @@ impl Fingerprinter {
     #[must_use]
     pub fn keyed(&self, bytes: &[u8]) -> u64 {
         self.keys.text(bytes)
+    }
+}
+
+/// The labels of the set that was fingerprinted last, for sets that come in an order in which neighbours share most labels,
+/// as those of a log do: 90 ns a set of 8 instead of 160.
+#[derive(Debug, Default)]
+pub struct RecentLabels {
+    /// The canonical bytes of each, and what they come to.
+    labels: Vec<(Vec<u8>, LabelsHash)>,
+}
+
+impl RecentLabels {
+    /// Labels behind this many are not kept.
+    const MAX: usize = 64;
+
+    /// The fingerprint of a label set, by a fingerprinter that has to be the same every time.
+    #[must_use]
+    pub fn fingerprint(
+        &mut self,
+        fingerprinter: &Fingerprinter,
+        labels: LabelsRef<'_>,
+    ) -> Fingerprint {
+        let mut sum = LabelsHash::NONE;
+        for (i, bytes) in labels.iter_bytes().enumerate() {
+            if let Some((_, hash)) = self.labels.get(i).filter(|(last, _)| last == bytes) {
+                sum += *hash;
+                continue;
+            }
+            let mut hash = LabelsHash::NONE;
+            for (name, value) in LabelsRef::trusted(bytes).iter_raw() {
+                hash += fingerprinter.label(fingerprinter.text(name), fingerprinter.text(value));
+            }
+            sum += hash;
+            if let Some((last, last_hash)) = self.labels.get_mut(i) {
+                last.clear();
+                last.extend_from_slice(bytes);
+                *last_hash = hash;
+            } else if i < Self::MAX {
+                self.labels.push((bytes.to_vec(), hash));
+            }
+        }
+        sum.fingerprint(fingerprinter)
     }
 }
 
@@ -424,6 +478,18 @@ mod tests {
             prop_assert_eq!(fingerprint.route, of(&ROUTE_KEYS));
             prop_assert_eq!(fingerprint.check, of(&fingerprinter.keys));
             prop_assert_eq!(fingerprint.route, route_hash(set.as_ref()));
+        }
+
+        #[test]
+        fn labels_of_neighbours_come_to_the_same(
+            sets in proptest::collection::vec(proptest::collection::btree_map("[a-c]", "[a-c]{1,40}", 0..4), 0..9),
+        ) {
+            let (fingerprinter, mut recent) = (Fingerprinter::new(7), RecentLabels::default());
+            for pairs in sets {
+                let set = Labels::from_pairs(pairs.iter().map(|(n, v)| (&**n, &**v))).unwrap();
+                let found = recent.fingerprint(&fingerprinter, set.as_ref());
+                prop_assert_eq!(found, fingerprinter.of(set.as_ref()));
+            }
         }
 
         #[test]

@@ -409,7 +409,23 @@ fn field(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 type RawLabel<'a> = (&'a [u8], &'a [u8]);
 
 /// Name and value of the label at the front of `bytes`, and how many bytes it takes.
+#[inline]
 fn raw_label(bytes: &[u8]) -> Option<(RawLabel<'_>, usize)> {
+    // Nearly all labels have lengths of one byte.
+    if let [TAG_LABEL, inner_len @ 0..0x80, TAG_NAME, name_len @ 0..0x80, rest @ ..] = bytes
+        && let Some((name, [TAG_VALUE, value_len @ 0..0x80, rest @ ..])) =
+            rest.split_at_checked(usize::from(*name_len))
+        && let Some(value) = rest.get(..usize::from(*value_len))
+        && usize::from(*inner_len) == name.len() + value.len() + 4
+    {
+        return Some(((name, value), 2 + usize::from(*inner_len)));
+    }
+    long_label(bytes)
+}
+
+#[cold]
+#[inline(never)]
+fn long_label(bytes: &[u8]) -> Option<(RawLabel<'_>, usize)> {
     let (inner, rest) = field(bytes, TAG_LABEL)?;
     let (name, inner) = field(inner, TAG_NAME)?;
     let (value, inner) = field(inner, TAG_VALUE)?;

@@ -11,7 +11,7 @@ pub mod sample;
 pub mod time;
 
 pub use batch::{LabelText, LabelsAt, Part, PartEntry, REFUSALS_MAX, Span, Symbol, WriteBatch};
-pub use fingerprint::{Fingerprint, Fingerprinter, LabelsHash, TextHash, route_hash};
+pub use fingerprint::{Fingerprint, Fingerprinter, LabelsHash, RecentLabels, TextHash, route_hash};
 pub use id::{SeriesRef, ShardId};
 pub use labels::{Label, Labels, LabelsBuilder, LabelsError, LabelsRef};
 pub use matcher::{MatchOp, Matcher, MatcherError};

@@ -22,7 +22,7 @@ use table::HashTable;
 use crate::model::refusal::LABEL_BYTES_MAX;
 use crate::model::{
     Fingerprint, Fingerprinter, LabelText, Labels, LabelsError, LabelsRef, Part, PartEntry,
-    Refusal, RefusalReason, Refusals, Sample, SeriesRef, TimeRange, TimestampMs,
+    RecentLabels, Refusal, RefusalReason, Refusals, Sample, SeriesRef, TimeRange, TimestampMs,
 };
 use crate::storage::wal::LogBuffer;
 
@@ -36,6 +36,8 @@ const GROUP: usize = 32;
 #[derive(Debug)]
 pub struct Head {
     fingerprinter: Fingerprinter,
+    /// Of the series that was replayed last.
+    replayed: RecentLabels,
     table: HashTable,
     series: Paged<MemSeries>,
     rest: Paged<SeriesRest>,
@@ -81,6 +83,7 @@ impl Head {
         Self {
             pairs: Pairs::new(fingerprinter.clone()),
             fingerprinter,
+            replayed: RecentLabels::default(),
             table: HashTable::new(),
             series: Paged::new(),
             rest: Paged::new(),

@@ -18,7 +18,7 @@ impl Head {
     /// Takes a series over that another shard's log tells of: this shard's log gets a name for it with
     /// [`name_all`](Self::name_all).
     pub fn replay_unnamed_series(&mut self, labels: LabelsRef<'_>) -> Option<u32> {
-        let fingerprint = self.fingerprinter.of(labels);
+        let fingerprint = self.replayed.fingerprint(&self.fingerprinter, labels);
         let known = self.find(fingerprint, None);
         known.or_else(|| self.add(fingerprint, labels, SeriesRef(0)))
     }
