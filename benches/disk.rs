@@ -1,5 +1,6 @@
 //! How fast is a batch durable? Appends of 4, 64 and 256 KiB, each followed by a flush, to a file that grows, one that
-//! was preallocated and one whose blocks were all written before, printed as a table.
+//! was preallocated and one whose blocks were all written before; and to the last without a flush, as each write is
+//! durable when it returns. Printed as a table.
 //!
 //! `cargo bench --bench disk`; runs for about 10 seconds, in a directory below `TMPDIR`.
 
@@ -19,6 +20,7 @@ enum Before {
     Nothing,
     Allocated,
     Written,
+    WrittenDurable,
 }
 
 fn main() {
@@ -36,10 +38,10 @@ fn main() {
 
 async fn table(disk: &RealDisk) {
     println!(
-        "{:<12} {:>8} {:>10} {:>10} {:>10} {:>10}",
+        "{:<14} {:>8} {:>10} {:>10} {:>10} {:>10}",
         "file", "KiB", "p50 us", "p99 us", "max us", "MB/s"
     );
-    for before in [Before::Nothing, Before::Allocated, Before::Written] {
+    for before in [Before::Nothing, Before::Allocated, Before::Written, Before::WrittenDurable] {
         for batch_bytes in [4 << 10, 64 << 10, 256 << 10] {
             let file = prepare(disk, before).await;
             append(&file, before, batch_bytes).await;
@@ -52,14 +54,17 @@ async fn table(disk: &RealDisk) {
 async fn prepare(disk: &RealDisk, before: Before) -> RealFile {
     let len = if matches!(before, Before::Nothing) { 0 } else { FILE_BYTES };
     let file = disk.create("bench", len).await.expect("room for the file");
-    if matches!(before, Before::Written) {
+    if matches!(before, Before::Written | Before::WrittenDurable) {
         let ones = vec![1u8; 1 << 20];
         for offset in (0..FILE_BYTES).step_by(ones.len()) {
             file.write_at(&ones, offset).await.expect("room for the file");
         }
     }
     file.sync().await.expect("a flush");
-    file
+    match before {
+        Before::WrittenDurable => disk.open_durable("bench").await.expect("the file is there"),
+        _ => file,
+    }
 }
 
 /// Appends and flushes for a second, or until the file is full.
@@ -70,7 +75,9 @@ async fn append(file: &RealFile, before: Before, batch_bytes: usize) {
     for offset in (0..FILE_BYTES).step_by(batch_bytes) {
         let began = Instant::now();
         file.write_at(&batch, offset).await.expect("room for the batch");
-        file.sync().await.expect("a flush");
+        if !matches!(before, Before::WrittenDurable) {
+            file.sync().await.expect("a flush");
+        }
         took.saturating_record(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
         if started.elapsed() > TIME {
             break;
@@ -79,7 +86,7 @@ async fn append(file: &RealFile, before: Before, batch_bytes: usize) {
     let seconds = started.elapsed().as_secs_f64();
     let us = |nanos: u64| nanos as f64 / 1000.0;
     println!(
-        "{:<12} {:>8} {:>10.0} {:>10.0} {:>10.0} {:>10.0}",
+        "{:<14} {:>8} {:>10.0} {:>10.0} {:>10.0} {:>10.0}",
         format!("{before:?}").to_lowercase(),
         batch_bytes >> 10,
         us(took.value_at_quantile(0.5)),

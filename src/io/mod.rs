@@ -29,6 +29,9 @@ pub trait Disk: Clone + 'static {
     fn create(&self, path: &str, len: u64) -> impl Future<Output = io::Result<Self::File>>;
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &str) -> impl Future<Output = io::Result<Self::File>>;
+    /// Opens an existing file so that each write of it is durable when it returns `Ok`, as if a [`File::sync`] followed. One
+    /// that failed is a sync that failed.
+    fn open_durable(&self, path: &str) -> impl Future<Output = io::Result<Self::File>>;
     /// Gives a file another name, in its directory or another; an existing file of that name is replaced in one step. A
     /// crash leaves it under one of the names, and may leave it under both until both directories are synced.
     fn rename(&self, from: &str, to: &str) -> impl Future<Output = io::Result<()>>;

@@ -359,13 +359,17 @@ impl Disk for SimDisk {
             state.dirs.entry(dir.to_owned()).or_default().names.insert(name.to_owned(), inode);
             Ok(inode)
         })?;
-        Ok(SimFile { disk: self.clone(), inode })
+        Ok(SimFile { disk: self.clone(), inode, is_durable: false })
     }
 
     async fn open(&self, path: &str) -> io::Result<SimFile> {
         self.alive()?;
         let inode = self.0.borrow().lookup(path).ok_or_else(|| not_found(path))?;
-        Ok(SimFile { disk: self.clone(), inode })
+        Ok(SimFile { disk: self.clone(), inode, is_durable: false })
+    }
+
+    async fn open_durable(&self, path: &str) -> io::Result<SimFile> {
+        Ok(SimFile { is_durable: true, ..self.open(path).await? })
     }
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -465,6 +469,8 @@ impl Disk for SimDisk {
 pub struct SimFile {
     disk: SimDisk,
     inode: usize,
+    /// Is each write durable when it returns?
+    is_durable: bool,
 }
 
 impl SimFile {
@@ -508,7 +514,8 @@ impl File for SimFile {
             data.len().is_multiple_of(BLOCK_BYTES) && offset.is_multiple_of(BLOCK_BYTES),
             "direct I/O is aligned"
         );
-        self.change(Change::Write { offset, data: data.to_vec() })
+        self.change(Change::Write { offset, data: data.to_vec() })?;
+        if self.is_durable { self.sync().await } else { Ok(()) }
     }
 
     async fn sync(&self) -> io::Result<()> {

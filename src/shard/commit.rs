@@ -284,7 +284,7 @@ mod tests {
     impl Running {
         async fn begin() -> Self {
             let disk = SimDisk::new(1);
-            let opened = Spares::open(disk.clone(), String::new(), SEGMENT_BYTES).await;
+            let opened = Spares::open(disk.clone(), String::new(), SEGMENT_BYTES, true).await;
             let (spares, commits) = (Rc::new(opened.unwrap()), Rc::new(Commits::new()));
             let options = WalOptions {
                 dir: String::new(),
@@ -365,7 +365,7 @@ mod tests {
             let fail_at = Some((running.disk.calls() + 2, std::io::ErrorKind::Other));
             running.disk.set_faults(Faults { fail_at, ..Faults::default() });
             let why = running.write().await.unwrap_err();
-            assert!(why.contains("cannot flush a batch"), "{why}");
+            assert!(why.contains("cannot write and flush a batch"), "{why}");
             assert!(running.write().await.is_err());
             let stats = running.commits.stats();
             assert_eq!((stats.failures, stats.has_failed), (2, true));

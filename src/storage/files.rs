@@ -198,7 +198,9 @@ impl<D: Disk> Begun<D> {
         checkpoint::tidy(&disk, &own.head, report.checkpoint, &marked)
             .await
             .map_err(io_error(&own.head, "tidy up"))?;
-        let spares = Spares::open(disk.clone(), own.wal.clone(), options.segment_bytes).await;
+        let durable = options.sync == SyncMode::Always;
+        let spares =
+            Spares::open(disk.clone(), own.wal.clone(), options.segment_bytes, durable).await;
         let spares = Rc::new(spares.map_err(io_error(&own.wal, "tidy up"))?);
         let files = Files {
             disk,

@@ -54,6 +54,16 @@ impl RealDisk {
         let message = format!("{path:?} does not stay below the data directory");
         Err(io::Error::new(io::ErrorKind::InvalidInput, message))
     }
+
+    /// Opens an existing file for reading and writing, with more flags of open(2).
+    async fn open_with(&self, path: &str, flags: libc::c_int) -> io::Result<RealFile> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(flags);
+        let file = options.dma_open(self.resolve(path)?).await.map_err(os_error)?;
+        // By its path, which is right only now: later the length is our own knowledge (rules R5, R6).
+        let len = file.file_size().await.map_err(os_error)?;
+        Ok(RealFile::new(file, len))
+    }
 }
 
 impl Disk for RealDisk {
@@ -77,12 +87,11 @@ impl Disk for RealDisk {
     }
 
     async fn open(&self, path: &str) -> io::Result<RealFile> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        let file = options.dma_open(self.resolve(path)?).await.map_err(os_error)?;
-        // By its path, which is right only now: later the length is our own knowledge (rules R5, R6).
-        let len = file.file_size().await.map_err(os_error)?;
-        Ok(RealFile::new(file, len))
+        self.open_with(path, 0).await
+    }
+
+    async fn open_durable(&self, path: &str) -> io::Result<RealFile> {
+        self.open_with(path, libc::O_DSYNC).await
     }
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {

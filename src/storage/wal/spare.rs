@@ -1,8 +1,8 @@
 //! Files that wait to become the next segment, so that a commit need not wait for one to be made.
 //!
 //! A segment that nothing refers to any more becomes a spare: its blocks are allocated and written already, which makes
-//! flushing a commit into it about twice as fast as into a fresh file. What it still holds is told apart by the salt and
-//! the number in every batch.
+//! flushing a commit into it about twice as fast as into a fresh file. A spare that has to be made is therefore filled
+//! with zeros. What a used one still holds is told apart by the salt and the number in every batch.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,6 +14,8 @@ use crate::io::{Disk, File};
 /// More spare files than this are removed instead of kept.
 const KEPT: usize = 4;
 const PREFIX: &str = "spare-";
+/// A new spare is written in pieces of this many bytes.
+const FILL_BYTES: usize = 256 << 10;
 
 /// The spare files of one shard. Shared by the task that makes them and the one that commits.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct Spares<D: Disk> {
     disk: D,
     dir: String,
     segment_bytes: u64,
+    /// Is each write of a segment to be durable when it returns?
+    durable: bool,
     names: RefCell<VecDeque<String>>,
     next_name: Cell<u64>,
     in_use: Cell<u64>,
@@ -42,13 +46,16 @@ pub enum TakeError {
 impl<D: Disk> Spares<D> {
     /// Takes over the spare files that are in `dir`, each `segment_bytes` long; removes others.
     ///
+    /// - `durable`: is each write of a segment to be durable when it returns?
+    ///
     /// # Errors
     /// Those of the disk.
-    pub async fn open(disk: D, dir: String, segment_bytes: u64) -> io::Result<Self> {
+    pub async fn open(disk: D, dir: String, segment_bytes: u64, durable: bool) -> io::Result<Self> {
         let spares = Self {
             disk,
             dir,
             segment_bytes,
+            durable,
             names: RefCell::new(VecDeque::new()),
             next_name: Cell::new(1),
             in_use: Cell::new(0),
@@ -88,10 +95,32 @@ impl<D: Disk> Spares<D> {
     pub async fn fill(&self) -> io::Result<()> {
         if self.names.borrow().is_empty() {
             let name = self.fresh_name();
-            self.disk.create(&self.path(&name), self.segment_bytes).await?;
+            let path = self.path(&name);
+            if let Err(error) = self.make(&path).await {
+                // Half a spare only takes the room that is missing already. If it cannot be removed the next start does.
+                let _ = self.disk.remove(&path).await;
+                return Err(error);
+            }
             self.names.borrow_mut().push_back(name);
         }
         Ok(())
+    }
+
+    async fn make(&self, path: &str) -> io::Result<()> {
+        let file = self.disk.create(path, self.segment_bytes).await?;
+        let zeros = vec![0; FILL_BYTES];
+        let mut offset = 0;
+        while offset < self.segment_bytes {
+            let left = usize::try_from(self.segment_bytes - offset).unwrap_or(FILL_BYTES);
+            let (piece, _) = zeros.split_at(left.min(FILL_BYTES));
+            file.write_at(piece, offset).await?;
+            offset += piece.len() as u64;
+        }
+        file.sync().await
+    }
+
+    async fn open_segment(&self, path: &str) -> io::Result<D::File> {
+        if self.durable { self.disk.open_durable(path).await } else { self.disk.open(path).await }
     }
 
     /// Turns a spare file into the segment `id` of at least `len` bytes; makes one if none waits. Its name is durable.
@@ -120,24 +149,30 @@ impl<D: Disk> Spares<D> {
     }
 
     async fn name(&self, id: SegmentId, len: u64) -> io::Result<D::File> {
-        let path = self.path(&id.to_string());
-        let waiting =
-            if len <= self.segment_bytes { self.names.borrow_mut().pop_front() } else { None };
-        let Some(name) = waiting else {
-            return self.disk.create(&path, len.max(self.segment_bytes)).await;
+        let fits_spare = len <= self.segment_bytes;
+        let waiting = if fits_spare { self.names.borrow_mut().pop_front() } else { None };
+        let name = match waiting {
+            Some(name) => name,
+            None => {
+                let name = self.fresh_name();
+                drop(self.disk.create(&self.path(&name), len.max(self.segment_bytes)).await?);
+                name
+            }
         };
         let spare = self.path(&name);
         // Opened before it is renamed: want of a descriptor then leaves everything as it was.
         let renamed = async {
-            let file = self.disk.open(&spare).await?;
-            self.disk.rename(&spare, &path).await?;
+            let file = self.open_segment(&spare).await?;
+            self.disk.rename(&spare, &self.path(&id.to_string())).await?;
             Ok(file)
         };
         let renamed: io::Result<D::File> = renamed.await;
-        if let Err(error) = &renamed
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            self.names.borrow_mut().push_front(name);
+        match &renamed {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) if fits_spare => self.names.borrow_mut().push_front(name),
+            // Too long for others. If it cannot be removed the next start does.
+            Err(_) => drop(self.disk.remove(&spare).await),
         }
         renamed
     }

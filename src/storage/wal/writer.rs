@@ -157,11 +157,8 @@ impl<D: Disk> WalWriter<D> {
                 self.held_back.push_front(payload);
                 return Err(error);
             }
+            // With `Always` each batch is durable before the next begins, so that a valid one behind an invalid one is damage.
             self.write(&mut payload).await?;
-            // Each batch is durable before the next begins, so that a valid batch behind an invalid one is damage.
-            if self.options.sync == SyncMode::Always {
-                self.sync().await?;
-            }
             written.push(payload);
         }
         Ok(written)
@@ -188,11 +185,17 @@ impl<D: Disk> WalWriter<D> {
             sequence: self.next_sequence,
         };
         batch::seal(payload, header);
-        segment.dirty = true;
+        let durable = self.options.sync == SyncMode::Always;
+        segment.dirty = !durable;
+        let began = (self.options.stopwatch)();
         let written = segment.file.write_at(payload, segment.offset).await;
+        if durable {
+            self.flushes.push((self.options.stopwatch)().saturating_sub(began));
+        }
         segment.offset += payload.len() as u64;
         self.next_sequence += 1;
-        written.map_err(|source| self.fail("write a batch", source))?;
+        let action = if durable { "write and flush a batch" } else { "write a batch" };
+        written.map_err(|source| self.fail(action, source))?;
         self.written_bytes += payload.len() as u64;
         Ok(())
     }
