@@ -1,4 +1,12 @@
 //! One log file: its name, and the reading of its batches.
+//!
+//! While the batches of one window are worked on, the disk reads the next.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
 
 use crate::encoding::batch::{self, ALIGN_BYTES, BatchHeader, PAYLOAD_BYTES_MAX};
 use crate::io::{BLOCK_BYTES, File, Pace};
@@ -43,16 +51,42 @@ pub struct Hole {
 }
 
 /// Reads a segment's batches in order. Never repairs, never writes.
-pub struct SegmentReader<F> {
-    file: F,
+pub struct SegmentReader<F: File> {
+    file: Rc<F>,
     id: SegmentId,
     /// Where the next batch should begin.
     offset: u64,
     /// Bytes of the file from `window_start` on.
     window: Vec<u8>,
     window_start: u64,
+    /// The bytes that follow the window, on their way.
+    ahead: Option<Ahead<F::Read>>,
     /// Header of the last valid batch.
     last: Option<BatchHeader>,
+}
+
+/// A read that was begun before its bytes are needed.
+enum Ahead<R> {
+    Reading(Pin<Box<dyn Future<Output = io::Result<R>>>>),
+    Done(io::Result<R>),
+}
+
+impl<R> Ahead<R> {
+    /// Begins a read: a future does nothing before it is first polled.
+    async fn begin(read: impl Future<Output = io::Result<R>> + 'static) -> Self {
+        let mut read: Pin<Box<dyn Future<Output = io::Result<R>>>> = Box::pin(read);
+        match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
+            Poll::Ready(done) => Self::Done(done),
+            Poll::Pending => Self::Reading(read),
+        }
+    }
+
+    async fn finish(self) -> io::Result<R> {
+        match self {
+            Self::Reading(read) => read.await,
+            Self::Done(done) => done,
+        }
+    }
 }
 
 /// A valid batch, and the hole before it if there is one.
@@ -70,7 +104,8 @@ pub struct Batch<'a> {
 impl<F: File> SegmentReader<F> {
     /// A reader at the first byte.
     pub fn new(file: F, id: SegmentId) -> Self {
-        Self { file, id, offset: 0, window: Vec::new(), window_start: 0, last: None }
+        let (file, window) = (Rc::new(file), Vec::new());
+        Self { file, id, offset: 0, window, window_start: 0, ahead: None, last: None }
     }
 
     /// The file.
@@ -88,7 +123,7 @@ impl<F: File> SegmentReader<F> {
     ///
     /// # Errors
     /// A read that failed.
-    pub async fn next(&mut self, pace: &mut impl Pace) -> std::io::Result<Option<Batch<'_>>> {
+    pub async fn next(&mut self, pace: &mut impl Pace) -> io::Result<Option<Batch<'_>>> {
         let expected = self.offset;
         let mut offset = expected;
         while offset < self.file.len() {
@@ -114,7 +149,7 @@ impl<F: File> SegmentReader<F> {
     }
 
     /// Header and payload length of the batch at `offset`, if there is a valid one that belongs to this segment.
-    async fn valid_at(&mut self, offset: u64) -> std::io::Result<Option<(BatchHeader, usize)>> {
+    async fn valid_at(&mut self, offset: u64) -> io::Result<Option<(BatchHeader, usize)>> {
         let Some(front) = self.bytes_at(offset, BLOCK_BYTES).await? else { return Ok(None) };
         let Ok(payload) = batch::promised_payload(front) else { return Ok(None) };
         if payload > PAYLOAD_BYTES_MAX {
@@ -134,21 +169,48 @@ impl<F: File> SegmentReader<F> {
     }
 
     /// `len` bytes at `offset`, read in windows; `None` if the file ends before.
-    async fn bytes_at(&mut self, offset: u64, len: usize) -> std::io::Result<Option<&[u8]>> {
+    async fn bytes_at(&mut self, offset: u64, len: usize) -> io::Result<Option<&[u8]>> {
         let end = offset + len as u64;
         if end > self.file.len() {
             return Ok(None);
         }
-        if offset < self.window_start || end > self.window_start + self.window.len() as u64 {
-            let until = self.file.len().min(end.max(offset + WINDOW_BYTES));
-            let read =
-                self.file.read_at(offset, usize::try_from(until - offset).unwrap_or(len)).await?;
-            self.window.clear();
-            self.window.extend_from_slice(&read);
-            self.window_start = offset;
+        if offset < self.window_start || end > self.window_end() {
+            self.move_window(offset, end).await?;
         }
         let start = usize::try_from(offset - self.window_start).unwrap_or(usize::MAX);
         Ok(self.window.get(start..start + len))
+    }
+
+    fn window_end(&self) -> u64 {
+        self.window_start + self.window.len() as u64
+    }
+
+    /// Makes the window begin at `offset` and reach to `end` at least, which is within the file.
+    async fn move_window(&mut self, offset: u64, end: u64) -> io::Result<()> {
+        let kept = usize::try_from(offset.wrapping_sub(self.window_start)).unwrap_or(usize::MAX);
+        if kept <= self.window.len() {
+            self.window.drain(..kept);
+        } else {
+            (self.ahead, self.window) = (None, Vec::new());
+        }
+        self.window_start = offset;
+        if let Some(ahead) = self.ahead.take() {
+            self.window.extend_from_slice(&ahead.finish().await?);
+        }
+        let start = self.window_end();
+        if end > start {
+            let until = self.file.len().min(end.max(start + WINDOW_BYTES));
+            let more = usize::try_from(until - start).unwrap_or(usize::MAX);
+            self.window.extend_from_slice(&self.file.read_at(start, more).await?);
+        }
+        // A file of which only the first batch is wanted is not read any further.
+        let (start, file) = (self.window_end(), Rc::clone(&self.file));
+        if self.last.is_some() && start < file.len() {
+            let more = usize::try_from(WINDOW_BYTES.min(file.len() - start)).unwrap_or(usize::MAX);
+            let read = async move { file.read_at(start, more).await };
+            self.ahead = Some(Ahead::begin(read).await);
+        }
+        Ok(())
     }
 }
 
