@@ -38,6 +38,8 @@ pub enum Note {
     ForcedMonotonicity(ForcedMonotonicity),
     /// Operand types that an operator is not made for: left, operator, right.
     IncompatibleTypes(&'static str, &'static str, &'static str),
+    /// Some of what is stored in the query's range cannot be read: where, and what is wrong with it.
+    Damaged(String),
 }
 
 /// What was done to make classic histograms' buckets rise.
@@ -61,7 +63,8 @@ impl Note {
             Self::InvalidQuantile(_)
             | Self::InvalidRatio(..)
             | Self::BadBucketLabel(..)
-            | Self::SortInRangeQuery => Severity::Warning,
+            | Self::SortInRangeQuery
+            | Self::Damaged(_) => Severity::Warning,
             Self::PossibleNonCounter(_)
             | Self::ForcedMonotonicity(_)
             | Self::IncompatibleTypes(..) => Severity::Info,
@@ -117,6 +120,9 @@ impl Note {
                 "PromQL info: incompatible sample types encountered for binary operator {}: {left} {op} {right}",
                 quoted(op)
             ),
+            Self::Damaged(what) => {
+                format!("storage warning: data in the range of this query is damaged and left out: {what}")
+            }
         }
     }
 }
@@ -215,7 +221,9 @@ impl Annotations {
                 if let Note::ForcedMonotonicity(forced) = note {
                     line.push_str(&forced.detail());
                 }
-                let _ = write!(line, " ({})", position(text.as_bytes(), *span));
+                if !matches!(note, Note::Damaged(_)) {
+                    let _ = write!(line, " ({})", position(text.as_bytes(), *span));
+                }
                 line
             })
             .collect()
@@ -238,6 +246,14 @@ mod tests {
         let want = "PromQL warning: quantile value should be between 0 and 1, got 1.5 (1:3)";
         assert_eq!(notes.warnings("1 + 2"), [want]);
         assert!(notes.infos("1 + 2").is_empty());
+    }
+
+    #[test]
+    fn damage_has_no_place_in_the_query() {
+        let mut notes = Annotations::default();
+        notes.add(Note::Damaged("chunks/000001, byte 8: a checksum".to_owned()), at(0));
+        let want = "storage warning: data in the range of this query is damaged and left out: chunks/000001, byte 8: a checksum";
+        assert_eq!(notes.warnings("x"), [want]);
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub enum QueryError {
     /// Whoever asked has gone, or the server stops.
     #[error("query was canceled in expression evaluation")]
     Canceled,
+    /// The disk does not read.
+    #[error("{0}")]
+    Storage(String),
     /// What the shards sent does not fit the plan: a fault of this program.
     #[error("internal error: {0}")]
     Internal(String),
@@ -58,7 +61,7 @@ impl QueryError {
             Self::Execution(_) | Self::TooManySamples => QueryErrorKind::Execution,
             Self::Timeout => QueryErrorKind::Timeout,
             Self::Canceled => QueryErrorKind::Canceled,
-            Self::Internal(_) => QueryErrorKind::Internal,
+            Self::Storage(_) | Self::Internal(_) => QueryErrorKind::Internal,
         }
     }
 

@@ -232,6 +232,11 @@ impl SeriesFold {
         }
     }
 
+    /// Some of the data that the fold should have seen cannot be read.
+    pub(super) fn note_damage(&mut self, what: String) {
+        self.annotations.add(Note::Damaged(what), self.span);
+    }
+
     /// What was odd about all series.
     pub(super) fn into_annotations(mut self) -> Annotations {
         if let AnyKernel::Scan(scan) = &self.kernel {

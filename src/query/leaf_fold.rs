@@ -183,6 +183,11 @@ impl LeafFold {
         if self.held > self.leaf.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
     }
 
+    /// Tells with the answer that some of what the leaf asks for cannot be read: where, and what is wrong with it.
+    pub fn note_damage(&mut self, what: String) {
+        self.fold.note_damage(what);
+    }
+
     /// What this shard answers. All series have been pushed.
     #[must_use]
     pub fn finish(self) -> LeafPart {

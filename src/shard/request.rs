@@ -55,6 +55,14 @@ pub struct Selection {
     pub range: TimeRange,
 }
 
+impl Selection {
+    /// The selectors; one that finds everything if there are none.
+    pub fn any_of(&self) -> impl Iterator<Item = &[Matcher]> {
+        let everything = self.selectors.is_empty().then_some(&[][..]);
+        everything.into_iter().chain(self.selectors.iter().map(Vec::as_slice))
+    }
+}
+
 /// A shard's answer; of the same kind as the question, unless the shard does not answer.
 pub enum Response {
     /// To [`Request::Append`].

@@ -1,0 +1,190 @@
+//! What a shard has of some series, Head and blocks together: each series once, its samples in order of time and none
+//! twice.
+//!
+//! The blocks give their series in order of labels; a merge of those lines goes through all of them at once, and the
+//! Head's part of a series is found by its fingerprint. Series that only the Head has come last. Chunks are read for many
+//! series at once, and a series with very many of them comes in several runs, so that memory is bounded whatever is
+//! selected.
+//!
+//! Where several sources have a sample of one instant, the first stands: blocks before the Head, older blocks before
+//! newer ones. What is damaged costs itself and is told.
+
+mod batch;
+mod line;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+pub use batch::{Batch, Run};
+use line::Line;
+
+use super::block::BlockError;
+use super::block::reader::ChunkMeta;
+use super::head::Head;
+use super::served::View;
+use crate::io::{Disk, Pace};
+use crate::model::{Labels, Matcher, SeriesId, TimeRange};
+
+/// Series that are looked for together.
+const SERIES_AT_ONCE: usize = 256;
+
+/// The series of a shard that some matchers find, and their samples in a range.
+pub struct Selected<'h, D: Disk> {
+    head: &'h RefCell<Head>,
+    range: TimeRange,
+    lines: Vec<Line<D>>,
+    /// The Head's series, sorted, and which of them have been found together with their part in blocks.
+    in_head: Vec<u32>,
+    is_found: Vec<bool>,
+    /// How many of `in_head` have been looked at since the blocks are through.
+    head_next: usize,
+    /// Found, and not read yet.
+    runs: VecDeque<Run>,
+    damage: Vec<String>,
+    /// Keeps everything where it is that is still to be read.
+    _view: Rc<View<D>>,
+}
+
+/// One series, and where its samples are.
+#[derive(Debug)]
+pub struct FoundSeries {
+    /// Its labels; `None` for one that only the Head has, where they are often not needed.
+    labels: Option<Labels>,
+    /// Its index in the Head.
+    head: Option<u32>,
+    /// Its chunks in blocks, line by line.
+    chunks: Vec<BlockChunk>,
+}
+
+/// A chunk of a series in one of the blocks.
+#[derive(Clone, Copy, Debug)]
+struct BlockChunk {
+    /// The place of its block's line.
+    line: usize,
+    series: SeriesId,
+    meta: ChunkMeta,
+}
+
+impl FoundSeries {
+    /// Its labels, looked up in `head` if only that has it.
+    #[must_use]
+    pub fn labels(self, head: &RefCell<Head>) -> Option<Labels> {
+        self.labels.or_else(|| head.borrow().labels(self.head?))
+    }
+}
+
+impl<'h, D: Disk> Selected<'h, D> {
+    /// Finds the series for which all `matchers` hold.
+    ///
+    /// - `owns`: does the series with this routing hash belong to this shard? Asked of blocks that may hold others, too.
+    ///
+    /// # Errors
+    /// A disk that does not read. An index that is damaged costs what its block has.
+    pub async fn find(
+        head: &'h RefCell<Head>,
+        view: Rc<View<D>>,
+        matchers: &[Matcher],
+        range: TimeRange,
+        owns: &Rc<dyn Fn(u64) -> bool>,
+        pace: &mut impl Pace,
+    ) -> Result<Self, BlockError> {
+        let (mut lines, mut damage) = (Vec::new(), Vec::new());
+        for block in view.overlapping(range) {
+            match block.block.select(matchers, pace).await {
+                Ok(ids) if ids.is_empty() => {}
+                Ok(ids) => lines.push(Line::new(Rc::clone(block), ids, owns)),
+                Err(error) => note(&mut damage, error)?,
+            }
+        }
+        let in_head = head.borrow().select(matchers);
+        // Without blocks none is looked up by its labels.
+        let is_found = if lines.is_empty() { Vec::new() } else { vec![false; in_head.len()] };
+        let (head_next, runs) = (0, VecDeque::new());
+        Ok(Self {
+            head,
+            range,
+            lines,
+            in_head,
+            is_found,
+            head_next,
+            runs,
+            damage,
+            _view: view,
+        })
+    }
+
+    /// The next series that have a chunk in the range, some hundreds at most; none if there are no more. For who wants
+    /// labels only; see [`read`](Self::read) for samples.
+    ///
+    /// # Errors
+    /// A disk that does not read.
+    pub async fn next(&mut self, pace: &mut impl Pace) -> Result<Vec<FoundSeries>, BlockError> {
+        let mut found = Vec::new();
+        while found.len() < SERIES_AT_ONCE {
+            for line in &mut self.lines {
+                if let Err(error) = line.fill(self.range, pace).await {
+                    note(&mut self.damage, error)?;
+                    line.give_up();
+                }
+            }
+            let fronts = self.lines.iter().filter_map(Line::front);
+            let Some(labels) = fronts.min().cloned() else { break };
+            found.push(self.take(labels));
+        }
+        if found.is_empty() {
+            self.next_of_head(&mut found, pace).await;
+        }
+        Ok(found)
+    }
+
+    /// What all lines and the Head have of the series with these labels, which is the first of some line.
+    fn take(&mut self, labels: Labels) -> FoundSeries {
+        let mut chunks = Vec::new();
+        for (at, line) in self.lines.iter_mut().enumerate() {
+            if let Some(entry) = line.take(&labels) {
+                let of_line = |meta| BlockChunk { line: at, series: entry.id, meta };
+                chunks.extend(entry.chunks.into_iter().map(of_line));
+            }
+        }
+        let index = self.head.borrow().index_of(labels.as_ref());
+        let place = index.and_then(|index| self.in_head.binary_search(&index).ok());
+        if let Some(is_found) = place.and_then(|place| self.is_found.get_mut(place)) {
+            *is_found = true;
+        }
+        FoundSeries { labels: Some(labels), head: index.filter(|_| place.is_some()), chunks }
+    }
+
+    async fn next_of_head(&mut self, found: &mut Vec<FoundSeries>, pace: &mut impl Pace) {
+        while let Some(index) = self.in_head.get(self.head_next) {
+            let is_found = self.is_found.get(self.head_next).copied().unwrap_or(false);
+            self.head_next += 1;
+            if !is_found && self.head.borrow().overlaps(*index, self.range) {
+                found.push(FoundSeries { labels: None, head: Some(*index), chunks: Vec::new() });
+                if found.len() == SERIES_AT_ONCE {
+                    return;
+                }
+            }
+            pace.breathe().await;
+        }
+    }
+
+    /// What is damaged among that which was read so far, in words; each once.
+    pub fn take_damage(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.damage)
+    }
+}
+
+/// Damage costs itself and is noted; a disk that does not read is an error.
+fn note(damage: &mut Vec<String>, error: BlockError) -> Result<(), BlockError> {
+    /// More of them tell nobody more.
+    const DAMAGE_MAX: usize = 100;
+    if let BlockError::Io { .. } = error {
+        return Err(error);
+    }
+    let text = error.to_string();
+    if damage.len() < DAMAGE_MAX && !damage.contains(&text) {
+        damage.push(text);
+    }
+    Ok(())
+}
