@@ -1,0 +1,4 @@
+//! The files of a block, as Prometheus writes and reads them.
+
+pub mod chunks;
+pub mod tombstones;
