@@ -10,6 +10,7 @@
 //! Source: Prometheus `tsdb/docs/format/index.md`, `tsdb/index/index.go`. Golden bytes of version 1:
 //! `tests/golden/index_v1.hex`.
 
+use super::MAGIC;
 use crate::encoding::block::chunks::ChunkRef;
 use crate::encoding::varint;
 use crate::model::{SeriesId, TimeRange, TimestampMs};
@@ -24,8 +25,6 @@ pub const HEAD_BYTES: usize = 8;
 pub const CHECKSUM_BYTES: usize = 4;
 /// Of a series entry in version 2, its offset is a multiple of this.
 pub const SERIES_ALIGNMENT: u64 = 16;
-
-const MAGIC: [u8; 4] = [0xba, 0xaa, 0xd7, 0x00];
 
 /// How references are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
