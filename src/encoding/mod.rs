@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod bits;
+pub mod block;
 pub mod record;
 pub mod varint;
 pub mod xor;

@@ -12,7 +12,7 @@ pub mod time;
 
 pub use batch::{LabelText, LabelsAt, Part, PartEntry, REFUSALS_MAX, Span, Symbol, WriteBatch};
 pub use fingerprint::{Fingerprint, Fingerprinter, LabelsHash, RecentLabels, TextHash, route_hash};
-pub use id::{SeriesRef, ShardId};
+pub use id::{SeriesId, SeriesRef, ShardId};
 pub use labels::{Label, Labels, LabelsBuilder, LabelsError, LabelsRef};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use refusal::{Refusal, RefusalReason, Refusals, RefusedSamples};

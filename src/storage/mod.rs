@@ -1,6 +1,7 @@
 //! One shard's data: Head, log, checkpoints, replay. Knows no other core, no runtime and no HTTP; sees disk and clock
 //! through `io`.
 
+pub mod block;
 pub mod checkpoint;
 pub mod files;
 pub mod head;

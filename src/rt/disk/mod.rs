@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
+use file::Access;
 pub use file::{ReadBytes, RealFile};
 use glommio::GlommioError;
 use glommio::io::{DmaFile, OpenOptions};
@@ -55,14 +56,19 @@ impl RealDisk {
         Err(io::Error::new(io::ErrorKind::InvalidInput, message))
     }
 
-    /// Opens an existing file for reading and writing, with more flags of open(2).
-    async fn open_with(&self, path: &str, flags: libc::c_int) -> io::Result<RealFile> {
+    /// Opens an existing file, with more flags of open(2).
+    async fn open_for(
+        &self,
+        path: &str,
+        access: Access,
+        flags: libc::c_int,
+    ) -> io::Result<RealFile> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(flags);
+        options.read(true).write(access == Access::ReadWrite).custom_flags(flags);
         let file = options.dma_open(self.resolve(path)?).await.map_err(os_error)?;
         // By its path, which is right only now: later the length is our own knowledge (rules R5, R6).
         let len = file.file_size().await.map_err(os_error)?;
-        Ok(RealFile::new(file, len))
+        Ok(RealFile::new(file, len, access))
     }
 }
 
@@ -87,16 +93,30 @@ impl Disk for RealDisk {
     }
 
     async fn open(&self, path: &str) -> io::Result<RealFile> {
-        self.open_with(path, 0).await
+        self.open_for(path, Access::ReadWrite, 0).await
     }
 
     async fn open_durable(&self, path: &str) -> io::Result<RealFile> {
-        self.open_with(path, libc::O_DSYNC).await
+        self.open_for(path, Access::ReadWrite, libc::O_DSYNC).await
+    }
+
+    async fn open_read(&self, path: &str) -> io::Result<RealFile> {
+        self.open_for(path, Access::Read, 0).await
     }
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (self.resolve(from)?, self.resolve(to)?);
         blocking("rename", move || fs::rename(from, to)).await
+    }
+
+    async fn rename_dir(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.resolve(from)?, self.resolve(to)?);
+        blocking("rename directory", move || fs::rename(from, to)).await
+    }
+
+    async fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.resolve(from)?, self.resolve(to)?);
+        blocking("link", move || fs::hard_link(from, to)).await
     }
 
     async fn remove(&self, path: &str) -> io::Result<()> {

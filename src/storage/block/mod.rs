@@ -1,0 +1,5 @@
+//! Blocks on disk.
+
+pub mod error;
+
+pub use error::BlockError;
