@@ -1,8 +1,23 @@
 //! Blocks on disk.
 
 pub mod cache;
+mod chunk_files;
 pub mod coalesce;
+pub mod cursor;
 pub mod error;
+mod index_file;
+mod pages;
+mod postings;
+pub mod reader;
+mod section;
+mod select;
+mod series;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod verify;
 
 pub use cache::IndexCache;
 pub use error::BlockError;
+pub use reader::Block;
