@@ -7,4 +7,6 @@ pub mod files;
 pub mod head;
 pub mod quarantine;
 pub mod replay;
+pub mod selection;
+pub mod served;
 pub mod wal;

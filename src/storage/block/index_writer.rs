@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use super::append_file::AppendFile;
 use super::error::BlockError;
 use super::label_pairs::LabelPairs;
-use super::postings::PostingsWriter;
+use super::postings_writer::PostingsWriter;
 use super::symbol_texts::SymbolTexts;
 use crate::encoding::block::index::read::{
     ChunkMeta, HEAD_BYTES, HEADER_BYTES, SERIES_ALIGNMENT, TOC_BYTES, Toc, Version,

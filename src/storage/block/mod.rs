@@ -12,16 +12,33 @@
 //! what has a temporary name is nobody's, and removed at the next start. Source of the names: Prometheus `tsdb/db.go`.
 
 pub mod append_file;
+pub mod cache;
+mod chunk_files;
+pub mod coalesce;
+pub mod cursor;
 pub mod error;
+mod index_file;
 mod index_writer;
 mod label_pairs;
+mod pages;
 mod postings;
+mod postings_writer;
+pub mod reader;
+mod section;
+mod select;
+mod series;
 mod series_scan;
 mod symbol_texts;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod reader_test;
+mod verify;
 pub mod writer;
 
 use std::io;
 
+pub use cache::IndexCache;
 pub use error::BlockError;
 pub use ulid::Ulid;
 
@@ -231,3 +248,4 @@ mod tests {
         assert!(whole > 0 && gone > 0, "whole {whole}, gone {gone}");
     }
 }
+pub use reader::Block;

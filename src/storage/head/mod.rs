@@ -304,6 +304,12 @@ impl Head {
         }
     }
 
+    /// The index of the series with these labels.
+    #[must_use]
+    pub fn index_of(&self, labels: LabelsRef<'_>) -> Option<u32> {
+        self.find(self.fingerprinter.of(labels), None)
+    }
+
     /// The labels of the series at `index`.
     #[must_use]
     pub fn labels(&self, index: u32) -> Option<Labels> {
