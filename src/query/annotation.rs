@@ -121,7 +121,9 @@ impl Note {
                 quoted(op)
             ),
             Self::Damaged(what) => {
-                format!("storage warning: data in the range of this query is damaged and left out: {what}")
+                format!(
+                    "storage warning: data in the range of this query is damaged and left out: {what}"
+                )
             }
         }
     }

@@ -44,9 +44,7 @@ impl<D: Disk> View<D> {
 
     /// Those that may have samples in `range`.
     pub fn overlapping(&self, range: TimeRange) -> impl Iterator<Item = &Rc<ServedBlock<D>>> {
-        self.blocks
-            .iter()
-            .filter(move |block| block.range().is_some_and(|own| own.overlaps(range)))
+        self.blocks.iter().filter(move |block| block.range().is_some_and(|own| own.overlaps(range)))
     }
 }
 

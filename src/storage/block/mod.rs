@@ -24,6 +24,8 @@ mod pages;
 mod postings;
 mod postings_writer;
 pub mod reader;
+#[cfg(test)]
+mod reader_test;
 mod section;
 mod select;
 mod series;
@@ -31,8 +33,6 @@ mod series_scan;
 mod symbol_texts;
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod reader_test;
 mod verify;
 pub mod writer;
 

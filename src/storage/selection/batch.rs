@@ -118,13 +118,13 @@ impl<D: Disk> Selected<'_, D> {
                 merge_into(samples, start, &mut of_line);
                 line_before = chunk.line;
             }
-            let (Some(line), Some(bytes)) = (
-                self.lines.get(chunk.line),
-                read.get_mut(chunk.line).and_then(Iterator::next),
-            ) else {
+            let (Some(line), Some(bytes)) =
+                (self.lines.get(chunk.line), read.get_mut(chunk.line).and_then(Iterator::next))
+            else {
                 continue;
             };
-            let deleted = line.tombstones.get(chunk.series).filter(|d| d.overlaps(chunk.meta.range));
+            let deleted =
+                line.tombstones.get(chunk.series).filter(|d| d.overlaps(chunk.meta.range));
             let wanted = |t| run.window.contains(t) && !deleted.is_some_and(|d| d.is_deleted(t));
             if let Err(error) = decode(bytes, &mut more, wanted) {
                 let error = match error {
@@ -161,7 +161,8 @@ fn decode(
 ) -> Result<(), DecodeError> {
     let chunk = chunk.map_err(DecodeError::Unread)?;
     if chunk.encoding != xor::ENCODING {
-        let what = "its encoding is not that of float samples, which is all that this version reads";
+        let what =
+            "its encoding is not that of float samples, which is all that this version reads";
         return Err(DecodeError::Undecoded(what));
     }
     let broken = |_| DecodeError::Undecoded("its samples cannot be decoded");

@@ -40,7 +40,8 @@ impl<D: Disk> Line<D> {
             self.next = end;
             let read = self.block.block.series(ids, pace).await?;
             for mut entry in read {
-                let owned = self.owns.as_ref().is_none_or(|owns| owns(route_hash(entry.labels.as_ref())));
+                let owned =
+                    self.owns.as_ref().is_none_or(|owns| owns(route_hash(entry.labels.as_ref())));
                 if !owned {
                     continue;
                 }

@@ -11,6 +11,8 @@
 
 mod batch;
 mod line;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -101,17 +103,7 @@ impl<'h, D: Disk> Selected<'h, D> {
         // Without blocks none is looked up by its labels.
         let is_found = if lines.is_empty() { Vec::new() } else { vec![false; in_head.len()] };
         let (head_next, runs) = (0, VecDeque::new());
-        Ok(Self {
-            head,
-            range,
-            lines,
-            in_head,
-            is_found,
-            head_next,
-            runs,
-            damage,
-            _view: view,
-        })
+        Ok(Self { head, range, lines, in_head, is_found, head_next, runs, damage, _view: view })
     }
 
     /// The next series that have a chunk in the range, some hundreds at most; none if there are no more. For who wants

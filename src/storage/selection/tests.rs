@@ -1,0 +1,139 @@
+//! A selection over a Head and blocks that overlap, against a map of maps.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::encoding::block::meta::{BlockMeta, Ulid};
+use crate::encoding::xor::{self, Words, XorAppender};
+use crate::io::sim::{NoPace, SimDisk, run};
+use crate::model::matcher::MatchOp;
+use crate::model::{Fingerprinter, Sample, TimestampMs, route_hash};
+use crate::storage::block::IndexCache;
+use crate::storage::block::reader::Block;
+use crate::storage::block::writer::{BlockWriter, ChunkToWrite, WriterOptions};
+use crate::storage::served::{Served, ServedBlock};
+
+/// Series to time to value.
+type Model = BTreeMap<u8, BTreeMap<i64, i64>>;
+
+fn labels(series: u8) -> Labels {
+    let number = format!("{series:03}");
+    Labels::from_pairs([("__name__", "m"), ("series", number.as_str())]).unwrap()
+}
+
+fn chunk(samples: &[(i64, i64)]) -> (TimeRange, Vec<u8>) {
+    let (mut appender, mut words, mut out) = (XorAppender::new(), Words::default(), Vec::new());
+    for (t, v) in samples {
+        appender.append(&mut words, TimestampMs(*t), *v as f64);
+    }
+    appender.write_to(&words, &mut out);
+    let at = |sample: Option<&(i64, i64)>| TimestampMs(sample.unwrap().0);
+    (TimeRange::new(at(samples.first()), at(samples.last())).unwrap(), out)
+}
+
+async fn block(
+    disk: &SimDisk,
+    number: u64,
+    series: &Model,
+    samples_a_chunk: usize,
+) -> ServedBlock<SimDisk> {
+    let texts: Vec<Labels> = series.keys().map(|series| labels(*series)).collect();
+    let symbols: BTreeSet<&str> =
+        texts.iter().flat_map(Labels::iter).flat_map(|label| [label.name, label.value]).collect();
+    let symbols: Vec<&str> = symbols.into_iter().collect();
+    let of = |text: &str| u32::try_from(symbols.binary_search(&text).unwrap()).unwrap();
+    let ulid = Ulid(u128::from(number));
+    let options = WriterOptions::default();
+    let mut each = symbols.iter().copied();
+    let mut writer =
+        BlockWriter::create(disk, "", ulid, &mut each, options, &mut NoPace).await.unwrap();
+    for (labels, samples) in texts.iter().zip(series.values()) {
+        let samples: Vec<(i64, i64)> = samples.iter().map(|(t, v)| (*t, *v)).collect();
+        let chunks: Vec<_> = samples.chunks(samples_a_chunk).map(chunk).collect();
+        let chunks: Vec<_> = chunks
+            .iter()
+            .map(|(range, bytes)| ChunkToWrite { range: *range, encoding: xor::ENCODING, bytes })
+            .collect();
+        let symbols: Vec<_> =
+            labels.iter().map(|label| (of(label.name), of(label.value))).collect();
+        writer.add_series(&symbols, &chunks, &mut NoPace).await.unwrap();
+    }
+    let times = || series.values().flat_map(BTreeMap::keys).copied();
+    let meta = BlockMeta::new(ulid, times().min().unwrap(), times().max().unwrap() + 1);
+    writer.finish(meta, &mut NoPace).await.unwrap();
+    let cache = Rc::new(IndexCache::new(1 << 20));
+    let dir = crate::storage::block::dir("", ulid);
+    let block = Block::open(disk, &dir, cache, &mut NoPace).await.unwrap();
+    ServedBlock { block, is_mixed: true }
+}
+
+fn any_series(times: std::ops::Range<i64>) -> impl Strategy<Value = Model> {
+    let samples = proptest::collection::btree_map(times, 0i64..5, 1..60);
+    proptest::collection::btree_map(0u8..8, samples, 0..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn what_is_read_is_what_the_first_source_said(
+        blocks in proptest::collection::vec(any_series(0..300), 0..4),
+        in_head in any_series(200..400),
+        range in (0i64..400, 0i64..400), samples_a_chunk in 1usize..30, odd_only: bool,
+    ) {
+        let range = TimeRange::new(TimestampMs(range.0), TimestampMs(range.0 + range.1)).unwrap();
+        let owns = move |route: u64| !odd_only || route % 2 == 1;
+        let (mut model, disk) = (Model::new(), SimDisk::new(1));
+        let mut head = Head::new(Fingerprinter::new(1));
+        // Blocks are asked in the order of their first instants.
+        let mut numbered: Vec<_> = (1u64..).zip(blocks).filter(|(_, series)| !series.is_empty()).collect();
+        numbered.sort_by_key(|(number, series)| (series.values().flat_map(BTreeMap::keys).min().copied(), *number));
+        let mut add = |series: &Model, owned: &dyn Fn(u8) -> bool| {
+            for (series, samples) in series.iter().filter(|(series, _)| owned(**series)) {
+                for (t, v) in samples.iter().filter(|(t, _)| range.contains(TimestampMs(**t))) {
+                    model.entry(*series).or_default().entry(*t).or_insert(*v);
+                }
+            }
+        };
+        for (_, series) in &numbered {
+            add(series, &|series| owns(route_hash(labels(series).as_ref())));
+        }
+        add(&in_head, &|_| true);
+        for (series, samples) in &in_head {
+            let index = head.replay_unnamed_series(labels(*series).as_ref()).unwrap();
+            for (t, v) in samples {
+                head.replay_sample(index, Sample { t: TimestampMs(*t), v: *v as f64 });
+            }
+        }
+        let read = run(async {
+            let mut opened = Vec::new();
+            for (number, series) in &numbered {
+                opened.push(Rc::new(block(&disk, *number, series, samples_a_chunk).await));
+            }
+            let (served, head) = (Served::new(opened), RefCell::new(head));
+            let matcher = Matcher::new("__name__", MatchOp::Equal, "m").unwrap();
+            let owns: Rc<dyn Fn(u64) -> bool> = Rc::new(owns);
+            let mut selected =
+                Selected::find(&head, served.view(), &[matcher], range, &owns, &mut NoPace).await.unwrap();
+            let (mut batch, mut read) = (Batch::default(), Model::new());
+            while selected.read(&mut batch, &mut NoPace).await.unwrap() {
+                for (run, samples) in batch.take_runs() {
+                    assert!(run.is_first && run.is_last, "there are few chunks");
+                    let name = run.series.labels(&head).unwrap();
+                    let series: u8 = name.get("series").unwrap().parse().unwrap();
+                    let map: BTreeMap<_, _> = samples.iter().map(|s| (s.t.0, s.v as i64)).collect();
+                    assert_eq!(map.len(), samples.len(), "a sample stands twice");
+                    if !map.is_empty() {
+                        assert!(read.insert(series, map).is_none(), "a series comes twice");
+                    }
+                }
+            }
+            assert_eq!(selected.take_damage(), [""; 0]);
+            read
+        });
+        prop_assert_eq!(read, model);
+    }
+}
