@@ -9,6 +9,7 @@
 
 use std::future::Future;
 use std::io;
+use std::rc::Rc;
 
 use super::route::shard_of;
 use super::store::Coordinator;
@@ -130,7 +131,9 @@ impl Core {
             Ok(disk) => disk,
             Err(source) => return failed(LifeError::Mount { shard: id, source }),
         };
-        let shard = Shard::new(id, fingerprinter.clone(), SystemClock);
+        let shards = options.shards;
+        let owns = Rc::new(move |route| shard_of(route, shards) == id);
+        let shard = Shard::new(id, owns, fingerprinter.clone(), SystemClock);
         let answering = shard.clone();
         let peers = seat
             .join(move |_, request| {
@@ -138,13 +141,11 @@ impl Core {
                 async move { shard.handle(request).await }
             })
             .await;
-        let shards = options.shards;
         let coordinator =
             Coordinator::new(peers.clone(), shards, fingerprinter.clone(), replaying.clone());
         let (opened, cannot_open) = (shard.clone(), failed.clone());
         let opening = task::spawn("open shard", async move {
-            let opening =
-                opened.open(disk, options, fingerprinter, shard_of, commit_layout, &replaying);
+            let opening = opened.open(disk, options, fingerprinter, commit_layout, &replaying);
             match opening.await {
                 Ok(ReplayReport { batches, samples, bytes, damage, .. }) => {
                     let damaged = damage.len();

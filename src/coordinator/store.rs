@@ -69,6 +69,7 @@ impl From<NoAnswer> for ReadError {
 fn other(response: &Response) -> NoAnswer {
     match response {
         Response::NotReady => NoAnswer::NotReady,
+        Response::Failed(why) => NoAnswer::Failed(why.clone()),
         _ => NoAnswer::Failed("a shard answered another question than it was asked".to_owned()),
     }
 }

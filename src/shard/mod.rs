@@ -5,6 +5,7 @@
 
 pub mod commit;
 pub mod manifest;
+pub mod reading;
 pub mod replaying;
 pub mod request;
 pub mod status;
@@ -21,10 +22,7 @@ pub use request::{FoldRequest, Request, Response, Selection, Stored};
 pub use status::{PairUse, ShardStatus, ValueUse};
 
 use crate::io::{Clock, Disk};
-use crate::model::{
-    Fingerprinter, LabelText, Labels, Part, Refusals, RefusedSamples, ShardId, TimeRange,
-};
-use crate::query::{LeafFold, LeafPart, QueryError};
+use crate::model::{Fingerprinter, LabelText, Part, Refusals, RefusedSamples, ShardId, TimeRange};
 use crate::rt::clock::Stopwatch;
 use crate::rt::local::Notify;
 use crate::rt::pace::Slice;
@@ -37,6 +35,7 @@ use crate::storage::head::Head;
 use crate::storage::head::pairs::{PairId, Pairs};
 use crate::storage::head::saved::Saving;
 pub use crate::storage::replay::{Layout, ReplayReport};
+use crate::storage::served::Served;
 pub use crate::storage::wal::SyncMode;
 use crate::storage::wal::{Spares, WalWriter};
 
@@ -64,18 +63,24 @@ pub enum OpenError {
 }
 
 /// One core's share of the store. Clones are the same shard.
-pub struct Shard<C>(Rc<Inner<C>>);
+pub struct Shard<C, D: Disk>(Rc<Inner<C, D>>);
 
-impl<C> Clone for Shard<C> {
+impl<C, D: Disk> Clone for Shard<C, D> {
     fn clone(&self) -> Self {
         Self(Rc::clone(&self.0))
     }
 }
 
-struct Inner<C> {
+struct Inner<C, D: Disk> {
     id: ShardId,
     clock: C,
+    /// Does the series with this routing hash belong here?
+    owns: Rc<dyn Fn(u64) -> bool>,
     head: RefCell<Head>,
+    served: Served<D>,
+    /// What queries found damaged, each told once.
+    told_damage: RefCell<BTreeSet<String>>,
+    damaged_reads: Cell<u64>,
     ready: Cell<bool>,
     commits: Commits,
     refill: Notify,
@@ -89,14 +94,25 @@ struct Inner<C> {
     wal_bytes: RefCell<Rc<dyn Fn() -> u64>>,
 }
 
-impl<C: Clock> Shard<C> {
+impl<C: Clock, D: Disk> Shard<C, D> {
     /// A shard that answers nothing yet.
+    ///
+    /// - `owns`: does the series with this routing hash belong to it?
     #[must_use]
-    pub fn new(id: ShardId, fingerprinter: Fingerprinter, clock: C) -> Self {
+    pub fn new(
+        id: ShardId,
+        owns: Rc<dyn Fn(u64) -> bool>,
+        fingerprinter: Fingerprinter,
+        clock: C,
+    ) -> Self {
         Self(Rc::new(Inner {
             id,
             clock,
+            owns,
             head: RefCell::new(Head::new(fingerprinter)),
+            served: Served::new(Vec::new()),
+            told_damage: RefCell::default(),
+            damaged_reads: Cell::new(0),
             ready: Cell::new(false),
             commits: Commits::new(),
             refill: Notify::new(),
@@ -113,17 +129,15 @@ impl<C: Clock> Shard<C> {
     /// Reads the data back and begins to serve.
     ///
     /// - `fingerprinter`: the one it was made with.
-    /// - `route`: which shard, of so many, owns the series with a routing hash.
     /// - `commit_layout`: used by shard 0 if the number of shards has changed.
     ///
     /// # Errors
     /// A disk that does not read or write. Damage is logged and costs what it covers.
-    pub async fn open<D: Disk>(
+    pub async fn open(
         &self,
         disk: D,
         options: FileOptions,
         fingerprinter: Fingerprinter,
-        route: fn(u64, u16) -> ShardId,
         commit_layout: Option<CommitLayout>,
         replaying: &Replaying,
     ) -> Result<ReplayReport, OpenError> {
@@ -131,10 +145,10 @@ impl<C: Clock> Shard<C> {
         let inner = &self.0;
         let (id, shards, sync) = (inner.id, options.shards, options.sync);
         let changes = options.layout.shards != shards;
-        let owns = |hash| route(hash, shards) == id;
+        let owns = Rc::clone(&inner.owns);
         let progress = |read, total| replaying.note(id, read, total);
         let pace = &mut Slice::of(OPENING_SLICE);
-        let begun = files::begin(disk, options, fingerprinter, &owns, &progress, pace).await?;
+        let begun = files::begin(disk, options, fingerprinter, &*owns, &progress, pace).await?;
         for damage in &begun.report.damage {
             tracing::error!(shard = %id, %damage, "the log is damaged; what it covers is lost");
         }
@@ -156,12 +170,7 @@ impl<C: Clock> Shard<C> {
         Ok(report)
     }
 
-    fn start_committing<D: Disk>(
-        &self,
-        writer: WalWriter<D>,
-        spares: Rc<Spares<D>>,
-        sync: SyncMode,
-    ) {
+    fn start_committing(&self, writer: WalWriter<D>, spares: Rc<Spares<D>>, sync: SyncMode) {
         let (shard, filled) = (self.clone(), Rc::clone(&spares));
         task::spawn("spare segments", async move {
             loop {
@@ -188,7 +197,7 @@ impl<C: Clock> Shard<C> {
     /// Saves the Head whenever the log has become long against the last checkpoint.
     ///
     /// - `log_bytes`: how long it is already.
-    fn start_checkpointing<D: Disk>(&self, files: Files<D>, log_bytes: u64) {
+    fn start_checkpointing(&self, files: Files<D>, log_bytes: u64) {
         let shard = self.clone();
         task::spawn("checkpoints", async move {
             let mut interval = Interval::new(CHECKPOINT_INTERVAL);
@@ -209,7 +218,7 @@ impl<C: Clock> Shard<C> {
         });
     }
 
-    async fn checkpoint<D: Disk>(&self, files: &Files<D>) -> Result<(), String> {
+    async fn checkpoint(&self, files: &Files<D>) -> Result<(), String> {
         let log = self.0.commits.cut().await.map_err(|why| why.to_string())?;
         let head = &self.0.head;
         let mut saving = Saving::begin(head.borrow().series_count());
@@ -256,10 +265,15 @@ impl<C: Clock> Shard<C> {
                 Response::Checked(part, Box::new(refused))
             }
             Request::Fold(fold) => Response::Folded(Box::new(self.fold(&fold).await)),
-            Request::Series(selection) => Response::Series(self.series(&selection).await),
-            Request::LabelNames(selection) => Response::Names(self.label_names(&selection).await),
+            Request::Series(selection) => {
+                self.series(&selection).await.map_or_else(Response::Failed, Response::Series)
+            }
+            Request::LabelNames(selection) => {
+                self.label_names(&selection).await.map_or_else(Response::Failed, Response::Names)
+            }
             Request::LabelValues(name, selection) => {
-                Response::Names(self.label_values(&name, &selection).await)
+                let values = self.label_values(&name, &selection).await;
+                values.map_or_else(Response::Failed, Response::Names)
             }
             Request::PairUse(texts) => Response::PairUse(Box::new(self.pair_use(texts).await)),
         }
@@ -291,103 +305,6 @@ impl<C: Clock> Shard<C> {
         inner.refused.set(refused);
         inner.commits.durable().await?;
         Ok(stored)
-    }
-
-    async fn fold(&self, request: &FoldRequest) -> Result<Vec<LeafPart>, QueryError> {
-        let head = &self.0.head;
-        let (mut slice, mut samples) = (Slice::start(), Vec::new());
-        let mut parts = Vec::with_capacity(request.leaves.len());
-        for leaf in &request.leaves {
-            let mut fold = LeafFold::new(leaf);
-            let selected = head.borrow().select(leaf.matchers());
-            for series in selected {
-                samples.clear();
-                head.borrow().read(series, leaf.range(), &mut samples);
-                if !samples.is_empty() {
-                    let labels = head.borrow().labels(series).unwrap_or_else(Labels::empty);
-                    fold.push(labels.as_ref(), samples.iter().copied())?;
-                }
-                slice.breathe().await;
-                if request.is_cancelled() {
-                    return Err(QueryError::Canceled);
-                }
-            }
-            parts.push(fold.finish());
-        }
-        Ok(parts)
-    }
-
-    /// Calls `visit` for each series that the selection finds, once a selector; pauses in between.
-    async fn for_each_selected(&self, selection: &Selection, mut visit: impl FnMut(&Head, u32)) {
-        let head = &self.0.head;
-        let mut slice = Slice::start();
-        let everything = [Vec::new()];
-        let selectors =
-            if selection.selectors.is_empty() { &everything[..] } else { &selection.selectors };
-        for matchers in selectors {
-            let selected = head.borrow().select(matchers);
-            for series in selected {
-                {
-                    let head = head.borrow();
-                    if head.overlaps(series, selection.range) {
-                        visit(&head, series);
-                    }
-                }
-                slice.breathe().await;
-            }
-        }
-    }
-
-    async fn series(&self, selection: &Selection) -> Vec<Labels> {
-        let mut found = BTreeSet::new();
-        self.for_each_selected(selection, |_, series| {
-            found.insert(series);
-        })
-        .await;
-        let (mut labels, mut slice) = (Vec::with_capacity(found.len()), Slice::start());
-        for series in found {
-            labels.extend(self.0.head.borrow().labels(series));
-            slice.breathe().await;
-        }
-        labels
-    }
-
-    async fn label_names(&self, selection: &Selection) -> Vec<String> {
-        if selection.selectors.is_empty() && selection.range == TimeRange::ALL {
-            return self.0.head.borrow().pairs().names().map(str::to_owned).collect();
-        }
-        let mut names = BTreeSet::new();
-        self.for_each_selected(selection, |head, series| {
-            for label in head.label_pairs(series) {
-                if !names.contains(label.name) {
-                    names.insert(label.name.to_owned());
-                }
-            }
-        })
-        .await;
-        names.into_iter().collect()
-    }
-
-    async fn label_values(&self, name: &str, selection: &Selection) -> Vec<String> {
-        if selection.selectors.is_empty() && selection.range == TimeRange::ALL {
-            let head = self.0.head.borrow();
-            return head
-                .pairs()
-                .of_name(name)
-                .iter()
-                .map(|pair| head.pairs().value(*pair).to_owned())
-                .collect();
-        }
-        let mut values = BTreeSet::new();
-        self.for_each_selected(selection, |head, series| {
-            if let Some(value) = head.value_of(series, name)
-                && !values.contains(value)
-            {
-                values.insert(value.to_owned());
-            }
-        })
-        .await;
-        values.into_iter().collect()
     }
 
     async fn pair_use(&self, texts: usize) -> PairUse {

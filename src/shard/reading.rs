@@ -2,7 +2,6 @@
 //! all blocks in the range of time that is asked for.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
 use super::{FoldRequest, Selection, Shard};
 use crate::io::{Clock, Disk};
@@ -23,7 +22,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let (mut slice, mut batch) = (Slice::start(), Batch::default());
         for leaf in &request.leaves {
             let mut fold = LeafFold::new(leaf);
-            let mut selected = self.select(leaf.matchers(), leaf.range(), &mut slice).await.map_err(storage)?;
+            let mut selected =
+                self.select(leaf.matchers(), leaf.range(), &mut slice).await.map_err(storage)?;
             let mut is_empty = true;
             while selected.read(&mut batch, &mut slice).await.map_err(storage)? {
                 for (run, samples) in batch.take_runs() {
@@ -95,7 +95,10 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     }
 
     /// The names of the labels of those series.
-    pub(super) async fn label_names(&self, selection: &Selection) -> Result<Vec<String>, ReadFailed> {
+    pub(super) async fn label_names(
+        &self,
+        selection: &Selection,
+    ) -> Result<Vec<String>, ReadFailed> {
         let mut names = self.names_in_head(selection).await;
         let mut slice = Slice::start();
         let view = self.0.served.view();

@@ -79,6 +79,8 @@ pub enum Response {
     Status(Box<ShardStatus>),
     /// To [`Request::PairUse`].
     PairUse(Box<PairUse>),
+    /// There is no answer: why.
+    Failed(String),
     /// The log is still being read back, or the shard stops.
     NotReady,
 }
