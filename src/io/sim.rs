@@ -557,6 +557,8 @@ impl Disk for SimDisk {
             .map(|rest| rest.split('/').next().unwrap_or(rest).to_owned())
             .map(|name| DirEntry { name, is_dir: true, len: 0 })
             .collect();
+        // What is below a directory need not follow it: `a.b` sorts between `a` and `a/b`.
+        entries.sort();
         entries.dedup();
         let files = state.dirs.get(path).into_iter().flat_map(|dir| &dir.names);
         entries.extend(files.map(|(name, inode)| DirEntry {
@@ -880,6 +882,17 @@ mod tests {
                 disk.rename_dir("b", "c").await.unwrap_err().kind(),
                 io::ErrorKind::NotFound
             );
+        });
+    }
+
+    #[test]
+    fn a_directory_is_listed_once_whatever_sorts_between_it_and_what_is_in_it() {
+        run(async {
+            let disk = SimDisk::new(1);
+            disk.create_dir("a/b").await.unwrap();
+            disk.create_dir("a.c").await.unwrap();
+            let names: Vec<_> = disk.list("").await.unwrap().into_iter().map(|e| e.name).collect();
+            assert_eq!(names, ["a", "a.c"]);
         });
     }
 

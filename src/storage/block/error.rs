@@ -48,14 +48,12 @@ pub enum BlockError {
         max: u64,
     },
     /// What was to be written is not in the order that the format has, or is not whole.
-    #[error("{path}: series {series}, counted from 0: {what}")]
+    #[error("{path}: {what}")]
     Order {
         /// The file.
         path: String,
-        /// Which series.
-        series: u64,
-        /// What is wrong with it.
-        what: &'static str,
+        /// What is wrong, and with which part of it.
+        what: String,
     },
 }
 

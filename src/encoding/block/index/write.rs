@@ -166,6 +166,9 @@ pub fn list_bytes(count: u64) -> u64 {
     12 + 4 * count
 }
 
+/// The most bytes that an entry of the offset table has beside the texts.
+pub const OFFSET_BYTES_MAX: u64 = 1 + 2 * 5 + 6;
+
 /// Appends an entry of the offset table: the list of the series that have this label is at `offset`.
 pub fn push_offset(out: &mut Vec<u8>, name: &str, value: &str, offset: u64) {
     out.push(2);
