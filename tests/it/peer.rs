@@ -13,6 +13,7 @@ use crate::server::{listening_address, until};
 
 /// The packages' names of the programs.
 pub const PROMETHEUS: &str = "prometheus";
+pub const PROMTOOL: &str = "promtool";
 pub const NODE_EXPORTER: &str = "prometheus-node-exporter";
 
 /// Set where the peers have to be there.

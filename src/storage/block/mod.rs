@@ -12,17 +12,35 @@
 //! what has a temporary name is nobody's, and removed at the next start. Source of the names: Prometheus `tsdb/db.go`.
 
 pub mod append_file;
+pub mod cache;
+mod chunk_files;
+pub mod coalesce;
+pub mod cursor;
 pub mod error;
+mod index_file;
 mod index_writer;
 mod label_pairs;
+mod pages;
 mod postings;
+mod postings_writer;
+pub mod reader;
+#[cfg(test)]
+mod reader_tests;
+mod section;
+mod select;
+mod series;
 mod series_scan;
 mod symbol_texts;
+#[cfg(test)]
+mod testing;
+mod verify;
 pub mod writer;
 
 use std::io;
 
+pub use cache::IndexCache;
 pub use error::BlockError;
+pub use reader::Block;
 pub use ulid::Ulid;
 
 use crate::io::Disk;
