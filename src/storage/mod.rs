@@ -3,6 +3,7 @@
 
 pub mod block;
 pub mod checkpoint;
+pub mod compaction;
 pub mod files;
 pub mod head;
 pub mod quarantine;

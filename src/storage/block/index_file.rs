@@ -11,14 +11,14 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::BlockError;
-use super::cache::IndexCache;
-use super::pages::PagedFile;
+use super::cache::{IndexCache, PAGE_BYTES};
+use super::pages::{PagedFile, Pages};
 use super::postings::Postings;
 use super::section::Section;
 use crate::encoding::block::index::postings_table::{PostingsTable, Values};
 use crate::encoding::block::index::read::{
-    HEAD_BYTES, HEADER_BYTES, Head, IndexError, TOC_BYTES, Toc, Version, postings,
-    split_postings_entry, split_symbol, version,
+    CHECKSUM_BYTES, HEAD_BYTES, HEADER_BYTES, Head, IndexError, TOC_BYTES, Toc, Version, check,
+    postings, split_postings_entry, split_symbol, version,
 };
 use crate::encoding::block::index::symbols::SymbolOffsets;
 use crate::io::{File, Pace};
@@ -31,6 +31,8 @@ const TABLE_WINDOW_BYTES: u64 = 64 << 10;
 const SLICE: usize = 256;
 /// Lists are read together until they have this many bytes.
 const LISTS_BYTES: u64 = 4 << 20;
+/// As many numbers are put together and sorted at once: some 100 us.
+const RUN: usize = 8192;
 
 pub(super) struct IndexFile<F> {
     pub paged: PagedFile<F>,
@@ -137,7 +139,7 @@ impl<F: File> IndexFile<F> {
         let mut wanted = references.iter().copied().peekable();
         for groups in groups.chunks(SLICE) {
             let ranges: Vec<Range<u64>> = groups.iter().map(|(_, range)| range.clone()).collect();
-            let pages = self.paged.pages(&ranges).await?;
+            let pages = self.paged.pages(&ranges, pace).await?;
             for (group, range) in groups {
                 let bytes = pages.bytes(range.clone());
                 for symbol in self.symbols.symbols_in(*group, &bytes) {
@@ -209,7 +211,7 @@ impl<F: File> IndexFile<F> {
         }
         for ranges in ranges.chunks(SLICE) {
             let wanted: Vec<Range<u64>> = ranges.iter().map(|(_, range)| range.clone()).collect();
-            let pages = self.paged.pages(&wanted).await?;
+            let pages = self.paged.pages(&wanted, pace).await?;
             for (value, range) in ranges {
                 let bytes = pages.bytes(range.clone());
                 let mut rest = &*bytes;
@@ -241,7 +243,7 @@ impl<F: File> IndexFile<F> {
         let mut window = TABLE_WINDOW_BYTES;
         while at < end {
             let range = at..end.min(at.saturating_add(window));
-            let pages = self.paged.pages(std::slice::from_ref(&range)).await?;
+            let pages = self.paged.pages(std::slice::from_ref(&range), pace).await?;
             let bytes = pages.bytes(range);
             let mut rest = &*bytes;
             let cut = loop {
@@ -279,18 +281,60 @@ impl<F: File> IndexFile<F> {
         self.table_first + u64::from(range.start)..self.table_first + u64::from(range.end)
     }
 
-    /// The lists that begin at these bytes.
+    /// What stands in any of the lists that begin at these bytes.
+    ///
+    /// A name may have a million values with a series each: short lists become few long ones.
+    pub async fn union(
+        &self,
+        offsets: Vec<u64>,
+        pace: &mut impl Pace,
+    ) -> Result<Postings, BlockError> {
+        let (mut runs, mut run) = (Vec::new(), Vec::new());
+        let end = |run: &mut Vec<u32>, runs: &mut Vec<Postings>| {
+            run.sort_unstable();
+            run.dedup();
+            runs.push(Postings::list(std::mem::take(run)));
+        };
+        let add = |numbers: Vec<u32>| {
+            if numbers.len() >= RUN {
+                runs.push(Postings::list(numbers));
+                return;
+            }
+            run.extend_from_slice(&numbers);
+            if run.len() >= RUN {
+                end(&mut run, &mut runs);
+            }
+        };
+        self.each_list(offsets, add, pace).await?;
+        if !run.is_empty() {
+            end(&mut run, &mut runs);
+        }
+        Ok(Postings::any(runs))
+    }
+
+    /// The lists that begin at these bytes, in the order of the bytes.
     pub async fn lists(
         &self,
-        mut offsets: Vec<u64>,
+        offsets: Vec<u64>,
         pace: &mut impl Pace,
     ) -> Result<Vec<Postings>, BlockError> {
-        offsets.sort_unstable();
         let mut lists = Vec::with_capacity(offsets.len());
+        self.each_list(offsets, |numbers| lists.push(Postings::list(numbers)), pace).await?;
+        Ok(lists)
+    }
+
+    /// Hands over the numbers of the lists that begin at these bytes, in the order of the bytes.
+    async fn each_list(
+        &self,
+        mut offsets: Vec<u64>,
+        mut found: impl FnMut(Vec<u32>),
+        pace: &mut impl Pace,
+    ) -> Result<(), BlockError> {
+        offsets.sort_unstable();
         for offsets in offsets.chunks(SLICE) {
             let head = |offset: &u64| *offset..offset.saturating_add(HEAD_BYTES as u64);
             let heads: Vec<Range<u64>> = offsets.iter().map(head).collect();
-            let pages = self.paged.pages(&heads).await?;
+            let pages = self.paged.pages(&heads, pace).await?;
             let mut frames = Vec::with_capacity(heads.len());
             for range in heads {
                 let head = Head::parse(&pages.bytes(range.clone()), "a list of postings");
@@ -316,29 +360,62 @@ impl<F: File> IndexFile<F> {
                 false
             };
             for frames in frames.chunk_by(is_full) {
-                let pages = self.paged.pages(frames).await?;
+                let pages = self.paged.pages(frames, pace).await?;
                 for frame in frames {
-                    let bytes = pages.bytes(frame.clone());
-                    pace.breathe().await;
-                    let numbers = numbers(&bytes);
-                    let numbers =
-                        numbers.map_err(|error| self.paged.damaged(frame.start, error))?;
-                    lists.push(Postings::list(numbers));
+                    let numbers = self.numbers(&pages, frame.clone(), pace).await?;
+                    found(numbers);
                 }
             }
         }
-        Ok(lists)
+        Ok(())
     }
-}
 
-/// The numbers of a list, which ascend.
-fn numbers(bytes: &[u8]) -> Result<Vec<u32>, IndexError> {
-    let numbers = postings(bytes)?.as_chunks::<4>().0.iter();
-    let numbers: Vec<u32> = numbers.map(|number| u32::from_be_bytes(*number)).collect();
-    if numbers.is_sorted_by(|a, b| a < b) {
-        return Ok(numbers);
+    /// The numbers of a list that is in these bytes of the file, which ascend. A list may be as long as there are series,
+    /// so it is taken page by page.
+    async fn numbers(
+        &self,
+        pages: &Pages,
+        frame: Range<u64>,
+        pace: &mut impl Pace,
+    ) -> Result<Vec<u32>, BlockError> {
+        let damaged = |error| self.paged.damaged(frame.start, error);
+        let mut numbers = Vec::new();
+        let push = |bytes: &[u8], numbers: &mut Vec<u32>| {
+            numbers.extend(bytes.as_chunks::<4>().0.iter().map(|n| u32::from_be_bytes(*n)));
+        };
+        let short = frame.end - frame.start <= PAGE_BYTES as u64;
+        if short || !frame.start.is_multiple_of(4) {
+            push(postings(&pages.bytes(frame.clone())).map_err(damaged)?, &mut numbers);
+        } else {
+            let what = "a list of postings";
+            let (first, end) = (frame.start + HEAD_BYTES as u64, frame.end - CHECKSUM_BYTES as u64);
+            let head = Head::parse(&pages.bytes(frame.start..first), what).map_err(damaged)?;
+            let mut computed = crc32c::crc32c(&head.count.to_be_bytes());
+            for piece in pages.pieces(first..end) {
+                computed = crc32c::crc32c_append(computed, piece);
+                push(piece, &mut numbers);
+                pace.breathe().await;
+            }
+            let stored = pages.bytes(end..frame.end).first_chunk().copied().unwrap_or_default();
+            check(what, stored, computed).map_err(damaged)?;
+            if numbers.len() as u64 != u64::from(head.count) {
+                let what = "a list of postings is not as long as its count says";
+                return Err(damaged(IndexError::Malformed { what }));
+            }
+        }
+        let mut last = None;
+        for numbers in numbers.chunks(PAGE_BYTES) {
+            let follows = last.is_none_or(|last| Some(&last) < numbers.first());
+            if !follows || !numbers.is_sorted_by(|a, b| a < b) {
+                return Err(damaged(IndexError::Malformed {
+                    what: "a list of postings is not sorted",
+                }));
+            }
+            last = numbers.last().copied();
+            pace.breathe().await;
+        }
+        Ok(numbers)
     }
-    Err(IndexError::Malformed { what: "a list of postings is not sorted" })
 }
 
 /// Reads the postings' table; what is held of it, and at which byte its first entry begins.

@@ -25,7 +25,7 @@ mod postings;
 mod postings_writer;
 pub mod reader;
 #[cfg(test)]
-mod reader_test;
+mod reader_tests;
 mod section;
 mod select;
 mod series;
@@ -40,6 +40,7 @@ use std::io;
 
 pub use cache::IndexCache;
 pub use error::BlockError;
+pub use reader::Block;
 pub use ulid::Ulid;
 
 use crate::io::Disk;
@@ -248,4 +249,3 @@ mod tests {
         assert!(whole > 0 && gone > 0, "whole {whole}, gone {gone}");
     }
 }
-pub use reader::Block;

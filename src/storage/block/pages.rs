@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::BlockError;
 use super::cache::{FileKey, IndexCache, PAGE_BYTES, Page};
 use super::coalesce::coalesce;
-use crate::io::File;
+use crate::io::{File, Pace};
 
 const PAGE: u64 = PAGE_BYTES as u64;
 
@@ -34,7 +34,11 @@ impl<F: File> PagedFile<F> {
     }
 
     /// Brings the pages in which `ranges` lie; what is behind the end of the file is left out.
-    pub async fn pages(&self, ranges: &[Range<u64>]) -> Result<Pages, BlockError> {
+    pub async fn pages(
+        &self,
+        ranges: &[Range<u64>],
+        pace: &mut impl Pace,
+    ) -> Result<Pages, BlockError> {
         let end = self.file.len();
         let mut numbers: Vec<u32> = Vec::new();
         for range in ranges.iter().filter(|range| range.start < range.end) {
@@ -60,7 +64,7 @@ impl<F: File> PagedFile<F> {
             }
         }
         if !missing.is_empty() {
-            self.read(&missing, &mut pages).await?;
+            self.read(&missing, &mut pages, pace).await?;
             pages.sort_unstable_by_key(|(number, _)| *number);
         }
         Ok(Pages { pages })
@@ -70,6 +74,7 @@ impl<F: File> PagedFile<F> {
         &self,
         missing: &[(u32, Range<u64>)],
         pages: &mut Vec<(u32, Page)>,
+        pace: &mut impl Pace,
     ) -> Result<(), BlockError> {
         let ranges: Vec<Range<u64>> = missing.iter().map(|(_, range)| range.clone()).collect();
         let reads = coalesce(&ranges);
@@ -87,6 +92,7 @@ impl<F: File> PagedFile<F> {
                 self.cache.insert(self.key, *number, Rc::clone(&page));
                 pages.push((*number, page));
             }
+            pace.breathe().await;
         }
         Ok(())
     }
@@ -108,27 +114,27 @@ impl<F> Drop for PagedFile<F> {
 }
 
 impl Pages {
-    /// The bytes of `range`, as far as they are there: up to the first page that is not.
-    pub fn bytes(&self, range: Range<u64>) -> Cow<'_, [u8]> {
-        let (first, mut at) =
-            (range.start / PAGE, usize::try_from(range.start % PAGE).unwrap_or(0));
+    /// The bytes of `range` page by page, as far as they are there: up to the first page that is not.
+    pub fn pieces(&self, range: Range<u64>) -> impl Iterator<Item = &[u8]> {
+        let first = range.start / PAGE;
+        let mut at = usize::try_from(range.start % PAGE).unwrap_or(0);
         let mut left = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
         let from = self.pages.partition_point(|(number, _)| u64::from(*number) < first);
-        let mut found = Cow::Borrowed(&[][..]);
-        for ((number, page), wanted) in
-            self.pages.get(from..).unwrap_or_default().iter().zip(first..)
-        {
+        let pages = self.pages.get(from..).unwrap_or_default().iter();
+        pages.zip(first..).map_while(move |((number, page), wanted)| {
             let rest = page.get(at..).unwrap_or_default();
             let piece = rest.get(..left).unwrap_or(rest);
-            if u64::from(*number) != wanted || piece.is_empty() {
-                break;
-            }
-            if found.is_empty() {
-                found = Cow::Borrowed(piece);
-            } else {
-                found.to_mut().extend_from_slice(piece);
-            }
             (at, left) = (0, left - piece.len());
+            (u64::from(*number) == wanted && !piece.is_empty()).then_some(piece)
+        })
+    }
+
+    /// The bytes of `range`, as far as they are there.
+    pub fn bytes(&self, range: Range<u64>) -> Cow<'_, [u8]> {
+        let mut pieces = self.pieces(range);
+        let mut found = Cow::Borrowed(pieces.next().unwrap_or_default());
+        for piece in pieces {
+            found.to_mut().extend_from_slice(piece);
         }
         found
     }
@@ -139,7 +145,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::io::sim::{SimDisk, run};
+    use crate::io::sim::{NoPace, SimDisk, run};
     use crate::io::{BLOCK_BYTES, Disk};
 
     proptest! {
@@ -157,7 +163,7 @@ mod tests {
                 let ranges: Vec<Range<u64>> = ranges.iter().map(|(at, len)| *at..at + len).collect();
                 let inside = |at: u64| usize::try_from(at).unwrap().min(bytes.len());
                 for _ in 0..2 {
-                    let pages = file.pages(&ranges).await.unwrap();
+                    let pages = file.pages(&ranges, &mut NoPace).await.unwrap();
                     for range in &ranges {
                         assert_eq!(&*pages.bytes(range.clone()), &bytes[inside(range.start)..inside(range.end)]);
                     }

@@ -76,12 +76,12 @@ impl<F: File> IndexFile<F> {
                 asked.push(matcher);
                 continue;
             }
-            let lists = self.lists(offsets, pace).await?;
+            let lists = self.union(offsets, pace).await?;
             selected = Some(match selected {
-                None if narrows => Postings::any(lists),
-                None => self.all(pace).await?.without(Postings::any(lists)),
-                Some(selected) if narrows => Postings::all(vec![selected, Postings::any(lists)]),
-                Some(selected) => selected.without(Postings::any(lists)),
+                None if narrows => lists,
+                None => self.all(pace).await?.without(lists),
+                Some(selected) if narrows => Postings::all(vec![selected, lists]),
+                Some(selected) => selected.without(lists),
             });
         }
         let selected = match selected {

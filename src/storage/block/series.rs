@@ -65,7 +65,7 @@ impl<F: File> IndexFile<F> {
             })?;
             frames.push(at..at.saturating_add(ENTRY_BYTES).min(end));
         }
-        let pages = self.paged.pages(&frames).await?;
+        let pages = self.paged.pages(&frames, pace).await?;
         pace.breathe().await;
         let mut longer = Vec::new();
         for frame in &mut frames {
@@ -81,7 +81,8 @@ impl<F: File> IndexFile<F> {
             }
             *frame = whole;
         }
-        let longer = if longer.is_empty() { None } else { Some(self.paged.pages(&longer).await?) };
+        let longer =
+            if longer.is_empty() { None } else { Some(self.paged.pages(&longer, pace).await?) };
         let mut entries = Entries::default();
         for frame in frames {
             let is_long = frame.end - frame.start > ENTRY_BYTES;

@@ -199,6 +199,22 @@ fn a_segment_that_is_none_costs_its_chunks() {
     assert_eq!(error, format!("{DIR}/chunks/000006, byte 8: there is no such segment"));
 }
 
+#[test] // a list of several pages; the union of lists is put together from several parts
+fn lists_of_any_length_are_read() {
+    let all = (0..20_000).map(|i| (labels(&[("i", &format!("{i:05}")), ("m", "x")]), vec![]));
+    let series: Series = all.collect();
+    for version in VERSIONS {
+        let block = block(&series, version);
+        let count = |op, name, value| {
+            run(block.select(&[matcher(name, op, value)], &mut NoPace)).unwrap().len()
+        };
+        assert_eq!(count(MatchOp::Equal, "m", "x"), 20_000);
+        assert_eq!(count(MatchOp::Regex, "i", ".+"), 20_000);
+        assert_eq!(count(MatchOp::Regex, "i", "1.*"), 10_000);
+        assert_eq!(count(MatchOp::NotRegex, "i", "1.*"), 10_000);
+    }
+}
+
 #[test]
 fn a_broken_list_is_named() {
     let mut files = files(&many(), Version::V2);
@@ -342,7 +358,8 @@ proptest! {
 
     #[test]
     fn references_to_nowhere_are_errors(ids in proptest::collection::vec(any::<u32>(), 1..5), refs in proptest::collection::vec(any::<u64>(), 1..5)) {
-        let block = block(&many(), Version::V2);
+        let few = Series::from([(labels(&[("a", "1")]), vec![samples(0, 9)]), (labels(&[("a", "2")]), vec![])]);
+        let block = block(&few, Version::V2);
         run(async {
             let ids: Vec<SeriesId> = ids.into_iter().map(SeriesId).collect();
             let _ = block.series(&ids, &mut NoPace).await;
