@@ -15,6 +15,7 @@ use super::route::shard_of;
 use super::store::Coordinator;
 use crate::model::{Fingerprinter, ShardId};
 use crate::rt::SystemClock;
+use crate::rt::background::BackgroundSeat;
 use crate::rt::clock::since_first_asked;
 use crate::rt::disk::RealDisk;
 use crate::rt::mesh::{Seat, mesh};
@@ -35,6 +36,7 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 /// One core's part of the store before it lives; to be moved to that core.
 pub struct Core {
     seat: Seat<Request, Response>,
+    background: BackgroundSeat,
     place: DataPlace,
     fingerprinter: Fingerprinter,
     replaying: Replaying,
@@ -76,6 +78,7 @@ pub enum LifeError {
 /// - `sync`: when a write counts as durable.
 /// - `seed`: keys the fingerprints; unpredictable outside of tests.
 /// - `now_s`: seconds since the epoch.
+/// - `backgrounds`: one for each shard, for its long work.
 ///
 /// # Errors
 /// A directory that a newer version has changed, or a file system that fails.
@@ -85,11 +88,12 @@ pub fn cores(
     sync: SyncMode,
     seed: u64,
     now_s: u64,
+    backgrounds: Vec<BackgroundSeat>,
 ) -> Result<Vec<Core>, ManifestError> {
     let manifest = Manifest::begin_run(place.root(), shards, now_s)?;
     let (run, layout) = (manifest.run, manifest.layout());
     let (fingerprinter, replaying) = (Fingerprinter::new(seed), Replaying::new(shards));
-    let core = |seat: Seat<Request, Response>| {
+    let core = |(seat, background): (Seat<Request, Response>, BackgroundSeat)| {
         let (manifest, root) = (manifest.clone(), place.root().to_owned());
         let commit_layout: CommitLayout = Box::new(move || {
             manifest.commit_layout(&root, shards).map_err(|error| error.to_string())
@@ -110,9 +114,10 @@ pub fn cores(
             options,
             commit_layout: (seat.shard() == ShardId(0)).then_some(commit_layout),
             seat,
+            background,
         }
     };
-    Ok(mesh(shards, WINDOW).into_iter().map(core).collect())
+    Ok(mesh(shards, WINDOW).into_iter().zip(backgrounds).map(core).collect())
 }
 
 impl Core {
@@ -125,7 +130,8 @@ impl Core {
         F: FnOnce(Coordinator) -> G,
         G: Future<Output = ()>,
     {
-        let Self { seat, place, fingerprinter, replaying, options, commit_layout } = self;
+        let Self { seat, background, place, fingerprinter, replaying, options, commit_layout } =
+            self;
         let id = seat.shard();
         let disk = match RealDisk::mount(&place).await {
             Ok(disk) => disk,

@@ -27,6 +27,7 @@ use super::version;
 use crate::coordinator::api::{Store, SyncMode};
 use crate::coordinator::life::{Core, ManifestError, cores};
 use crate::model::TimestampMs;
+use crate::rt::background;
 use crate::rt::executor::{self, End, Executors, Options, ShardContext};
 use crate::rt::local::Event;
 use crate::rt::net::{Door, Places, listen};
@@ -84,7 +85,10 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
     let (bound, doors) = open_doors(&flags.listen, shards, flags.connections_max, &places)?;
     let started = now();
     let seconds = u64::try_from(started.0 / 1000).unwrap_or(0);
-    let cores = cores(data.place(), shards, sync_mode(flags.wal_sync), entropy::seed(), seconds)?;
+    let options = Options { stop: StopFlag::new(), ..Options::default() };
+    let (backgrounds, seats) = background::start(&options, shards)?;
+    let sync = sync_mode(flags.wal_sync);
+    let cores = cores(data.place(), shards, sync, entropy::seed(), seconds, seats)?;
 
     let log = Log::start(io::stderr())?;
     log.install(flags.log_level.filter(), flags.log_format)?;
@@ -115,12 +119,15 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
         };
         main_of(core, service, outcome.clone())
     });
-    let options = Options { stop: outcome.stop.clone(), ..Options::default() };
+    let options = Options { stop: outcome.stop.clone(), ..options };
     let executors = executor::start(&options, mains.collect())?;
     for address in bound {
         tracing::info!(%address, "listening");
     }
     watch(executors, &outcome);
+    for exit in backgrounds.join() {
+        tracing::debug!(shard = %exit.shard, "joined its background");
+    }
     tracing::info!("Floodplain has stopped");
     log.flush();
     drop(data);

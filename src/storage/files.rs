@@ -63,10 +63,16 @@ fn io_error(path: &str, action: &'static str) -> impl FnOnce(io::Error) -> OpenE
     move |source| OpenError::Io { path: path.to_owned(), action, source }
 }
 
-/// The directories of one shard.
+/// The directory of one shard.
+#[must_use]
+pub fn shard_dir(shard: u16) -> String {
+    format!("shard-{shard:03}")
+}
+
+/// The directories below that.
 #[must_use]
 pub fn dirs(shard: u16) -> Dirs {
-    let dir = |of: &str| format!("shard-{shard:03}/{of}");
+    let dir = |of: &str| format!("{}/{of}", shard_dir(shard));
     Dirs { wal: dir("wal"), head: dir("head"), quarantine: dir("quarantine") }
 }
 
@@ -305,7 +311,7 @@ impl<D: Disk> Files<D> {
                     }
                 }
             }
-            for dir in [&wal, &head, &format!("shard-{shard:03}")] {
+            for dir in [&wal, &head, &shard_dir(shard)] {
                 match self.disk.remove_dir(dir).await {
                     // Damaged files are kept there, or something that is not ours; or somebody was faster.
                     Err(error)

@@ -3,7 +3,8 @@
 //! ```text
 //! shard-000/quarantine/
 //! ├── 00000007.run-12        a log segment or a checkpoint in which the 12th start found damage, as it was
-//! └── 00000007.run-12.txt    what was wrong: a line for each place
+//! ├── 00000007.run-12.txt    what was wrong: a line for each place
+//! └── 01BKGV7JBM69T2G1BGBGM6KB12.run-12/    a block that could not be opened; with its text likewise
 //! ```
 //! A file is marked first, by its text, and moved when nothing needs it any more: until a checkpoint holds what could be
 //! read of it, it stays where it is. Invariants: a marked file is never used again or removed; a text without its file
@@ -80,6 +81,29 @@ pub async fn mark<D: Disk>(disk: &D, damage: &[Damage], run: u64) -> io::Result<
         disk.sync_dir(&dir).await?;
     }
     Ok(())
+}
+
+/// Moves the directory `name` out of `shard_dir`, durably, with a text that says what is wrong with it.
+///
+/// - `run`: the start that found it.
+///
+/// # Errors
+/// Those of the disk.
+pub async fn set_aside_dir<D: Disk>(
+    disk: &D,
+    shard_dir: &str,
+    name: &str,
+    run: u64,
+    text: &str,
+) -> io::Result<()> {
+    let dir = format!("{shard_dir}/quarantine");
+    disk.create_dir(&dir).await?;
+    let place = format!("{dir}/{name}{RUN}{run}");
+    write(disk, &format!("{place}{TEXT}"), text).await?;
+    disk.sync_dir(&dir).await?;
+    disk.rename_dir(&format!("{shard_dir}/{name}"), &place).await?;
+    disk.sync_dir(&dir).await?;
+    disk.sync_dir(shard_dir).await
 }
 
 async fn write<D: Disk>(disk: &D, path: &str, text: &str) -> io::Result<()> {

@@ -1,0 +1,176 @@
+//! The blocks of a shard at its start: which there are, which of them are to be read, and what is wrong with others.
+//!
+//! A shard reads its own blocks. Those that were written when there were another number of shards, or by somebody else,
+//! are *mixed*: they may hold anybody's series. Every shard reads all of these, wherever they lie, and leaves others' series
+//! to the others, until its own part of them is in a block of its own.
+//! A block that cannot be opened costs itself: the shard in whose directory it lies puts it aside, and all others pass over
+//! it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::rc::Rc;
+
+use super::block::reader::Block;
+use super::block::{self, BlockError, IndexCache, META};
+use super::compaction::history;
+use super::files::shard_dir;
+use super::quarantine;
+use super::replay::Damage;
+use super::served::ServedBlock;
+use crate::encoding::block::meta::{BlockMeta, Origin, Ulid};
+use crate::io::{Disk, File, Pace};
+
+/// No `meta.json` is longer than this, in bytes.
+const META_BYTES_MAX: u64 = 64 << 20;
+
+/// A block that there is.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The shard in whose directory it lies.
+    pub shard: u16,
+    /// What it says of itself.
+    pub meta: BlockMeta,
+}
+
+/// All blocks of a data directory.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// Those whose `meta.json` can be read.
+    pub blocks: Vec<Listed>,
+    /// Those whose cannot: the shard, the name, and why.
+    pub unreadable: Vec<(u16, Ulid, String)>,
+}
+
+impl Inventory {
+    /// Looks through the directories of all shards, former ones too.
+    ///
+    /// # Errors
+    /// A disk that does not list or read.
+    pub async fn take<D: Disk>(disk: &D, pace: &mut impl Pace) -> Result<Self, BlockError> {
+        let mut found = Self::default();
+        let entries = disk.list("").await.map_err(BlockError::io("", "list"))?;
+        let shards = entries
+            .iter()
+            .filter_map(|entry| entry.name.strip_prefix("shard-")?.parse::<u16>().ok());
+        for shard in shards {
+            let dir = shard_dir(shard);
+            for ulid in block::list(disk, &dir).await? {
+                match read_meta(disk, &format!("{}/{META}", block::dir(&dir, ulid))).await {
+                    Ok(meta) if meta.ulid == ulid => found.blocks.push(Listed { shard, meta }),
+                    Ok(meta) => {
+                        let why = format!("its meta.json is that of block {}", meta.ulid);
+                        found.unreadable.push((shard, ulid, why));
+                    }
+                    Err(error) if is_damage(&error) => {
+                        found.unreadable.push((shard, ulid, error.to_string()));
+                    }
+                    Err(error) => return Err(error),
+                }
+                pace.breathe().await;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The names under which Heads were cut into any of these blocks.
+    #[must_use]
+    pub fn sources(&self) -> BTreeSet<Ulid> {
+        self.blocks.iter().flat_map(|block| block.meta.compaction.sources.iter().copied()).collect()
+    }
+}
+
+async fn read_meta<D: Disk>(disk: &D, path: &str) -> Result<BlockMeta, BlockError> {
+    let file = disk.open_read(path).await.map_err(BlockError::io(path, "open"))?;
+    let len = usize::try_from(file.len()).ok().filter(|_| file.len() <= META_BYTES_MAX);
+    let too_long =
+        || BlockError::Damaged { path: path.to_owned(), offset: 0, what: "too long".to_owned() };
+    let bytes = file.read_at(0, len.ok_or_else(too_long)?).await;
+    let bytes = bytes.map_err(BlockError::io(path, "read"))?;
+    BlockMeta::parse(&bytes).map_err(|source| BlockError::Meta { path: path.to_owned(), source })
+}
+
+/// Is it the block that is wrong, rather than the disk?
+fn is_damage(error: &BlockError) -> bool {
+    match error {
+        BlockError::Io { source, .. } => {
+            matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+        }
+        _ => true,
+    }
+}
+
+/// What a shard has after its blocks have been opened.
+pub struct Opened<D: Disk> {
+    /// To be read.
+    pub blocks: Vec<Rc<ServedBlock<D>>>,
+    /// Of this shard's directory, what could not be opened and was put aside.
+    pub damage: Vec<Damage>,
+}
+
+/// Opens the blocks that the shard `own` reads, after it has tidied its directory up.
+///
+/// - `run`: the start that this is; names what is put aside.
+///
+/// # Errors
+/// A disk that does not read.
+pub async fn open<D: Disk>(
+    disk: &D,
+    own: Origin,
+    inventory: &Inventory,
+    cache: &Rc<IndexCache>,
+    run: u64,
+    pace: &mut impl Pace,
+) -> Result<Opened<D>, BlockError> {
+    let dir = shard_dir(own.shard);
+    block::tidy(disk, &dir).await?;
+    let metas: Vec<&BlockMeta> = inventory.blocks.iter().map(|block| &block.meta).collect();
+    let replaced = history::replaced(&metas);
+    let mut opened = Opened { blocks: Vec::new(), damage: Vec::new() };
+    for (shard, ulid, why) in &inventory.unreadable {
+        if keeper(*shard, own.shards) == own.shard {
+            opened.damage.push(set_aside(disk, *shard, *ulid, why, run).await?);
+        }
+    }
+    for Listed { shard, meta } in &inventory.blocks {
+        let is_own = meta.floodplain == Some(own);
+        let is_mixed = meta.floodplain.is_none_or(|origin| origin.shards != own.shards);
+        let is_wanted = is_own || is_mixed && !history::is_taken(&metas, meta.ulid, own);
+        if replaced.contains(&meta.ulid) || !is_wanted {
+            continue;
+        }
+        let path = block::dir(&shard_dir(*shard), meta.ulid);
+        match Block::open(disk, &path, Rc::clone(cache), pace).await {
+            Ok(block) => opened.blocks.push(Rc::new(ServedBlock { block, is_mixed })),
+            Err(error) if !is_damage(&error) => return Err(error),
+            Err(error) if keeper(*shard, own.shards) == own.shard => {
+                let why = error.to_string();
+                opened.damage.push(set_aside(disk, *shard, meta.ulid, &why, run).await?);
+            }
+            // Its keeper tells of it.
+            Err(_) => {}
+        }
+    }
+    Ok(opened)
+}
+
+/// The shard that looks after the directory of `shard`, which may be no more.
+fn keeper(shard: u16, shards: u16) -> u16 {
+    shard.checked_rem(shards).unwrap_or(0)
+}
+
+async fn set_aside<D: Disk>(
+    disk: &D,
+    shard: u16,
+    ulid: Ulid,
+    why: &str,
+    run: u64,
+) -> Result<Damage, BlockError> {
+    let dir = shard_dir(shard);
+    let from = block::dir(&dir, ulid);
+    let what = format!("this block cannot be opened, and what only it held is lost: {why}");
+    let damage = Damage { file: from.clone(), offset: 0, what, keep: Vec::new() };
+    quarantine::set_aside_dir(disk, &dir, &ulid.to_string(), run, &damage.to_string())
+        .await
+        .map_err(BlockError::io(&from, "put aside"))?;
+    Ok(damage)
+}
