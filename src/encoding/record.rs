@@ -12,8 +12,9 @@
 //! 16 checkpoint  first segment u64 │ next sequence u64: the log from there on is not in the checkpoint that this begins
 //! 17 chunks      any number of: reference u64 │ encoding u8 │ first t i64 │ last t i64 │ length u32 │ the chunk's bytes
 //! 18 open chunks any number of: reference u64 │ next chunk at t i64 │ the state of an `xor::XorAppender`
+//! 19 late chunks as 17: samples that came when their series had newer ones
 //! ```
-//! Kinds 1, 17 and 18 make up a checkpoint, which a record of kind 16 begins; the log itself has only 1 and 2.
+//! Kinds 1 and 17 to 19 make up a checkpoint, which a record of kind 16 begins; the log itself has only 1 and 2.
 //! Kinds kept for what comes next: 3 samples with start timestamps, 4 and 5 integer and float histograms, 6 exemplars,
 //! 7 metadata, 8 tombstones. A reader that meets a kind it does not know stops there and says so: skipping it would
 //! lose acknowledged data without a word. Samples refer to series by reference only; a reference's series record stands
@@ -29,6 +30,7 @@ const SAMPLES: u8 = 2;
 const CHECKPOINT: u8 = 16;
 const CHUNKS: u8 = 17;
 const OPEN_CHUNKS: u8 = 18;
+const LATE_CHUNKS: u8 = 19;
 
 const FORM_SAME: u8 = 0;
 const FORM_I32: u8 = 1;
@@ -59,6 +61,8 @@ pub enum Record<'a> {
     Chunks(ChunksRecord<'a>),
     /// Chunks that are being written.
     OpenChunks(OpenChunksRecord<'a>),
+    /// Chunks of late samples.
+    LateChunks(ChunksRecord<'a>),
 }
 
 /// Where the log goes on behind a checkpoint.
@@ -218,6 +222,16 @@ pub fn push_chunks(out: &mut Vec<u8>, body: &[u8]) {
     end(out, start);
 }
 
+/// Appends a record of late chunks; `body` was gathered with [`push_chunk`].
+///
+/// # Panics
+/// If it would be longer than a batch may be; callers bound what they put into one record.
+pub fn push_late_chunks(out: &mut Vec<u8>, body: &[u8]) {
+    let start = begin(out, LATE_CHUNKS);
+    out.extend_from_slice(body);
+    end(out, start);
+}
+
 /// Appends one open chunk to the body of an open-chunks record that is being gathered.
 pub fn push_open_chunk(
     body: &mut Vec<u8>,
@@ -287,6 +301,7 @@ impl<'a> Records<'a> {
             CHECKPOINT => CheckpointRecord::of(body).map(Record::Checkpoint),
             CHUNKS => Some(Record::Chunks(ChunksRecord { rest: body })),
             OPEN_CHUNKS => Some(Record::OpenChunks(OpenChunksRecord { rest: body })),
+            LATE_CHUNKS => Some(Record::LateChunks(ChunksRecord { rest: body })),
             kind => return Err(RecordError::UnknownKind { offset, kind }),
         }
         .ok_or(RecordError::Body { offset, what: "its lengths do not add up" })
@@ -605,6 +620,9 @@ mod tests {
         appender.append(&mut words, TimestampMs(1000), 1.5);
         push_open_chunk(&mut body, SeriesRef(8), TimestampMs(7_200_000), &appender, &words);
         push_open_chunks(out, &body);
+        let mut body = Vec::new();
+        push_chunk(&mut body, SeriesRef(9), 1, range, b"late");
+        push_late_chunks(out, &body);
     }
 
     #[test] // golden bytes: the format cannot drift unseen
@@ -636,6 +654,10 @@ mod tests {
             (open.series, open.next_at, open.appender.count()),
             (SeriesRef(8), TimestampMs(7_200_000), 1)
         );
+        let Some(Record::LateChunks(mut late)) = records.next() else {
+            panic!("the fourth record")
+        };
+        assert_eq!(late.next().unwrap().unwrap().bytes, b"late");
     }
 
     #[test]
@@ -696,7 +718,7 @@ mod tests {
                     match record {
                         Record::Series(record) => { let _ = record.count(); }
                         Record::Samples(record) => prop_assert_eq!(record.iter().count(), record.len()),
-                        Record::Chunks(record) => { let _ = record.count(); }
+                        Record::Chunks(record) | Record::LateChunks(record) => { let _ = record.count(); }
                         Record::OpenChunks(record) => { let _ = record.count(); }
                         Record::Checkpoint(_) => {}
                     }

@@ -252,7 +252,9 @@ impl<C: Clock> Shard<C> {
                 Response::Appended(part, stored.map(Box::new))
             }
             Request::Check(part, text) => {
-                let refused = inner.head.borrow().check(&part, &text, inner.clock.now());
+                let head = inner.head.borrow();
+                let refused = head.check(&part, &text, head.bounds(inner.clock.now()));
+                drop(head);
                 Response::Checked(part, Box::new(refused))
             }
             Request::Fold(fold) => Response::Folded(Box::new(self.fold(&fold).await)),
@@ -268,7 +270,7 @@ impl<C: Clock> Shard<C> {
     async fn append(&self, part: &Part, text: Arc<LabelText>) -> Result<Stored, WriteFailed> {
         let inner = &self.0;
         inner.commits.admit().await?;
-        let now = inner.clock.now();
+        let bounds = inner.head.borrow().bounds(inner.clock.now());
         let mut slice = Slice::start();
         let mut stored = Stored { written: 0, refused: Refusals::default() };
         for start in (0..part.entries.len()).step_by(APPEND_ENTRIES) {
@@ -279,7 +281,7 @@ impl<C: Clock> Shard<C> {
             let appended = {
                 let (mut head, mut log) =
                     (inner.head.borrow_mut(), inner.commits.log().borrow_mut());
-                head.append(part, entries, &text, now, &mut log)
+                head.append(part, entries, &text, bounds, &mut log)
             };
             stored.written += appended.written;
             stored.refused.append(appended.refused);

@@ -37,6 +37,8 @@ pub struct FileOptions {
     pub segment_bytes: u64,
     /// When a commit counts as done.
     pub sync: SyncMode,
+    /// How much older than the newest sample of the shard late ones may be, in milliseconds; 0: they are refused.
+    pub out_of_order_window_ms: i64,
     /// The time since some moment, which only grows: flushes of the log are measured by it.
     pub stopwatch: fn() -> Duration,
 }
@@ -113,7 +115,7 @@ pub async fn begin<D: Disk>(
     };
     let owns = changes.then_some(owns);
     let sources = Sources { dirs: &former, layout: options.layout, owns, tells: &tells, progress };
-    let mut head = Head::new(fingerprinter.clone());
+    let mut head = Head::with_window(fingerprinter.clone(), options.out_of_order_window_ms);
     let mut report = replay(&disk, sources, &mut head, pace).await?;
     for dir in [&own.wal, &own.head] {
         // A process that was killed between naming a checkpoint and making the name durable leaves a name that power
@@ -138,7 +140,6 @@ pub async fn begin<D: Disk>(
         report.damage.push(untold(&own.quarantine, "mark damaged files", error));
     }
     if changes {
-        head.name_all();
         log.next_sequence = 1;
     }
     // After damage, too: then nothing needs the damaged files any more, and it is told only once.

@@ -9,7 +9,8 @@
 use std::collections::HashMap;
 
 use crate::encoding::record::{
-    ChunksRecord, OpenChunksRecord, Record, RecordError, SamplesRecord, SeriesRecord, records,
+    ChunksRecord, OpenChunksRecord, Record, RecordError, SamplesRecord, SavedChunk, SeriesRecord,
+    records,
 };
 use crate::io::{Disk, File, Pace};
 use crate::model::{SeriesRef, route_hash};
@@ -53,7 +54,7 @@ pub struct Sources<'a> {
     /// Which of the files there hold the data.
     pub layout: Layout,
     /// In a start that changes the number of shards: does the series with this routing hash belong here? The series
-    /// then have no names in this shard's log yet.
+    /// then get new names, in this shard's new log.
     pub owns: Option<&'a dyn Fn(u64) -> bool>,
     /// Does this shard tell of the damage in the directories at this place in `dirs`? In a start that changes the number
     /// of shards all read them, and one tells.
@@ -214,6 +215,7 @@ pub async fn replay<D: Disk>(
             report.next_sequence = state.sequence.map_or(1, |sequence| sequence + 1);
         }
     }
+    head.finish_replay();
     progress(total, total);
     Ok(report)
 }
@@ -343,7 +345,10 @@ impl LogState {
         match record {
             Record::Series(series) => self.apply_series(series, owns, head)?,
             Record::Samples(samples) => return Ok(self.apply_samples(samples, head)),
-            Record::Chunks(chunks) => self.apply_chunks(chunks, head)?,
+            Record::Chunks(chunks) => self.apply_chunks(chunks, head, Head::replay_chunk)?,
+            Record::LateChunks(chunks) => {
+                self.apply_chunks(chunks, head, Head::replay_late_chunk)?;
+            }
             Record::OpenChunks(chunks) => self.apply_open_chunks(chunks, head)?,
             Record::Checkpoint(_) => {} // the survey has read it
         }
@@ -403,12 +408,13 @@ impl LogState {
         &mut self,
         chunks: ChunksRecord<'_>,
         head: &mut Head,
+        take_over: fn(&mut Head, u32, SavedChunk<'_>) -> bool,
     ) -> Result<(), RecordError> {
         for chunk in chunks {
             let chunk = chunk?;
             let mut orphans = 0;
             if let Some(index) = self.index_of(chunk.series, &mut orphans) {
-                self.unreadable_chunks += u64::from(!head.replay_chunk(index, chunk));
+                self.unreadable_chunks += u64::from(!take_over(head, index, chunk));
             }
             self.orphan_chunks += orphans;
         }

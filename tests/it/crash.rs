@@ -82,6 +82,7 @@ impl Store {
                 layout,
                 segment_bytes: SEGMENT_BYTES,
                 sync,
+                out_of_order_window_ms: 60 * 60 * 1000,
                 stopwatch: || Duration::ZERO,
             };
             let owns = |route| shard_of(route, shards) == shard;
@@ -128,8 +129,9 @@ impl Store {
                     samples_end,
                 });
             }
+            let bounds = shard.head.bounds(NOW);
             let appended =
-                shard.head.append(&part, 0..part.entries.len(), &text, NOW, &mut shard.log);
+                shard.head.append(&part, 0..part.entries.len(), &text, bounds, &mut shard.log);
             assert_eq!(
                 appended.refused,
                 Refusals::default(),
