@@ -427,8 +427,8 @@ impl<C: Clock> Shard<C> {
         ShardStatus {
             shard: inner.id,
             series: head.series,
-            series_created: head.series,
-            series_removed: 0,
+            series_created: head.series + head.series_removed,
+            series_removed: head.series_removed,
             chunks: head.chunks,
             chunks_created: head.chunks,
             chunks_removed: 0,

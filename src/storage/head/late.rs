@@ -66,6 +66,12 @@ impl Late {
         self.chunks.push(LateChunk { generation, chunk });
     }
 
+    /// Not one?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty() && self.chunks.is_empty()
+    }
+
     /// The samples that are not sealed, sorted, and their generation.
     #[must_use]
     pub fn buffer(&self) -> (&[Sample], u32) {

@@ -55,6 +55,12 @@ pub struct SeriesRest {
 const _: () = assert!(size_of::<SeriesRest>() == 40, "a series is counted in bytes");
 
 impl SeriesRest {
+    /// Not one full chunk nor late sample?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.late.as_ref().is_none_or(|late| late.is_empty())
+    }
+
     /// Takes a full chunk over that is later than all others.
     pub fn push_chunk(&mut self, chunk: HeadChunk) {
         let mut chunks = std::mem::take(&mut self.chunks).into_vec();

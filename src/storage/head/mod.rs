@@ -10,6 +10,8 @@ pub mod late;
 pub mod mem_series;
 pub mod paged;
 pub mod pairs;
+pub mod prune;
+pub mod remove;
 pub mod saved;
 pub mod select;
 pub mod table;
@@ -56,6 +58,8 @@ pub struct Head {
     misplaced: Vec<Sample>,
     /// Samples that the log repeats or that came late, while it is replayed.
     replayed_late: Vec<(u32, Sample)>,
+    /// Do postings still have series that are gone?
+    removing: bool,
     stats: HeadStats,
 }
 
@@ -76,6 +80,8 @@ pub struct HeadStats {
     pub samples_known: u64,
     /// Series made since the start; those replayed are not counted.
     pub series_created: u64,
+    /// Series removed since the start.
+    pub series_removed: u64,
     /// Label pairs.
     pub label_pairs: u64,
     /// First and last instant of all samples.
@@ -119,11 +125,12 @@ impl Head {
             generation: 0,
             misplaced: Vec::new(),
             replayed_late: Vec::new(),
+            removing: false,
             stats: HeadStats::default(),
         }
     }
 
-    /// How many series there are: their indexes are the numbers below.
+    /// How many series there ever were: their indexes are numbers below.
     #[must_use]
     pub fn series_count(&self) -> u32 {
         self.series.len()
@@ -133,8 +140,8 @@ impl Head {
     #[must_use]
     pub fn stats(&self) -> HeadStats {
         HeadStats {
-            series: u64::from(self.series.len()),
-            chunks: self.stats.chunks + u64::from(self.series.len()),
+            series: u64::from(self.series.live()),
+            chunks: self.stats.chunks + u64::from(self.series.live()),
             label_pairs: u64::from(self.pairs.len()),
             ..self.stats
         }

@@ -143,8 +143,13 @@ impl Head {
         while at.series < at.end && records.len() < bytes {
             let (Some(series), Some(rest)) = (self.series.get(at.series), self.rest.get(at.series))
             else {
-                break;
+                at.series += 1;
+                continue;
             };
+            if series.reference == SeriesRef::default() {
+                at.series += 1;
+                continue;
+            }
             if at.chunk == 0 {
                 let text = rest.pairs.iter().flat_map(|pair| self.pairs.text_of(*pair));
                 records.push_labels(series.reference, &text.copied().collect::<Vec<_>>(), payload);
