@@ -29,9 +29,19 @@ pub trait Disk: Clone + 'static {
     fn create(&self, path: &str, len: u64) -> impl Future<Output = io::Result<Self::File>>;
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &str) -> impl Future<Output = io::Result<Self::File>>;
+    /// Opens an existing file for reading only: writing to it or cutting it fails with `PermissionDenied`. For files that
+    /// never change, whose bytes others may share through a [`Disk::link`].
+    fn open_read(&self, path: &str) -> impl Future<Output = io::Result<Self::File>>;
     /// Gives a file another name, in its directory or another; an existing file of that name is replaced in one step. A
     /// crash leaves it under one of the names, and may leave it under both until both directories are synced.
     fn rename(&self, from: &str, to: &str) -> impl Future<Output = io::Result<()>>;
+    /// Gives a directory, and with it all that is below, another name; an empty directory of that name is replaced, and one
+    /// that is not empty makes it fail with `DirectoryNotEmpty`. A crash leaves it under one of the names, never under
+    /// both, until the directories that have the names are synced.
+    fn rename_dir(&self, from: &str, to: &str) -> impl Future<Output = io::Result<()>>;
+    /// Gives a file one more name, for the same bytes; fails if the name exists. Durable, as any name, once the directory
+    /// that has it is synced.
+    fn link(&self, from: &str, to: &str) -> impl Future<Output = io::Result<()>>;
     /// Removes a file.
     fn remove(&self, path: &str) -> impl Future<Output = io::Result<()>>;
     /// Makes a directory and the ones above it, durably; existing ones are fine.
@@ -54,6 +64,12 @@ pub trait File: 'static {
     fn len(&self) -> u64;
     /// Reads exactly `len` bytes at `offset`; fails with `UnexpectedEof` if the file does not hold them.
     fn read_at(&self, offset: u64, len: usize) -> impl Future<Output = io::Result<Self::Read>>;
+    /// Reads many ranges, each an offset and a length, as [`File::read_at`] reads one, and gives them in the same order;
+    /// the disk works at several of them at a time. One that fails makes all fail.
+    fn read_many(
+        &self,
+        ranges: &[(u64, usize)],
+    ) -> impl Future<Output = io::Result<Vec<Self::Read>>>;
     /// Writes all of `data` at `offset`; both are multiples of [`BLOCK_BYTES`]. A short write is an error.
     fn write_at(&self, data: &[u8], offset: u64) -> impl Future<Output = io::Result<()>>;
     /// Makes everything written so far durable.

@@ -5,11 +5,13 @@
 //! 512-byte sector of each unsynced write may be there or not; of a directory's changes, the first few. The seed decides.
 //! Everything happens at once, so every future is ready when first polled: see [`run`].
 //!
+//! A directory that got another name is moved at once and kept in mind: a crash gives it the former one back or not.
+//!
 //! Harsher than a real file system on purpose: syncing a file does not make its name durable, and a sync that failed
 //! leaves what it should have written readable but lost, as Linux does.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -43,6 +45,8 @@ struct State {
     dirs: BTreeMap<String, Dir>,
     /// Files that went from one directory to another: from where, to where, and which.
     moved: Vec<(String, String, usize)>,
+    /// Directories that got another name, oldest first, until that is durable.
+    renamed: Vec<RenamedDir>,
     calls: u64,
     crashed: bool,
     faults: Faults,
@@ -57,6 +61,17 @@ struct Dir {
     changes: Vec<BTreeMap<String, usize>>,
     /// Removed; that becomes durable when the directory above it is synced.
     removed: bool,
+}
+
+/// A directory's former and new name. Each goes with the directories above it when those are renamed.
+#[derive(Clone)]
+struct RenamedDir {
+    from: String,
+    to: String,
+    /// Is the directory that had the former name synced since?
+    from_synced: bool,
+    /// And that which has the new one?
+    to_synced: bool,
 }
 
 #[derive(Clone, Default)]
@@ -113,6 +128,7 @@ impl SimDisk {
             inodes: Vec::new(),
             dirs,
             moved: Vec::new(),
+            renamed: Vec::new(),
             calls: 0,
             crashed: false,
             faults,
@@ -158,9 +174,18 @@ impl SimDisk {
                 (path.clone(), Dir { durable, names, ..Dir::default() })
             })
             .collect();
-        let after =
-            State { inodes, dirs, moved: Vec::new(), calls: 0, crashed: false, faults, rng };
-        Self(Rc::new(RefCell::new(after.with_moved(&state.moved))))
+        let after = State {
+            inodes,
+            dirs,
+            moved: state.moved.clone(),
+            renamed: state.renamed.clone(),
+            calls: 0,
+            crashed: false,
+            faults,
+            rng,
+        };
+        let mut rng_of_renamed = Rng::new(seed.rotate_left(32));
+        Self(Rc::new(RefCell::new(after.with_renamed(&mut rng_of_renamed).with_moved())))
     }
 
     /// What a new start finds after the process was killed now: all that was written, durable or not. Power may still
@@ -172,6 +197,7 @@ impl SimDisk {
             inodes: state.inodes.clone(),
             dirs: state.dirs.clone(),
             moved: state.moved.clone(),
+            renamed: state.renamed.clone(),
             calls: 0,
             crashed: false,
             faults,
@@ -269,29 +295,76 @@ impl State {
     }
 
     /// A file that was on its way from one directory to another is not lost on it: file systems journal that.
-    fn with_moved(mut self, moved: &[(String, String, usize)]) -> Self {
-        for (from, to, inode) in moved {
-            let is_there = |path| self.lookup(path) == Some(*inode);
-            if is_there(from) || is_there(to) {
+    fn with_moved(mut self) -> Self {
+        for (from, to, inode) in std::mem::take(&mut self.moved) {
+            let is_there = |path: &str| self.lookup(path) == Some(inode);
+            if is_there(&from) || is_there(&to) {
                 continue;
             }
-            let back = self.dirs.contains_key(split(from).0);
-            let (dir, name) = split(if back { from } else { to });
+            let back = self.dirs.contains_key(split(&from).0);
+            let (dir, name) = split(if back { &from } else { &to });
             let dir = self.dirs.entry(dir.to_owned()).or_default();
-            dir.names.insert(name.to_owned(), *inode);
-            dir.durable.insert(name.to_owned(), *inode);
+            dir.names.insert(name.to_owned(), inode);
+            dir.durable.insert(name.to_owned(), inode);
         }
         self
     }
 
+    /// Of the directories that were renamed and not synced, some have their former names: of those in one directory, the
+    /// last few.
+    fn with_renamed(mut self, rng: &mut Rng) -> Self {
+        let mut undone: BTreeMap<String, u64> = BTreeMap::new();
+        for renamed in &self.renamed {
+            *undone.entry(split(&renamed.to).0.to_owned()).or_default() += 1;
+        }
+        undone.values_mut().for_each(|count| *count = rng.below(*count + 1));
+        while let Some(RenamedDir { from, to, .. }) = self.renamed.pop() {
+            let Some(left) = undone.get_mut(split(&to).0).filter(|left| **left > 0) else {
+                continue;
+            };
+            *left -= 1;
+            // One that was made under the former name in the meantime keeps it.
+            if !self.dirs.contains_key(&from) {
+                self.move_paths(&to, &from);
+            }
+        }
+        self
+    }
+
+    /// Moves the directory `from`, all that is below it and all that is said about it to `to`.
+    fn move_paths(&mut self, from: &str, to: &str) {
+        let below = format!("{from}/");
+        let moved = |path: &str| {
+            let rest = if path == from { "" } else { path.strip_prefix(&below)? };
+            Some(if rest.is_empty() { to.to_owned() } else { format!("{to}/{rest}") })
+        };
+        let new_path = |path: String| moved(&path).unwrap_or(path);
+        self.dirs = std::mem::take(&mut self.dirs)
+            .into_iter()
+            .map(|(path, dir)| (new_path(path), dir))
+            .collect();
+        let files = self.moved.iter_mut().flat_map(|(from, to, _)| [from, to]);
+        let dirs = self.renamed.iter_mut().flat_map(|renamed| [&mut renamed.from, &mut renamed.to]);
+        for path in files.chain(dirs) {
+            *path = new_path(std::mem::take(path));
+        }
+    }
+
+    /// Is there anything, file or directory, below the directory `path`?
+    fn holds_anything(&self, path: &str) -> bool {
+        let below = format!("{path}/");
+        let is_below = |(dir, entry): (&String, &Dir)| !entry.removed && dir.starts_with(&below);
+        self.dirs.iter().any(is_below) || self.dirs.get(path).is_some_and(|d| !d.names.is_empty())
+    }
+
+    fn is_dir(&self, path: &str) -> bool {
+        self.dirs.get(path).is_some_and(|dir| !dir.removed)
+    }
+
     fn has_room_for(&self, more: usize) -> io::Result<()> {
-        let used: usize = self
-            .dirs
-            .values()
-            .flat_map(|d| d.names.values())
-            .filter_map(|i| self.inodes.get(*i))
-            .map(|i| i.content.len())
-            .sum();
+        let linked: BTreeSet<_> = self.dirs.values().flat_map(|d| d.names.values()).collect();
+        let used: usize =
+            linked.into_iter().filter_map(|i| self.inodes.get(*i)).map(|i| i.content.len()).sum();
         match self.faults.capacity_bytes {
             Some(capacity) if (used + more) as u64 > capacity => {
                 Err(io::ErrorKind::StorageFull.into())
@@ -359,13 +432,17 @@ impl Disk for SimDisk {
             state.dirs.entry(dir.to_owned()).or_default().names.insert(name.to_owned(), inode);
             Ok(inode)
         })?;
-        Ok(SimFile { disk: self.clone(), inode })
+        Ok(SimFile { disk: self.clone(), inode, writable: true })
     }
 
     async fn open(&self, path: &str) -> io::Result<SimFile> {
         self.alive()?;
         let inode = self.0.borrow().lookup(path).ok_or_else(|| not_found(path))?;
-        Ok(SimFile { disk: self.clone(), inode })
+        Ok(SimFile { disk: self.clone(), inode, writable: true })
+    }
+
+    async fn open_read(&self, path: &str) -> io::Result<SimFile> {
+        Ok(SimFile { writable: false, ..self.open(path).await? })
     }
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -383,6 +460,50 @@ impl Disk for SimDisk {
             }
             let dir = state.dirs.entry(to_dir.to_owned()).or_default();
             dir.names.insert(to_name.to_owned(), inode);
+            Ok(())
+        })
+    }
+
+    async fn rename_dir(&self, from: &str, to: &str) -> io::Result<()> {
+        let crash = self.call()?;
+        let mut state = self.0.borrow_mut();
+        if crash && state.rng.below(2) == 0 {
+            return Err(stopped());
+        }
+        if !state.is_dir(from) {
+            return Err(not_found(from));
+        }
+        if to == from || to.starts_with(&format!("{from}/")) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if state.lookup(to).is_some() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        if state.holds_anything(to) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        let above = split(to).0;
+        if !above.is_empty() && !state.is_dir(above) {
+            return Err(not_found(above));
+        }
+        // What is left there has been removed, and does not come back.
+        let below = format!("{to}/");
+        state.dirs.retain(|dir, _| dir != to && !dir.starts_with(&below));
+        state.move_paths(from, to);
+        let (from, to) = (from.to_owned(), to.to_owned());
+        state.renamed.push(RenamedDir { from, to, from_synced: false, to_synced: false });
+        if crash { Err(stopped()) } else { Ok(()) }
+    }
+
+    async fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        let (dir, name) = split(to);
+        self.change_names(dir, |state| {
+            let inode = state.lookup(from).ok_or_else(|| not_found(from))?;
+            if state.lookup(to).is_some() || state.is_dir(to) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            let dir = state.dirs.get_mut(dir).ok_or_else(|| not_found(dir))?;
+            dir.names.insert(name.to_owned(), inode);
             Ok(())
         })
     }
@@ -413,11 +534,10 @@ impl Disk for SimDisk {
         if crash && state.rng.below(2) == 0 {
             return Err(stopped());
         }
-        let below = format!("{path}/");
-        let holds_dirs = state.dirs.iter().any(|(dir, d)| !d.removed && dir.starts_with(&below));
+        let holds_anything = state.holds_anything(path);
         let dir = state.dirs.get_mut(path).filter(|dir| !dir.removed);
         let dir = dir.ok_or_else(|| not_found(path))?;
-        if holds_dirs || !dir.names.is_empty() {
+        if holds_anything {
             return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
         dir.removed = true;
@@ -456,6 +576,11 @@ impl Disk for SimDisk {
             dir.durable = dir.names.clone();
             dir.changes.clear();
             state.dirs.retain(|below, dir| !dir.removed || split(below).0 != path);
+            for renamed in &mut state.renamed {
+                renamed.from_synced |= split(&renamed.from).0 == path;
+                renamed.to_synced |= split(&renamed.to).0 == path;
+            }
+            state.renamed.retain(|renamed| !renamed.from_synced || !renamed.to_synced);
         }
         if crash { Err(stopped()) } else { Ok(()) }
     }
@@ -465,10 +590,14 @@ impl Disk for SimDisk {
 pub struct SimFile {
     disk: SimDisk,
     inode: usize,
+    writable: bool,
 }
 
 impl SimFile {
     fn change(&self, change: Change) -> io::Result<()> {
+        if !self.writable {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let crash = self.disk.call()?;
         let mut state = self.disk.0.borrow_mut();
         let inode = state.inodes.get(self.inode).expect("an open file has an inode");
@@ -500,6 +629,14 @@ impl File for SimFile {
             .get(start..end)
             .map(<[u8]>::to_vec)
             .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    async fn read_many(&self, ranges: &[(u64, usize)]) -> io::Result<Vec<Vec<u8>>> {
+        let mut read = Vec::with_capacity(ranges.len());
+        for (offset, len) in ranges {
+            read.push(self.read_at(*offset, *len).await?);
+        }
+        Ok(read)
     }
 
     async fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
@@ -667,7 +804,7 @@ mod tests {
 
     #[test]
     fn a_file_that_goes_to_another_directory_is_never_lost_on_the_way() {
-        let mut places = std::collections::BTreeSet::new();
+        let mut places = BTreeSet::new();
         for seed in 0..100 {
             let disk = SimDisk::new(seed);
             run(async {
@@ -686,6 +823,105 @@ mod tests {
         let both = vec![before.clone(), after.clone()];
         let places: Vec<_> = places.into_iter().collect();
         assert_eq!(places, [vec![after], vec![before], both]);
+    }
+
+    #[test]
+    fn a_directory_that_gets_another_name_is_never_lost_and_never_there_twice() {
+        let mut names = BTreeMap::new();
+        for seed in 0..100 {
+            let disk = SimDisk::new(seed);
+            run(async {
+                disk.create_dir("a/new.tmp/below").await.unwrap();
+                disk.create("a/new.tmp/below/file", 0).await.unwrap();
+                disk.sync_dir("a/new.tmp/below").await.unwrap();
+                disk.rename_dir("a/new.tmp", "a/new").await.unwrap();
+                assert_eq!(disk.paths(), ["a/new/below/file"]);
+                let after = disk.image_after_crash(seed, Faults::default());
+                assert_eq!(after.list("a").await.unwrap().len(), 1, "{:?}", after.paths());
+                *names.entry(after.paths()).or_insert(0) += 1;
+                disk.sync_dir("a").await.unwrap();
+                let after = disk.image_after_crash(seed, Faults::default());
+                assert_eq!(after.paths(), ["a/new/below/file"]);
+            });
+        }
+        let found: Vec<_> = names.keys().map(|paths| paths.join(" ")).collect();
+        assert_eq!(found, ["a/new.tmp/below/file", "a/new/below/file"]);
+    }
+
+    #[test]
+    fn of_several_names_that_a_directory_had_a_crash_leaves_any_one() {
+        let mut names = BTreeSet::new();
+        for seed in 0..100 {
+            let disk = SimDisk::new(seed);
+            run(async {
+                disk.create_dir("a/1").await.unwrap();
+                disk.rename_dir("a/1", "a/2").await.unwrap();
+                disk.rename_dir("a/2", "a/3").await.unwrap();
+                let after = disk.image_after_crash(seed, Faults::default());
+                let left = after.list("a").await.unwrap();
+                names.insert(left.into_iter().map(|entry| entry.name).collect::<String>());
+            });
+        }
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["1", "2", "3"]);
+    }
+
+    #[test]
+    fn a_directory_does_not_replace_one_that_holds_something() {
+        run(async {
+            let disk = SimDisk::new(1);
+            disk.create_dir("a").await.unwrap();
+            disk.create_dir("b/c").await.unwrap();
+            let error = disk.rename_dir("a", "b").await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty);
+            disk.rename_dir("b", "a").await.unwrap();
+            let entries = disk.list("").await.unwrap();
+            assert_eq!(entries.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(), ["a"]);
+            assert_eq!(
+                disk.rename_dir("b", "c").await.unwrap_err().kind(),
+                io::ErrorKind::NotFound
+            );
+        });
+    }
+
+    #[test]
+    fn a_link_is_the_same_file_and_durable_with_its_directory() {
+        let mut survived = 0;
+        for seed in 0..50 {
+            let disk = SimDisk::new(seed);
+            run(async {
+                disk.create_dir("b").await.unwrap();
+                let file = disk.create("a", 0).await.unwrap();
+                disk.sync_dir("").await.unwrap();
+                disk.link("a", "b/c").await.unwrap();
+                file.write_at(&BLOCK, 0).await.unwrap();
+                file.sync().await.unwrap();
+                let twice = disk.link("a", "b/c").await.unwrap_err();
+                assert_eq!(twice.kind(), io::ErrorKind::AlreadyExists);
+                let after = disk.image_after_crash(seed, Faults::default());
+                survived += after.list("b").await.unwrap().len();
+                disk.sync_dir("b").await.unwrap();
+                disk.remove("a").await.unwrap();
+                let after = disk.image_after_crash(seed, Faults::default());
+                let linked = after.open_read("b/c").await.unwrap();
+                assert_eq!(linked.read_at(0, BLOCK_BYTES).await.unwrap(), BLOCK);
+            });
+        }
+        assert!(survived > 0 && survived < 50, "{survived} of 50");
+    }
+
+    #[test]
+    fn a_file_opened_for_reading_refuses_writes() {
+        run(async {
+            let disk = SimDisk::new(1);
+            disk.create("a", BLOCK_BYTES as u64).await.unwrap();
+            let mut file = disk.open_read("a").await.unwrap();
+            let write = file.write_at(&BLOCK, 0).await.unwrap_err();
+            let cut = file.set_len(0).await.unwrap_err();
+            assert_eq!([write.kind(), cut.kind()], [io::ErrorKind::PermissionDenied; 2]);
+            let read = file.read_many(&[(5, 2), (0, 1)]).await.unwrap();
+            assert_eq!(read, [vec![0; 2], vec![0; 1]]);
+            assert!(file.read_many(&[(0, 1), (4096, 1)]).await.is_err());
+        });
     }
 
     #[test]

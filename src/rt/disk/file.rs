@@ -1,9 +1,12 @@
 //! One file of the disk, open for direct I/O. Rules R4 and R5 are kept here.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Deref;
+use std::pin::Pin;
 
+use futures_lite::future::poll_once;
 use glommio::io::{DmaFile, ReadResult};
 
 use super::os_error;
@@ -15,13 +18,30 @@ const WRITE_BYTES_MAX: usize = 1 << 20;
 /// The longest read: the kernel cuts what is over 2 GiB, and nobody here wants nearly as much.
 const READ_BYTES_MAX: usize = 1 << 30;
 
+/// Reads that [`File::read_many`] has under way at a time: enough for a disk that works at many at once.
+const READS_MAX: usize = 32;
+
+/// What a file was opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    ReadWrite,
+}
+
 /// An open file of [`super::RealDisk`].
 pub struct RealFile {
     file: DmaFile,
+    access: Access,
     /// What is in the file as far as this handle knows: the length at opening, and its own writes.
     len: Cell<u64>,
     /// A flush has failed: what was written since the last good one may be lost, whatever a later flush says.
     lost: Cell<bool>,
+}
+
+/// One of many reads.
+enum Reading<F> {
+    UnderWay(Pin<Box<F>>),
+    Done(io::Result<ReadBytes>),
 }
 
 /// What a read found: the kernel's own buffer, not a copy.
@@ -38,8 +58,18 @@ impl Deref for ReadBytes {
 }
 
 impl RealFile {
-    pub(super) fn new(file: DmaFile, len: u64) -> Self {
-        Self { file, len: Cell::new(len), lost: Cell::new(false) }
+    pub(super) fn new(file: DmaFile, len: u64, access: Access) -> Self {
+        Self { file, access, len: Cell::new(len), lost: Cell::new(false) }
+    }
+
+    fn to_be_written(&self) -> io::Result<()> {
+        match self.access {
+            Access::ReadWrite => Ok(()),
+            Access::Read => {
+                let message = "the file is open for reading only";
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+            }
+        }
     }
 
     /// Makes an empty file `len` bytes long by writing them.
@@ -64,7 +94,7 @@ impl RealFile {
 
 /// The new, empty file with `len` bytes allocated that read as zeros.
 pub(super) async fn allocated(file: DmaFile, len: u64) -> io::Result<RealFile> {
-    let mut file = RealFile::new(file, 0);
+    let mut file = RealFile::new(file, 0, Access::ReadWrite);
     if len > 0 {
         match file.file.pre_allocate(len, false).await.map_err(os_error) {
             Ok(()) => file.len.set(len),
@@ -124,9 +154,32 @@ impl File for RealFile {
         Ok(ReadBytes { result })
     }
 
+    async fn read_many(&self, ranges: &[(u64, usize)]) -> io::Result<Vec<ReadBytes>> {
+        let mut read = Vec::with_capacity(ranges.len());
+        let mut under_way = VecDeque::with_capacity(READS_MAX);
+        let mut ranges = ranges.iter();
+        loop {
+            while under_way.len() < READS_MAX
+                && let Some((offset, len)) = ranges.next()
+            {
+                let mut reading = Box::pin(self.read_at(*offset, *len));
+                // The first poll hands it to the ring. After that only the oldest is polled: each poll of a read that
+                // is not done leaves one more waker with it.
+                let done = poll_once(reading.as_mut()).await;
+                under_way.push_back(done.map_or(Reading::UnderWay(reading), Reading::Done));
+            }
+            match under_way.pop_front() {
+                Some(Reading::UnderWay(reading)) => read.push(reading.await?),
+                Some(Reading::Done(done)) => read.push(done?),
+                None => return Ok(read),
+            }
+        }
+    }
+
     async fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         assert!(data.len().is_multiple_of(BLOCK_BYTES), "direct I/O writes whole blocks");
         assert!(offset.is_multiple_of(BLOCK), "direct I/O writes at the start of a block");
+        self.to_be_written()?;
         let mut at = offset;
         for piece in data.chunks(WRITE_BYTES_MAX) {
             self.write_piece(piece, at).await?;
@@ -148,6 +201,7 @@ impl File for RealFile {
     }
 
     async fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.to_be_written()?;
         self.file.truncate(len).await.map_err(os_error)?;
         self.len.set(len);
         Ok(())

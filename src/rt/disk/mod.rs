@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
+use file::Access;
 pub use file::{ReadBytes, RealFile};
 use glommio::GlommioError;
 use glommio::io::{DmaFile, OpenOptions};
@@ -54,6 +55,15 @@ impl RealDisk {
         let message = format!("{path:?} does not stay below the data directory");
         Err(io::Error::new(io::ErrorKind::InvalidInput, message))
     }
+
+    async fn open_for(&self, path: &str, access: Access) -> io::Result<RealFile> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(access == Access::ReadWrite);
+        let file = options.dma_open(self.resolve(path)?).await.map_err(os_error)?;
+        // By its path, which is right only now: later the length is our own knowledge (rules R5, R6).
+        let len = file.file_size().await.map_err(os_error)?;
+        Ok(RealFile::new(file, len, access))
+    }
 }
 
 impl Disk for RealDisk {
@@ -77,17 +87,26 @@ impl Disk for RealDisk {
     }
 
     async fn open(&self, path: &str) -> io::Result<RealFile> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        let file = options.dma_open(self.resolve(path)?).await.map_err(os_error)?;
-        // By its path, which is right only now: later the length is our own knowledge (rules R5, R6).
-        let len = file.file_size().await.map_err(os_error)?;
-        Ok(RealFile::new(file, len))
+        self.open_for(path, Access::ReadWrite).await
+    }
+
+    async fn open_read(&self, path: &str) -> io::Result<RealFile> {
+        self.open_for(path, Access::Read).await
     }
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (self.resolve(from)?, self.resolve(to)?);
         blocking("rename", move || fs::rename(from, to)).await
+    }
+
+    async fn rename_dir(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.resolve(from)?, self.resolve(to)?);
+        blocking("rename directory", move || fs::rename(from, to)).await
+    }
+
+    async fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.resolve(from)?, self.resolve(to)?);
+        blocking("link", move || fs::hard_link(from, to)).await
     }
 
     async fn remove(&self, path: &str) -> io::Result<()> {

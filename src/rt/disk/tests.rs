@@ -216,6 +216,73 @@ fn only_an_empty_directory_is_removed() {
 }
 
 #[test]
+fn a_directory_gets_another_name_with_all_that_is_below_it() {
+    on_disk(|disk| async move {
+        disk.create_dir("a/new.tmp/below").await.unwrap();
+        drop(disk.create("a/new.tmp/below/file", 5).await.unwrap());
+        disk.rename_dir("a/new.tmp", "a/new").await.unwrap();
+        disk.sync_dir("a").await.unwrap();
+        assert_eq!(disk.open("a/new/below/file").await.unwrap().len(), 5);
+        assert_eq!(disk.list("a").await.unwrap().len(), 1);
+        disk.create_dir("a/other").await.unwrap();
+        let error = disk.rename_dir("a/other", "a/new").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty);
+        let error = disk.rename_dir("a/nowhere", "a/else").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn a_link_is_the_same_file_under_one_more_name() {
+    on_disk(|disk| async move {
+        let file = disk.create("a", 0).await.unwrap();
+        disk.link("a", "b").await.unwrap();
+        file.write_at(&blocks(1), 0).await.unwrap();
+        disk.remove("a").await.unwrap();
+        let linked = disk.open_read("b").await.unwrap();
+        assert_eq!(&*linked.read_at(0, BLOCK_BYTES).await.unwrap(), blocks(1));
+        drop(disk.create("c", 0).await.unwrap());
+        let error = disk.link("b", "c").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    });
+}
+
+#[test]
+fn a_file_opened_for_reading_refuses_writes() {
+    on_disk(|disk| async move {
+        drop(disk.create("a", 4096).await.unwrap());
+        let mut file = disk.open_read("a").await.unwrap();
+        let write = file.write_at(&blocks(1), 0).await.unwrap_err();
+        let cut = file.set_len(0).await.unwrap_err();
+        assert_eq!([write.kind(), cut.kind()], [io::ErrorKind::PermissionDenied; 2]);
+        assert_eq!(disk.open("a").await.unwrap().len(), 4096);
+    });
+}
+
+#[test]
+fn many_reads_come_back_in_the_order_they_were_asked_for() {
+    on_disk(|disk| async move {
+        let written = blocks(300);
+        let file = disk.create("file", 0).await.unwrap();
+        file.write_at(&written, 0).await.unwrap();
+        let ranges: Vec<(u64, usize)> = (0..1000usize)
+            .map(|i| (i * 7919 % (299 * BLOCK_BYTES), i * 31 % 4000))
+            .map(|(offset, len)| (offset as u64, len))
+            .collect();
+        let read = file.read_many(&ranges).await.unwrap();
+        assert_eq!(read.len(), ranges.len());
+        for ((offset, len), read) in ranges.iter().zip(&read) {
+            let from = usize::try_from(*offset).unwrap();
+            assert_eq!(&**read, &written[from..from + len], "{len} at {offset}");
+        }
+        let past_end = [(0, 1), (file.len(), 1), (0, 1)];
+        let error = file.read_many(&past_end).await.map(drop).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert!(file.read_many(&[]).await.unwrap().is_empty());
+    });
+}
+
+#[test]
 fn no_path_leaves_the_data_directory() {
     on_disk(|disk| async move {
         for path in ["../x", "/etc/passwd", "a/../../x", "a\0b"] {
