@@ -3,5 +3,6 @@
 pub mod batch;
 pub mod bits;
 pub mod record;
+pub mod spilled;
 pub mod varint;
 pub mod xor;

@@ -218,7 +218,7 @@ impl<C: Clock> Shard<C> {
             !saving.is_done()
         };
         files
-            .checkpoint(log, save, &mut Slice::start())
+            .checkpoint(log, save, || head.borrow().spill_files(), &mut Slice::start())
             .await
             .map_err(|error| error.to_string())?;
         self.0.checkpoints.set(self.0.checkpoints.get() + 1);

@@ -59,7 +59,8 @@ impl Shard {
             saving = self.head.save(saving, bytes, payload);
             !saving.is_done()
         };
-        self.files.checkpoint(log, save, &mut NoPace).await.map_err(|e| e.to_string())
+        let spill_files = || self.head.spill_files();
+        self.files.checkpoint(log, save, spill_files, &mut NoPace).await.map_err(|e| e.to_string())
     }
 }
 

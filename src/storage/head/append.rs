@@ -5,6 +5,7 @@
 //! not newer                      known to the bit: nothing to do. Another value at this instant: refused. Else late if the
 //!                                window reaches it, or refused
 //! ```
+//! What a chunk that has left memory covers is doubtful until that is read (`doubt`).
 //! The floor is one hour, or the out-of-order window if that is longer, behind the newest sample of the Head, and never
 //! lies within what was cut into blocks; the window is counted from that newest sample, too. Source: `appendable` and
 //! `appendableMinValidTime`, `tsdb/head_append.go`.
@@ -15,6 +16,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::doubt::Doubtful;
 use super::late::{Late, Sealed};
 use super::mem_series::CHUNK_RANGE_MS;
 use super::paged::prefetch;
@@ -42,7 +44,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// Not below `floor` in order.
-    fn raised_to(self, floor: TimestampMs) -> Self {
+    pub(super) fn raised_to(self, floor: TimestampMs) -> Self {
         Self { floor: self.floor.max(floor), ..self }
     }
 
@@ -85,15 +87,24 @@ impl InOrder {
 
 /// What a sample that is not simply the newest of its series is.
 #[derive(Debug, PartialEq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// The newest after all.
     InOrder,
     /// The series has it, to the bit.
     Known,
     /// Late, and to be stored.
     Late,
+    /// Late, and to be stored unless a chunk that has left memory has it.
+    Doubtful,
     /// Not to be stored.
     Refused(RefusalReason),
+}
+
+impl Verdict {
+    /// The series has another sample at this instant.
+    pub(super) fn conflict(known: Sample, sample: Sample) -> Self {
+        Self::Refused(RefusalReason::Duplicate { t: sample.t, existing: known.v, new: sample.v })
+    }
 }
 
 impl Head {
@@ -125,7 +136,7 @@ impl Head {
         let bounds = bounds.raised_to(self.min_valid);
         let in_order = InOrder::of(bounds);
         let mut appended = Appended::default();
-        let mut each = part.iter_within(entries.clone());
+        let (mut each, mut at) = (part.iter_within(entries.clone()), entries.start);
         for group in part.entries.get(entries).unwrap_or_default().chunks(GROUP) {
             let found = self.find_group(group);
             for (hint, (entry, samples)) in found.into_iter().zip(each.by_ref().take(group.len())) {
@@ -136,15 +147,17 @@ impl Head {
                         Err(reason) => {
                             let refusal = refusal(entry, text, samples.len(), reason);
                             appended.refused.push(refusal);
+                            at += 1;
                             continue;
                         }
                     },
                 };
                 self.append_in_order(index, samples, in_order, log);
-                appended.written += samples.len() as u64;
+                appended.written += (samples.len() - self.misplaced.len()) as u64;
                 if !self.misplaced.is_empty() {
-                    self.append_misplaced(index, entry, text, bounds, log, &mut appended);
+                    self.append_misplaced(index, at, entry, text, bounds, log, &mut appended);
                 }
+                at += 1;
             }
         }
         log.finish_part();
@@ -189,11 +202,7 @@ impl Head {
             if series.is_behind(sample.t) && in_order.contains(sample.t) {
                 log.sample(series.reference, *sample);
                 if let Some(chunk) = series.append(*sample) {
-                    self.stats.chunks += 1;
-                    self.stats.chunk_bytes += chunk.bytes.len() as u64;
-                    if let Some(rest) = self.rest.get_mut(index) {
-                        rest.push_chunk(chunk);
-                    }
+                    self.full_chunks.push(chunk);
                 }
                 continue;
             }
@@ -205,41 +214,70 @@ impl Head {
             let first = samples.iter().find(is_first).map_or(newest, |sample| sample.t);
             self.widen(first, newest);
         }
+        if !self.full_chunks.is_empty() {
+            self.keep_full_chunks(index);
+        }
     }
 
     #[cold]
     #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "one step of `append`, split off for its rarity")]
     fn append_misplaced(
         &mut self,
         index: u32,
+        at: usize,
         entry: &PartEntry,
         text: &LabelText,
         bounds: Bounds,
         log: &mut LogBuffer,
         appended: &mut Appended,
     ) {
-        let mut refused = 0u32;
-        let mut first = None;
+        let (mut refused, mut first) = (0u32, None);
         let mut misplaced = std::mem::take(&mut self.misplaced);
         for sample in misplaced.drain(..) {
-            match self.judge(index, sample, bounds) {
-                Verdict::Known | Verdict::InOrder => self.stats.samples_known += 1,
-                Verdict::Late => self.append_late(index, sample, log),
-                Verdict::Refused(reason) => {
-                    refused += 1;
-                    first.get_or_insert(reason);
-                }
+            match self.judge(index, sample, bounds, None) {
+                Verdict::Doubtful => appended.doubtful.push(Doubtful { entry: at, sample }),
+                verdict => match self.carry_out(verdict, index, sample, log) {
+                    Ok(()) => appended.written += 1,
+                    Err(reason) => {
+                        refused += 1;
+                        first.get_or_insert(reason);
+                    }
+                },
             }
         }
         self.misplaced = misplaced;
-        appended.written -= u64::from(refused);
         if let Some(reason) = first {
             appended.refused.push(refusal(entry, text, refused as usize, reason));
         }
     }
 
+    /// Does with one sample what was found right.
+    pub(super) fn carry_out(
+        &mut self,
+        verdict: Verdict,
+        index: u32,
+        sample: Sample,
+        log: &mut LogBuffer,
+    ) -> Result<(), RefusalReason> {
+        match verdict {
+            Verdict::Late => self.append_late(index, sample, log),
+            Verdict::Refused(reason) => return Err(reason),
+            Verdict::Known | Verdict::InOrder | Verdict::Doubtful => self.stats.samples_known += 1,
+        }
+        Ok(())
+    }
+
     /// What is to become of a sample of the series at `index`.
-    fn judge(&self, index: u32, sample: Sample, bounds: Bounds) -> Verdict {
+    ///
+    /// - `spilled`: what chunks that have left memory hold at its instant, if they were asked.
+    pub(super) fn judge(
+        &self,
+        index: u32,
+        sample: Sample,
+        bounds: Bounds,
+        spilled: Option<Option<Sample>>,
+    ) -> Verdict {
         if sample.t > bounds.latest || sample.t == TimestampMs::MIN {
             return Verdict::Refused(RefusalReason::OutOfBounds);
         }
@@ -250,13 +288,14 @@ impl Head {
         if is_behind && sample.t >= bounds.floor {
             return Verdict::InOrder;
         }
-        match series.sample_at(rest, sample.t) {
+        match series.sample_at(rest, sample.t).or(spilled.flatten()) {
             Some(known) if known == sample => Verdict::Known,
-            Some(Sample { t, v }) => {
-                Verdict::Refused(RefusalReason::Duplicate { t, existing: v, new: sample.v })
+            Some(known) => Verdict::conflict(known, sample),
+            None if !bounds.takes_late(sample.t) => Verdict::Refused(bounds.too_late(sample.t)),
+            None if spilled.is_none() && !self.places_at(index, sample.t).is_empty() => {
+                Verdict::Doubtful
             }
-            None if bounds.takes_late(sample.t) => Verdict::Late,
-            None => Verdict::Refused(bounds.too_late(sample.t)),
+            None => Verdict::Late,
         }
     }
 
@@ -272,6 +311,9 @@ impl Head {
         let Some(rest) = self.rest.get_mut(index) else { return };
         let late = rest.late.get_or_insert_with(Box::<Late>::default);
         let Sealed { chunks, bytes } = late.insert(sample, self.generation);
+        if chunks > 0 {
+            self.full.push_back(index);
+        }
         self.stats.chunks += chunks;
         self.stats.chunk_bytes += bytes;
         self.widen_late(sample.t, sample.t);
@@ -283,12 +325,12 @@ impl Head {
         let mut refused = Refusals::default();
         for (entry, samples) in part.iter() {
             let reason = match self.find(entry.fingerprint, None) {
-                Some(index) => {
-                    samples.iter().find_map(|sample| match self.judge(index, *sample, bounds) {
+                Some(index) => samples.iter().find_map(|sample| {
+                    match self.judge(index, *sample, bounds, None) {
                         Verdict::Refused(reason) => Some(reason),
                         _ => None,
-                    })
-                }
+                    }
+                }),
                 None => checked_labels(entry, text).err(),
             };
             let unordered = samples.windows(2).any(|pair| matches!(pair, [a, b] if a.t > b.t));
@@ -306,7 +348,7 @@ impl Head {
 
     #[cold]
     #[inline(never)]
-    fn create(
+    pub(super) fn create(
         &mut self,
         entry: &PartEntry,
         samples: &[Sample],
@@ -352,7 +394,12 @@ fn checked_labels<'a>(
 }
 
 #[cold]
-fn refusal(entry: &PartEntry, text: &LabelText, samples: usize, reason: RefusalReason) -> Refusal {
+pub(super) fn refusal(
+    entry: &PartEntry,
+    text: &LabelText,
+    samples: usize,
+    reason: RefusalReason,
+) -> Refusal {
     Refusal {
         series: LabelsRef::trusted(&text.canonical(entry.labels).unwrap_or_default()).to_string(),
         samples: u32::try_from(samples).unwrap_or(u32::MAX),

@@ -6,7 +6,8 @@
 //! chunk holds sorted samples of one aligned two-hour range; buffer and chunks carry the generation in which their
 //! samples came, which grows with every cut, so that what came after a cut began is told from what belongs to it.
 
-use super::mem_series::{HeadChunk, range_end};
+use super::mem_series::{HeadChunk, range_end, read_chunk, sample_at};
+use super::spilled::SpilledChunk;
 use crate::encoding::xor::{Words, XorAppender, XorReader};
 use crate::model::{Sample, TimeRange, TimestampMs};
 
@@ -29,8 +30,43 @@ pub struct Late {
 pub struct LateChunk {
     /// In which generation they came.
     pub generation: u32,
-    /// The samples.
-    pub chunk: HeadChunk,
+    /// From the first to the last.
+    pub range: TimeRange,
+    /// Where they are.
+    pub source: LateSource,
+}
+
+/// Where sealed late samples are.
+#[derive(Debug, Clone)]
+pub enum LateSource {
+    /// In memory: Prometheus's XOR encoding.
+    Memory(Box<[u8]>),
+    /// In a spill file.
+    Spilled(SpilledChunk),
+}
+
+impl LateChunk {
+    fn of(generation: u32, chunk: HeadChunk) -> Self {
+        Self { generation, range: chunk.range, source: LateSource::Memory(chunk.bytes) }
+    }
+
+    /// Its bytes, if it is in memory.
+    #[must_use]
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match &self.source {
+            LateSource::Memory(bytes) => Some(bytes),
+            LateSource::Spilled(_) => None,
+        }
+    }
+
+    /// Where it lies, if it has left memory.
+    #[must_use]
+    pub fn spilled(&self) -> Option<SpilledChunk> {
+        match &self.source {
+            LateSource::Memory(_) => None,
+            LateSource::Spilled(chunk) => Some(*chunk),
+        }
+    }
 }
 
 impl Late {
@@ -56,14 +92,19 @@ impl Late {
         let mut sealed = Sealed::default();
         for chunk in chunks_of(&std::mem::take(&mut self.buffer)) {
             sealed += Sealed { chunks: 1, bytes: chunk.bytes.len() as u64 };
-            self.chunks.push(LateChunk { generation: self.generation, chunk });
+            self.chunks.push(LateChunk::of(self.generation, chunk));
         }
         sealed
     }
 
     /// Takes sealed samples over that the series does not have.
     pub fn push(&mut self, generation: u32, chunk: HeadChunk) {
-        self.chunks.push(LateChunk { generation, chunk });
+        self.chunks.push(LateChunk::of(generation, chunk));
+    }
+
+    /// Takes over where sealed samples lie.
+    pub fn push_spilled(&mut self, generation: u32, range: TimeRange, chunk: SpilledChunk) {
+        self.chunks.push(LateChunk { generation, range, source: LateSource::Spilled(chunk) });
     }
 
     /// Not one?
@@ -78,18 +119,22 @@ impl Late {
         (&self.buffer, self.generation)
     }
 
-    /// The late sample at `t`.
+    /// The late sample at `t`, if it is in memory.
     #[must_use]
     pub fn sample_at(&self, t: TimestampMs) -> Option<Sample> {
         let at = self.buffer.partition_point(|sample| sample.t < t);
         let buffered = self.buffer.get(at).filter(|sample| sample.t == t);
-        buffered.copied().or_else(|| self.chunks.iter().find_map(|late| late.chunk.sample_at(t)))
+        buffered.copied().or_else(|| {
+            let there = self.chunks.iter().filter(|late| late.range.contains(t));
+            there.filter_map(LateChunk::bytes).find_map(|bytes| sample_at(bytes, t))
+        })
     }
 
-    /// Appends the late samples within `range` to `out`, in no order.
+    /// Appends the late samples within `range` that are in memory to `out`, in no order.
     pub fn read(&self, range: TimeRange, out: &mut Vec<Sample>) {
-        for late in self.chunks.iter().filter(|late| late.chunk.range.overlaps(range)) {
-            late.chunk.read(range, out);
+        let overlapping = self.chunks.iter().filter(|late| late.range.overlaps(range));
+        for bytes in overlapping.filter_map(LateChunk::bytes) {
+            read_chunk(bytes, range, out);
         }
         out.extend(self.buffer.iter().filter(|sample| range.contains(sample.t)));
     }
@@ -97,7 +142,7 @@ impl Late {
     /// Is there a late sample within `range`, or a chunk that overlaps it?
     #[must_use]
     pub fn overlaps(&self, range: TimeRange) -> bool {
-        self.chunks.iter().any(|late| late.chunk.range.overlaps(range))
+        self.chunks.iter().any(|late| late.range.overlaps(range))
             || self.buffer.iter().any(|sample| range.contains(sample.t))
     }
 }
@@ -181,11 +226,8 @@ mod tests {
             sealed += late.insert(sample(7_190_000 + i * 1000, i as f64), 3);
         }
         assert_eq!((sealed.chunks, late.buffer().0.len()), (2, 0));
-        let ranges: Vec<_> = late
-            .chunks
-            .iter()
-            .map(|c| (c.generation, c.chunk.range.min().0, c.chunk.range.max().0))
-            .collect();
+        let ranges: Vec<_> =
+            late.chunks.iter().map(|c| (c.generation, c.range.min().0, c.range.max().0)).collect();
         assert_eq!(ranges, [(3, 7_190_000, 7_199_000), (3, 7_200_000, 7_221_000)]);
         assert_eq!(late.sample_at(TimestampMs(7_201_000)), Some(sample(7_201_000, 11.0)));
         assert_eq!(late.sample_at(TimestampMs(7_201_001)), None);

@@ -6,6 +6,7 @@
 
 use super::late::{self, Late};
 use super::pairs::PairId;
+use super::spilled::SpilledChunk;
 use crate::encoding::record::{self, SavedOpenChunk};
 use crate::encoding::xor::{Words, XorAppender, XorReader};
 use crate::model::{Fingerprint, Sample, SeriesRef, TimeRange, TimestampMs};
@@ -46,28 +47,57 @@ impl Default for MemSeries {
 pub struct SeriesRest {
     /// Its labels.
     pub pairs: Box<[PairId]>,
-    /// Its chunks that are full, oldest first. Its length to the byte: a million series have one each.
+    /// Its oldest chunks: they have left memory. Its length to the byte: a million series have one each.
+    pub spilled: Box<[SpilledChunk]>,
+    /// Its chunks behind those that are full, oldest first.
     pub chunks: Box<[HeadChunk]>,
     /// Its late samples, if it ever had any.
     pub late: Option<Box<Late>>,
 }
 
-const _: () = assert!(size_of::<SeriesRest>() == 40, "a series is counted in bytes");
+const _: () = assert!(size_of::<SeriesRest>() == 56, "a series is counted in bytes");
 
 impl SeriesRest {
     /// Not one full chunk nor late sample?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.late.as_ref().is_none_or(|late| late.is_empty())
+        self.spilled.is_empty()
+            && self.chunks.is_empty()
+            && self.late.as_ref().is_none_or(|late| late.is_empty())
+    }
+
+    /// How many chunks there are that take no further sample.
+    #[must_use]
+    pub fn chunk_count(&self) -> usize {
+        let late = self.late.as_ref().map_or(0, |late| late.chunks.len());
+        self.spilled.len() + self.chunks.len() + late
     }
 
     /// Takes a full chunk over that is later than all others.
     pub fn push_chunk(&mut self, chunk: HeadChunk) {
-        let mut chunks = std::mem::take(&mut self.chunks).into_vec();
-        chunks.reserve_exact(1);
-        chunks.push(chunk);
-        self.chunks = chunks.into_boxed_slice();
+        push(&mut self.chunks, chunk);
     }
+
+    /// Takes over where a full chunk lies that is later than all others.
+    pub fn push_spilled(&mut self, place: SpilledChunk) {
+        push(&mut self.spilled, place);
+    }
+
+    /// Replaces the oldest full chunk in memory by where it lies.
+    pub fn spill_oldest(&mut self, place: SpilledChunk) -> Option<HeadChunk> {
+        let mut chunks = std::mem::take(&mut self.chunks).into_iter();
+        let oldest = chunks.next();
+        self.chunks = chunks.collect();
+        push(&mut self.spilled, place);
+        oldest
+    }
+}
+
+fn push<T>(to: &mut Box<[T]>, element: T) {
+    let mut elements = std::mem::take(to).into_vec();
+    elements.reserve_exact(1);
+    elements.push(element);
+    *to = elements.into_boxed_slice();
 }
 
 /// A chunk that takes no further sample.
@@ -83,15 +113,25 @@ impl HeadChunk {
     /// The sample at `t`.
     #[must_use]
     pub fn sample_at(&self, t: TimestampMs) -> Option<Sample> {
-        let reader = XorReader::new(&self.bytes).ok().filter(|_| self.range.contains(t))?;
-        reader.flatten().find(|sample| sample.t == t)
+        sample_at(&self.bytes, t).filter(|_| self.range.contains(t))
     }
 
     /// Appends the samples within `range` to `out`, oldest first.
     pub fn read(&self, range: TimeRange, out: &mut Vec<Sample>) {
-        let Ok(samples) = XorReader::new(&self.bytes) else { return };
-        out.extend(samples.map_while(Result::ok).filter(|sample| range.contains(sample.t)));
+        read_chunk(&self.bytes, range, out);
     }
+}
+
+/// The sample of a chunk at `t`.
+#[must_use]
+pub fn sample_at(chunk: &[u8], t: TimestampMs) -> Option<Sample> {
+    XorReader::new(chunk).ok()?.map_while(Result::ok).find(|sample| sample.t == t)
+}
+
+/// Appends the samples of a chunk within `range` to `out`, oldest first.
+pub fn read_chunk(chunk: &[u8], range: TimeRange, out: &mut Vec<Sample>) {
+    let Ok(samples) = XorReader::new(chunk) else { return };
+    out.extend(samples.map_while(Result::ok).filter(|sample| range.contains(sample.t)));
 }
 
 impl MemSeries {
@@ -207,29 +247,49 @@ impl MemSeries {
         let last = self.last()?;
         let mut bytes = Vec::new();
         self.chunk.write_to(&self.words, &mut bytes);
-        let first = XorReader::new(&bytes).ok()?.next()?.ok()?;
-        Some(HeadChunk { range: TimeRange::new(first.t, last.t)?, bytes: bytes.into_boxed_slice() })
+        let range = TimeRange::new(self.first_open()?, last.t)?;
+        Some(HeadChunk { range, bytes: bytes.into_boxed_slice() })
     }
 
     /// The sample at `t`, looked for in everything that is in memory.
     #[must_use]
     pub fn sample_at(&self, rest: &SeriesRest, t: TimestampMs) -> Option<Sample> {
         let late = || rest.late.as_ref()?.sample_at(t);
-        let full = || rest.chunks.iter().rev().find_map(|chunk| chunk.sample_at(t));
+        let full = || rest.chunks.iter().rev().find(|chunk| chunk.range.contains(t))?.sample_at(t);
         let open = || self.open_chunk()?.sample_at(t);
         let newest = self.last().filter(|last| last.t == t);
         newest.or_else(late).or_else(full).or_else(open)
     }
 
-    /// Does a chunk of the series overlap `range`?
+    /// Does a chunk of the series in memory overlap `range`, or a late sample lie in it?
     #[must_use]
     pub fn overlaps(&self, rest: &SeriesRest, range: TimeRange) -> bool {
-        let open = || self.open_chunk().is_some_and(|chunk| chunk.range.overlaps(range));
+        let open = || self.open_range().is_some_and(|open| open.overlaps(range));
         let late = || rest.late.as_ref().is_some_and(|late| late.overlaps(range));
         rest.chunks.iter().any(|chunk| chunk.range.overlaps(range)) || open() || late()
     }
 
-    /// Appends the samples within `range` to `out`, oldest first, each instant once.
+    /// When the open chunk's first sample is; `None` if it has none.
+    #[must_use]
+    pub fn first_open(&self) -> Option<TimestampMs> {
+        self.chunk.first_t(&self.words)
+    }
+
+    /// From the open chunk's first to its last sample; `None` if it has none.
+    #[must_use]
+    pub fn open_range(&self) -> Option<TimeRange> {
+        TimeRange::new(self.first_open()?, self.last()?.t)
+    }
+
+    /// Ends the open chunk, whatever it holds; every sample to come is later than it. `None` if it has no sample.
+    pub fn close(&mut self) -> Option<HeadChunk> {
+        let chunk = self.open_chunk()?;
+        self.chunk = XorAppender::behind(chunk.range.max());
+        self.words = Words::default();
+        Some(chunk)
+    }
+
+    /// Appends the samples within `range` that are in memory to `out`, oldest first, each instant once.
     pub fn read(&self, rest: &SeriesRest, range: TimeRange, out: &mut Vec<Sample>) {
         let from = out.len();
         let full = rest.chunks.iter().filter(|chunk| chunk.range.overlaps(range));

@@ -6,22 +6,33 @@
 //! in memory only grows and is nobody's name outside of this Head.
 
 pub mod append;
+pub mod doubt;
 pub mod late;
 pub mod mem_series;
 pub mod paged;
 pub mod pairs;
+pub mod pieces;
 pub mod prune;
 pub mod remove;
 pub mod saved;
 pub mod select;
+pub mod spill;
+pub mod spill_batch;
+#[cfg(test)]
+mod spill_test;
+pub mod spilled;
 pub mod table;
 #[cfg(test)]
 pub mod testing;
 
+use std::collections::VecDeque;
+
 pub use append::Bounds;
-use mem_series::{MemSeries, SeriesRest};
+use doubt::Doubtful;
+use mem_series::{HeadChunk, MemSeries, SeriesRest};
 use paged::{Paged, prefetch};
 use pairs::Pairs;
+use spilled::SpillTable;
 use table::HashTable;
 
 use crate::model::{
@@ -56,6 +67,12 @@ pub struct Head {
     generation: u32,
     /// Of the series that is being appended to, the samples that are not simply its newest.
     misplaced: Vec<Sample>,
+    /// And its chunks that became full.
+    full_chunks: Vec<HeadChunk>,
+    /// Series with full chunks in memory, oldest first; one may stand several times, or have none any more.
+    full: VecDeque<u32>,
+    /// The files of chunks that have left memory.
+    spilled: SpillTable,
     /// Samples that the log repeats or that came late, while it is replayed.
     replayed_late: Vec<(u32, Sample)>,
     /// Do postings still have series that are gone?
@@ -72,6 +89,8 @@ pub struct HeadStats {
     pub chunks: u64,
     /// Bytes of chunks in memory that are full.
     pub chunk_bytes: u64,
+    /// Chunks that have left memory.
+    pub chunks_spilled: u64,
     /// Samples appended since the start, late ones included; those replayed are not counted.
     pub samples_appended: u64,
     /// Late samples among them.
@@ -97,6 +116,9 @@ pub struct Appended {
     pub written: u64,
     /// What was refused, and why.
     pub refused: Refusals,
+    /// Late samples of which only the disk knows what they are: to be given to [`doubt::resolve`]. Neither written nor
+    /// refused yet.
+    pub doubtful: Vec<Doubtful>,
 }
 
 impl Head {
@@ -124,6 +146,9 @@ impl Head {
             newest: TimestampMs::MIN,
             generation: 0,
             misplaced: Vec::new(),
+            full_chunks: Vec::new(),
+            full: VecDeque::new(),
+            spilled: SpillTable::default(),
             replayed_late: Vec::new(),
             removing: false,
             stats: HeadStats::default(),
@@ -142,6 +167,7 @@ impl Head {
         HeadStats {
             series: u64::from(self.series.live()),
             chunks: self.stats.chunks + u64::from(self.series.live()),
+            chunks_spilled: self.spilled.chunks(),
             label_pairs: u64::from(self.pairs.len()),
             ..self.stats
         }
@@ -175,6 +201,24 @@ impl Head {
         Some(index)
     }
 
+    /// Takes over that a series' chunks became full.
+    #[cold]
+    fn keep_full_chunks(&mut self, index: u32) {
+        let mut chunks = std::mem::take(&mut self.full_chunks);
+        for chunk in chunks.drain(..) {
+            self.keep_full_chunk(index, chunk);
+        }
+        self.full_chunks = chunks;
+    }
+
+    fn keep_full_chunk(&mut self, index: u32, chunk: HeadChunk) {
+        let Some(rest) = self.rest.get_mut(index) else { return };
+        self.stats.chunks += 1;
+        self.stats.chunk_bytes += chunk.bytes.len() as u64;
+        rest.push_chunk(chunk);
+        self.full.push_back(index);
+    }
+
     /// Notes that there are in-order samples from `min` to `max`.
     fn widen(&mut self, min: TimestampMs, max: TimestampMs) {
         self.stats.in_order = cover(self.stats.in_order, min, max);
@@ -204,18 +248,12 @@ impl Head {
         Some(LabelsRef::trusted(&bytes).to_owned())
     }
 
-    /// Appends the samples within `range` of the series at `index` to `out`, oldest first, each instant once.
+    /// Appends the samples within `range` of the series at `index` that are in memory to `out`, oldest first, each instant
+    /// once. All of them are in its [`pieces`](Self::pieces).
     pub fn read(&self, index: u32, range: TimeRange, out: &mut Vec<Sample>) {
         if let (Some(series), Some(rest)) = (self.series.get(index), self.rest.get(index)) {
             series.read(rest, range, out);
         }
-    }
-
-    /// Has the series at `index` a chunk that overlaps `range`?
-    #[must_use]
-    pub fn overlaps(&self, index: u32, range: TimeRange) -> bool {
-        let series = self.series.get(index).zip(self.rest.get(index));
-        range == TimeRange::ALL || series.is_some_and(|(series, rest)| series.overlaps(rest, range))
     }
 
     /// The label pairs and their postings.

@@ -6,9 +6,10 @@
 //! taken.
 
 use super::Head;
-use super::late::{self, Late};
+use super::late::{self, Late, LateChunk};
 use super::mem_series::{HeadChunk, range_end};
-use crate::encoding::record::{self, SavedChunk, SavedOpenChunk};
+use super::spilled::CHUNK_BYTES_MAX;
+use crate::encoding::record::{self, SavedChunk, SavedOpenChunk, SpillPlace, SpilledBody};
 use crate::encoding::xor;
 use crate::model::{LabelsRef, Sample, SeriesRef, TimeRange};
 
@@ -54,11 +55,7 @@ impl Head {
             return;
         }
         if let Some(chunk) = series.append(sample) {
-            self.stats.chunks += 1;
-            self.stats.chunk_bytes += chunk.bytes.len() as u64;
-            if let Some(rest) = self.rest.get_mut(index) {
-                rest.push_chunk(chunk);
-            }
+            self.keep_full_chunk(index, chunk);
         }
         self.widen(sample.t, sample.t);
     }
@@ -90,19 +87,42 @@ impl Head {
     /// Takes a full chunk over that a checkpoint tells of. `false`: it cannot be read, or does not follow the samples
     /// that the series has.
     pub fn replay_chunk(&mut self, index: u32, saved: SavedChunk<'_>) -> bool {
+        let Some(series) = self.series.get_mut(index) else { return false };
+        let follows = series.last().is_none() && series.is_behind(saved.range.min());
+        let is_ours = saved.encoding == xor::ENCODING && saved.bytes.len() <= CHUNK_BYTES_MAX;
+        if !is_ours || !follows {
+            return false;
+        }
+        series.restore_behind(saved.range.max());
+        let chunk = HeadChunk { range: saved.range, bytes: saved.bytes.into() };
+        self.keep_full_chunk(index, chunk);
+        self.widen(saved.range.min(), saved.range.max());
+        true
+    }
+
+    /// Takes over where a chunk lies that a checkpoint tells of. `false`: as for [`replay_chunk`](Self::replay_chunk).
+    pub fn replay_spilled(&mut self, index: u32, place: SpillPlace) -> bool {
         let (Some(series), Some(rest)) = (self.series.get_mut(index), self.rest.get_mut(index))
         else {
             return false;
         };
-        let follows = series.last().is_none() && series.is_behind(saved.range.min());
-        if saved.encoding != xor::ENCODING || !follows {
+        let is_behind = series.last().is_none() && series.is_behind(place.range.min());
+        let follows = is_behind && rest.chunks.is_empty();
+        if !follows && !place.late {
             return false;
         }
-        series.restore_behind(saved.range.max());
-        rest.push_chunk(HeadChunk { range: saved.range, bytes: saved.bytes.into() });
+        let Some(chunk) = self.spilled.add(&place) else { return false };
         self.stats.chunks += 1;
-        self.stats.chunk_bytes += saved.bytes.len() as u64;
-        self.widen(saved.range.min(), saved.range.max());
+        let (min, max) = (place.range.min(), place.range.max());
+        if place.late {
+            let late = rest.late.get_or_insert_default();
+            late.push_spilled(self.generation, place.range, chunk);
+            self.widen_late(min, max);
+        } else {
+            series.restore_behind(max);
+            rest.push_spilled(chunk);
+            self.widen(min, max);
+        }
         true
     }
 
@@ -111,11 +131,12 @@ impl Head {
         let samples = late::decoded(saved.bytes).filter(|_| saved.encoding == xor::ENCODING);
         let (Some(samples), Some(rest)) = (samples, self.rest.get_mut(index)) else { return false };
         let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return false };
-        let is_full = samples.len() >= late::SAMPLES_MAX;
+        let is_full = samples.len() == late::SAMPLES_MAX;
         if is_full && range_end(first.t) == range_end(last.t) {
             let Some(range) = TimeRange::new(first.t, last.t) else { return false };
             let chunk = HeadChunk { range, bytes: saved.bytes.into() };
             rest.late.get_or_insert_default().push(self.generation, chunk);
+            self.full.push_back(index);
             self.stats.chunks += 1;
             self.stats.chunk_bytes += saved.bytes.len() as u64;
             self.widen_late(first.t, last.t);
@@ -154,7 +175,14 @@ impl Head {
                 let text = rest.pairs.iter().flat_map(|pair| self.pairs.text_of(*pair));
                 records.push_labels(series.reference, &text.copied().collect::<Vec<_>>(), payload);
             }
-            for chunk in rest.chunks.get(at.chunk..).unwrap_or_default() {
+            for chunk in rest.spilled.get(at.chunk..).unwrap_or_default() {
+                if let Some(place) = self.spilled.place(*chunk, series.reference) {
+                    records.spilled.push(place);
+                }
+                at.chunk += 1;
+            }
+            let saved = at.chunk - rest.spilled.len();
+            for chunk in rest.chunks.get(saved..).unwrap_or_default() {
                 record::push_chunk(
                     &mut records.chunks,
                     series.reference,
@@ -170,6 +198,11 @@ impl Head {
             }
             series.save_open_chunk(&mut records.open);
             if let Some(late) = &rest.late {
+                for chunk in late.chunks.iter().filter_map(LateChunk::spilled) {
+                    if let Some(place) = self.spilled.place(chunk, series.reference) {
+                        records.spilled.push(place);
+                    }
+                }
                 records.push_late(series.reference, late);
             }
             at = Saving { series: at.series + 1, chunk: 0, end: at.end };
@@ -184,7 +217,8 @@ impl Head {
 pub struct Saving {
     /// Index of the next series.
     series: u32,
-    /// Index of the next full chunk of it; 0: its labels are still to be saved.
+    /// Index of the next full chunk of it, of those in files and then of those in memory; 0: its labels are still to be
+    /// saved.
     chunk: usize,
     /// The series behind the last one.
     end: u32,
@@ -213,18 +247,26 @@ struct Records {
     chunks: Vec<u8>,
     open: Vec<u8>,
     late: Vec<u8>,
+    spilled: SpilledBody,
 }
 
 impl Records {
     fn len(&self) -> usize {
-        self.labels.len() + self.chunks.len() + self.open.len() + self.late.len()
+        let chunks = self.chunks.len() + self.open.len() + self.late.len();
+        self.labels.len() + self.spilled.len() + chunks
     }
 
     fn push_late(&mut self, reference: SeriesRef, late: &Late) {
         let buffered = late::chunks_of(late.buffer().0);
-        for chunk in late.chunks.iter().map(|late| late.chunk.clone()).chain(buffered) {
-            record::push_chunk(&mut self.late, reference, xor::ENCODING, chunk.range, &chunk.bytes);
+        let mut push = |range, bytes: &[u8]| {
+            record::push_chunk(&mut self.late, reference, xor::ENCODING, range, bytes);
+        };
+        for late in &late.chunks {
+            if let Some(bytes) = late.bytes() {
+                push(late.range, bytes);
+            }
         }
+        buffered.for_each(|chunk| push(chunk.range, &chunk.bytes));
     }
 
     /// Series records hold consecutive references: others begin a new one.
@@ -247,6 +289,9 @@ impl Records {
 
     fn finish(mut self, payload: &mut Vec<u8>) {
         self.finish_series(payload);
+        if !self.spilled.is_empty() {
+            record::push_spilled_chunks(payload, &self.spilled);
+        }
         if !self.chunks.is_empty() {
             record::push_chunks(payload, &self.chunks);
         }
@@ -283,6 +328,12 @@ mod tests {
                     for chunk in chunks {
                         let chunk = chunk.unwrap();
                         assert!(head.replay_chunk(indexes[&chunk.series], chunk));
+                    }
+                }
+                Record::SpilledChunks(places) => {
+                    for place in places {
+                        let place = place.unwrap();
+                        assert!(head.replay_spilled(indexes[&place.series], place));
                     }
                 }
                 Record::LateChunks(chunks) => {

@@ -251,7 +251,7 @@ mod tests {
         for (i, hash) in (0..).zip(&hashes) {
             table.insert(*hash, i);
         }
-        let is_removed = |i: u32| i % 3 != 0;
+        let is_removed = |i: u32| !i.is_multiple_of(3);
         for (i, hash) in (0..).zip(&hashes).filter(|(i, _)| is_removed(*i)) {
             assert!(table.remove(*hash, i));
             assert!(!table.remove(*hash, i));
