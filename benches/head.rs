@@ -80,7 +80,8 @@ fn append(c: &mut Criterion) {
         let mut parts = parts(&keys, series);
         let (mut head, mut log, mut step) = (Head::new(keys), LogBuffer::new(), 0);
         for (part, text) in &parts {
-            head.append(part, 0..part.entries.len(), text, TimestampMs(NOW), &mut log);
+            let bounds = head.bounds(TimestampMs(NOW));
+            head.append(part, 0..part.entries.len(), text, bounds, &mut log);
             log.take();
         }
         step += 1;
@@ -94,7 +95,8 @@ fn append(c: &mut Criterion) {
                     let now = TimestampMs(NOW + step_of(&parts));
                     let start = std::time::Instant::now();
                     for (part, text) in &parts {
-                        head.append(part, 0..part.entries.len(), text, now, &mut log);
+                        let bounds = head.bounds(now);
+                        head.append(part, 0..part.entries.len(), text, bounds, &mut log);
                         for payload in log.take() {
                             log.recycle(payload);
                         }
@@ -125,7 +127,8 @@ fn create(c: &mut Criterion) {
             || (Head::new(keys.clone()), LogBuffer::new()),
             |(mut head, mut log)| {
                 for (part, text) in &parts {
-                    head.append(part, 0..part.entries.len(), text, TimestampMs(NOW), &mut log);
+                    let bounds = head.bounds(TimestampMs(NOW));
+                    head.append(part, 0..part.entries.len(), text, bounds, &mut log);
                     for payload in log.take() {
                         log.recycle(payload);
                     }
@@ -174,13 +177,8 @@ fn read(c: &mut Criterion) {
     for step in 0..480 {
         advance(&mut parts, step);
         for (part, text) in &parts {
-            head.append(
-                part,
-                0..part.entries.len(),
-                text,
-                TimestampMs(NOW + step as i64 * 15_000),
-                &mut log,
-            );
+            let bounds = head.bounds(TimestampMs(NOW + step as i64 * 15_000));
+            head.append(part, 0..part.entries.len(), text, bounds, &mut log);
         }
         log.take();
     }
@@ -205,7 +203,8 @@ fn replay(c: &mut Criterion) {
     let parts = parts(&keys, 100_000);
     let (mut head, mut log) = (Head::new(keys.clone()), LogBuffer::new());
     for (part, text) in &parts {
-        head.append(part, 0..part.entries.len(), text, TimestampMs(NOW), &mut log);
+        let bounds = head.bounds(TimestampMs(NOW));
+        head.append(part, 0..part.entries.len(), text, bounds, &mut log);
     }
     let payloads = log.take();
     group.throughput(Throughput::Elements(100_000));

@@ -30,6 +30,8 @@ use crate::shard::{
 
 /// Calls that one shard may have open at another. More wait in their own tasks.
 const WINDOW: u16 = 1024;
+/// Late samples are taken up to an hour behind the newest one.
+const OUT_OF_ORDER_WINDOW_MS: i64 = 60 * 60 * 1000;
 /// Length of a log segment.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
@@ -105,6 +107,7 @@ pub fn cores(
             layout,
             segment_bytes: SEGMENT_BYTES,
             sync,
+            out_of_order_window_ms: OUT_OF_ORDER_WINDOW_MS,
             stopwatch: since_first_asked,
         };
         Core {

@@ -4,5 +4,6 @@ pub mod batch;
 pub mod bits;
 pub mod block;
 pub mod record;
+pub mod spilled;
 pub mod varint;
 pub mod xor;

@@ -12,8 +12,12 @@
 //! 16 checkpoint  first segment u64 │ next sequence u64: the log from there on is not in the checkpoint that this begins
 //! 17 chunks      any number of: reference u64 │ encoding u8 │ first t i64 │ last t i64 │ length u32 │ the chunk's bytes
 //! 18 open chunks any number of: reference u64 │ next chunk at t i64 │ the state of an `xor::XorAppender`
+//! 19 late chunks as 17: samples that came when their series had newer ones
+//! 20 spilled chunks  any number of: reference varint, less that of the one before, signed │ file varint, doubled, and one
+//!                    more if its samples came late │ offset varint │ length of the frame varint │ first t varint, less the
+//!                    last t of the one before, signed │ last t varint, less the first t; see `spilled`
 //! ```
-//! Kinds 1, 17 and 18 make up a checkpoint, which a record of kind 16 begins; the log itself has only 1 and 2.
+//! Kinds 1 and 17 to 20 make up a checkpoint, which a record of kind 16 begins; the log itself has only 1 and 2.
 //! Kinds kept for what comes next: 3 samples with start timestamps, 4 and 5 integer and float histograms, 6 exemplars,
 //! 7 metadata, 8 tombstones. A reader that meets a kind it does not know stops there and says so: skipping it would
 //! lose acknowledged data without a word. Samples refer to series by reference only; a reference's series record stands
@@ -29,6 +33,8 @@ const SAMPLES: u8 = 2;
 const CHECKPOINT: u8 = 16;
 const CHUNKS: u8 = 17;
 const OPEN_CHUNKS: u8 = 18;
+const LATE_CHUNKS: u8 = 19;
+const SPILLED_CHUNKS: u8 = 20;
 
 const FORM_SAME: u8 = 0;
 const FORM_I32: u8 = 1;
@@ -59,6 +65,10 @@ pub enum Record<'a> {
     Chunks(ChunksRecord<'a>),
     /// Chunks that are being written.
     OpenChunks(OpenChunksRecord<'a>),
+    /// Chunks of late samples.
+    LateChunks(ChunksRecord<'a>),
+    /// Chunks that lie in spill files.
+    SpilledChunks(SpilledChunksRecord<'a>),
 }
 
 /// Where the log goes on behind a checkpoint.
@@ -218,6 +228,16 @@ pub fn push_chunks(out: &mut Vec<u8>, body: &[u8]) {
     end(out, start);
 }
 
+/// Appends a record of late chunks; `body` was gathered with [`push_chunk`].
+///
+/// # Panics
+/// If it would be longer than a batch may be; callers bound what they put into one record.
+pub fn push_late_chunks(out: &mut Vec<u8>, body: &[u8]) {
+    let start = begin(out, LATE_CHUNKS);
+    out.extend_from_slice(body);
+    end(out, start);
+}
+
 /// Appends one open chunk to the body of an open-chunks record that is being gathered.
 pub fn push_open_chunk(
     body: &mut Vec<u8>,
@@ -238,6 +258,73 @@ pub fn push_open_chunk(
 pub fn push_open_chunks(out: &mut Vec<u8>, body: &[u8]) {
     let start = begin(out, OPEN_CHUNKS);
     out.extend_from_slice(body);
+    end(out, start);
+}
+
+/// Where a chunk lies that has left memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpillPlace {
+    /// Whose it is.
+    pub series: SeriesRef,
+    /// Number of the spill file.
+    pub file: u32,
+    /// Where its frame begins there, in bytes.
+    pub offset: u32,
+    /// Length of its frame in bytes.
+    pub len: u32,
+    /// From its first to its last sample.
+    pub range: TimeRange,
+    /// Did its samples come late?
+    pub late: bool,
+}
+
+impl SpillPlace {
+    /// What the first of a record is told by its difference from.
+    const BEFORE_THE_FIRST: (SeriesRef, TimestampMs) = (SeriesRef(0), TimestampMs(0));
+}
+
+/// The body of a record of spilled chunks that is being gathered.
+#[derive(Clone, Debug, Default)]
+pub struct SpilledBody {
+    bytes: Vec<u8>,
+    before: Option<(SeriesRef, TimestampMs)>,
+}
+
+impl SpilledBody {
+    /// Appends the place of one chunk.
+    pub fn push(&mut self, place: SpillPlace) {
+        let before = self.before.replace((place.series, place.range.max()));
+        let (series, t) = before.unwrap_or(SpillPlace::BEFORE_THE_FIRST);
+        let out = &mut self.bytes;
+        varint::push_signed(out, place.series.0.wrapping_sub(series.0).cast_signed());
+        varint::push_unsigned(out, u64::from(place.file) << 1 | u64::from(place.late));
+        varint::push_unsigned(out, u64::from(place.offset));
+        varint::push_unsigned(out, u64::from(place.len));
+        varint::push_signed(out, place.range.min().0.wrapping_sub(t.0));
+        let span = place.range.max().0.wrapping_sub(place.range.min().0);
+        varint::push_unsigned(out, span.cast_unsigned());
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// No place yet?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+/// Appends a record of spilled chunks.
+///
+/// # Panics
+/// If it would be longer than a batch may be; callers bound what they put into one record.
+pub fn push_spilled_chunks(out: &mut Vec<u8>, body: &SpilledBody) {
+    let start = begin(out, SPILLED_CHUNKS);
+    out.extend_from_slice(&body.bytes);
     end(out, start);
 }
 
@@ -287,6 +374,11 @@ impl<'a> Records<'a> {
             CHECKPOINT => CheckpointRecord::of(body).map(Record::Checkpoint),
             CHUNKS => Some(Record::Chunks(ChunksRecord { rest: body })),
             OPEN_CHUNKS => Some(Record::OpenChunks(OpenChunksRecord { rest: body })),
+            LATE_CHUNKS => Some(Record::LateChunks(ChunksRecord { rest: body })),
+            SPILLED_CHUNKS => Some(Record::SpilledChunks(SpilledChunksRecord {
+                rest: body,
+                before: SpillPlace::BEFORE_THE_FIRST,
+            })),
             kind => return Err(RecordError::UnknownKind { offset, kind }),
         }
         .ok_or(RecordError::Body { offset, what: "its lengths do not add up" })
@@ -414,6 +506,55 @@ impl<'a> Iterator for ChunksRecord<'a> {
                 what: "a chunks record ends within a chunk",
             }),
         )
+    }
+}
+
+/// Chunks that lie in spill files.
+#[derive(Clone, Debug)]
+pub struct SpilledChunksRecord<'a> {
+    rest: &'a [u8],
+    before: (SeriesRef, TimestampMs),
+}
+
+impl SpilledChunksRecord<'_> {
+    fn split(&mut self) -> Option<SpillPlace> {
+        let (series, rest) = varint::split_signed(self.rest)?;
+        let (file, rest) = varint::split_unsigned(rest)?;
+        let (offset, rest) = varint::split_unsigned(rest)?;
+        let (len, rest) = varint::split_unsigned(rest)?;
+        let (t, rest) = varint::split_signed(rest)?;
+        let (span, rest) = varint::split_unsigned(rest)?;
+        self.rest = rest;
+        let series = SeriesRef(self.before.0.0.wrapping_add(series.cast_unsigned()));
+        let min = self.before.1.0.wrapping_add(t);
+        let max = min.wrapping_add(span.cast_signed());
+        self.before = (series, TimestampMs(max));
+        Some(SpillPlace {
+            series,
+            file: u32::try_from(file >> 1).ok()?,
+            offset: u32::try_from(offset).ok()?,
+            len: u32::try_from(len).ok()?,
+            range: TimeRange::new(TimestampMs(min), TimestampMs(max))?,
+            late: file & 1 == 1,
+        })
+    }
+}
+
+impl Iterator for SpilledChunksRecord<'_> {
+    type Item = Result<SpillPlace, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let place = self.split();
+        if place.is_none() {
+            self.rest = &[];
+        }
+        Some(place.ok_or(RecordError::Body {
+            offset: 0,
+            what: "a spilled-chunks record does not add up",
+        }))
     }
 }
 
@@ -605,6 +746,29 @@ mod tests {
         appender.append(&mut words, TimestampMs(1000), 1.5);
         push_open_chunk(&mut body, SeriesRef(8), TimestampMs(7_200_000), &appender, &words);
         push_open_chunks(out, &body);
+        let mut body = Vec::new();
+        push_chunk(&mut body, SeriesRef(9), 1, range, b"late");
+        push_late_chunks(out, &body);
+        let mut body = SpilledBody::default();
+        places().into_iter().for_each(|place| body.push(place));
+        push_spilled_chunks(out, &body);
+    }
+
+    fn places() -> [SpillPlace; 3] {
+        let range = |min, max| TimeRange::new(TimestampMs(min), TimestampMs(max)).unwrap();
+        let place = |series, file, offset, range, late| SpillPlace {
+            series: SeriesRef(series),
+            file,
+            offset,
+            len: 200,
+            range,
+            late,
+        };
+        [
+            place(9, 1, 4096, range(1000, 2000), false),
+            place(9, 2, 0, range(2500, 2500), false),
+            place(7, 1, 70_000, range(-5, 1500), true),
+        ]
     }
 
     #[test] // golden bytes: the format cannot drift unseen
@@ -636,6 +800,14 @@ mod tests {
             (open.series, open.next_at, open.appender.count()),
             (SeriesRef(8), TimestampMs(7_200_000), 1)
         );
+        let Some(Record::LateChunks(mut late)) = records.next() else {
+            panic!("the fourth record")
+        };
+        assert_eq!(late.next().unwrap().unwrap().bytes, b"late");
+        let Some(Record::SpilledChunks(spilled)) = records.next() else {
+            panic!("the fifth record")
+        };
+        assert_eq!(spilled.map(Result::unwrap).collect::<Vec<_>>(), places());
     }
 
     #[test]
@@ -686,7 +858,7 @@ mod tests {
             push_series(&mut out, SeriesRef(1), 1, &body_of([&b"\x0a\x06\x0a\x01a\x12\x011"[..]]));
             push_samples(&mut out, &samples.iter().map(|(r, t)| logged(*r, *t, 0.0)).collect::<Vec<_>>());
             push_checkpoint_records(&mut out);
-            for (at, byte) in noise {
+                for (at, byte) in noise {
                 let at = at.index(out.len());
                 out[at] = byte;
             }
@@ -696,8 +868,9 @@ mod tests {
                     match record {
                         Record::Series(record) => { let _ = record.count(); }
                         Record::Samples(record) => prop_assert_eq!(record.iter().count(), record.len()),
-                        Record::Chunks(record) => { let _ = record.count(); }
+                        Record::Chunks(record) | Record::LateChunks(record) => { let _ = record.count(); }
                         Record::OpenChunks(record) => { let _ = record.count(); }
+                        Record::SpilledChunks(record) => { let _ = record.count(); }
                         Record::Checkpoint(_) => {}
                     }
                 }

@@ -126,6 +126,19 @@ impl XorAppender {
         (usize::from(self.tail_bits) + usize::from(self.whole_bytes)).div_ceil(8)
     }
 
+    /// When the first sample is, if there is one.
+    #[must_use]
+    pub fn first_t(&self, words: &Words) -> Option<TimestampMs> {
+        // A varint has ten bytes at most, which are the beginning of two words.
+        let mut start = [0; 16];
+        let finished = words.0.iter().take(usize::from(self.words)).copied();
+        for (to, word) in start.as_chunks_mut::<8>().0.iter_mut().zip(finished.chain([self.tail])) {
+            *to = word.to_be_bytes();
+        }
+        let (t, _) = super::varint::split_signed(&start).filter(|_| self.count > 0)?;
+        Some(TimestampMs(t))
+    }
+
     /// Appends one sample; amortized O(1), allocates only when `words` grows.
     ///
     /// - `t`: later than the last one (the Head sees to it).

@@ -227,7 +227,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             !saving.is_done()
         };
         files
-            .checkpoint(log, save, &mut Slice::start())
+            .checkpoint(log, save, || head.borrow().spill_files(), &mut Slice::start())
             .await
             .map_err(|error| error.to_string())?;
         self.0.checkpoints.set(self.0.checkpoints.get() + 1);
@@ -261,7 +261,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 Response::Appended(part, stored.map(Box::new))
             }
             Request::Check(part, text) => {
-                let refused = inner.head.borrow().check(&part, &text, inner.clock.now());
+                let head = inner.head.borrow();
+                let refused = head.check(&part, &text, head.bounds(inner.clock.now()));
+                drop(head);
                 Response::Checked(part, Box::new(refused))
             }
             Request::Fold(fold) => Response::Folded(Box::new(self.fold(&fold).await)),
@@ -282,7 +284,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     async fn append(&self, part: &Part, text: Arc<LabelText>) -> Result<Stored, WriteFailed> {
         let inner = &self.0;
         inner.commits.admit().await?;
-        let now = inner.clock.now();
+        let bounds = inner.head.borrow().bounds(inner.clock.now());
         let mut slice = Slice::start();
         let mut stored = Stored { written: 0, refused: Refusals::default() };
         for start in (0..part.entries.len()).step_by(APPEND_ENTRIES) {
@@ -293,7 +295,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             let appended = {
                 let (mut head, mut log) =
                     (inner.head.borrow_mut(), inner.commits.log().borrow_mut());
-                head.append(part, entries, &text, now, &mut log)
+                head.append(part, entries, &text, bounds, &mut log)
             };
             stored.written += appended.written;
             stored.refused.append(appended.refused);
@@ -342,8 +344,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         ShardStatus {
             shard: inner.id,
             series: head.series,
-            series_created: head.series,
-            series_removed: 0,
+            series_created: head.series + head.series_removed,
+            series_removed: head.series_removed,
             chunks: head.chunks,
             chunks_created: head.chunks,
             chunks_removed: 0,

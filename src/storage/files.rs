@@ -5,7 +5,7 @@
 //! new layout durable; until then a crash leaves the old one in force. [`Begun::finish`] then removes what is not needed
 //! any more and opens the log for writing.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
@@ -18,6 +18,7 @@ use crate::model::Fingerprinter;
 use crate::storage::checkpoint::{self, CheckpointId};
 use crate::storage::head::Head;
 use crate::storage::head::saved::Saving;
+use crate::storage::head::spill::SpillFiles;
 use crate::storage::quarantine::{self, Marked};
 use crate::storage::replay::{Damage, Dirs, Layout, ReplayError, ReplayReport, Sources, replay};
 use crate::storage::wal::{SegmentId, Spares, SyncMode, WalOptions, WalWriter};
@@ -37,6 +38,8 @@ pub struct FileOptions {
     pub segment_bytes: u64,
     /// When a commit counts as done.
     pub sync: SyncMode,
+    /// How much older than the newest sample of the shard late ones may be, in milliseconds; 0: they are refused.
+    pub out_of_order_window_ms: i64,
     /// The time since some moment, which only grows: flushes of the log are measured by it.
     pub stopwatch: fn() -> Duration,
 }
@@ -89,6 +92,7 @@ pub struct Begun<D: Disk> {
     log: CheckpointRecord,
     /// Log segments below this are not needed any more.
     first_needed: SegmentId,
+    spill: SpillFiles<D>,
 }
 
 /// Reads the data back.
@@ -119,8 +123,12 @@ pub async fn begin<D: Disk>(
     };
     let owns = changes.then_some(owns);
     let sources = Sources { dirs: &former, layout: options.layout, owns, tells: &tells, progress };
-    let mut head = Head::new(fingerprinter.clone());
-    let mut report = replay(&disk, sources, &mut head, pace).await?;
+    let spill = SpillFiles::open(disk.clone(), own.head.clone()).await;
+    let spill = spill.map_err(io_error(&own.head, "list"))?;
+    let head = Head::with_window(fingerprinter.clone(), options.out_of_order_window_ms);
+    let head = RefCell::new(head);
+    let mut report = replay(&disk, sources, &spill, &head, pace).await?;
+    let head = head.into_inner();
     for dir in [&own.wal, &own.head] {
         // A process that was killed between naming a checkpoint and making the name durable leaves a name that power
         // loss can still take. What is freed from here on relies on it.
@@ -144,7 +152,6 @@ pub async fn begin<D: Disk>(
         report.damage.push(untold(&own.quarantine, "mark damaged files", error));
     }
     if changes {
-        head.name_all();
         log.next_sequence = 1;
     }
     // After damage, too: then nothing needs the damaged files any more, and it is told only once.
@@ -154,6 +161,7 @@ pub async fn begin<D: Disk>(
             Ok((id, bytes)) => {
                 report.checkpoint = Some(id);
                 (report.checkpoint_bytes, report.log_bytes) = (bytes, 0);
+                report.spill_files = head.spill_files();
                 first_needed = SegmentId(next_segment);
             }
             Err(error) if !changes => {
@@ -162,7 +170,7 @@ pub async fn begin<D: Disk>(
             Err(error) => return Err(io_error(&own.head, "write a checkpoint")(error)),
         }
     }
-    Ok(Begun { head, report, disk, options, salts: fingerprinter, log, first_needed })
+    Ok(Begun { head, report, disk, options, salts: fingerprinter, log, first_needed, spill })
 }
 
 /// Saves all of a Head that nobody writes to yet; gives the checkpoint and its length in bytes.
@@ -197,13 +205,16 @@ impl<D: Disk> Begun<D> {
     /// # Errors
     /// A disk that does not write.
     pub async fn finish(self) -> Result<(Head, Files<D>, WalWriter<D>, ReplayReport), OpenError> {
-        let Self { head, report, disk, options, salts, log, first_needed } = self;
+        let Self { head, report, disk, options, salts, log, first_needed, spill } = self;
         let own = dirs(options.shard);
         let marked = Marked::find(&disk, &own.quarantine).await;
         let marked = marked.map_err(io_error(&own.quarantine, "list"))?;
         checkpoint::tidy(&disk, &own.head, report.checkpoint, &marked)
             .await
             .map_err(io_error(&own.head, "tidy up"))?;
+        // The next start may read the same checkpoint again.
+        let needed = report.spill_files.union(&head.spill_files()).copied().collect();
+        spill.remove_unused(&needed).await.map_err(io_error(&own.head, "tidy up"))?;
         let durable = options.sync == SyncMode::Always;
         let spares =
             Spares::open(disk.clone(), own.wal.clone(), options.segment_bytes, durable).await;
@@ -214,6 +225,7 @@ impl<D: Disk> Begun<D> {
             salts: salts.clone(),
             spares: Rc::clone(&spares),
             checkpoint_bytes: Cell::new(report.checkpoint_bytes),
+            spill: Rc::new(spill),
             options: options.clone(),
         };
         let wal = &files.own.wal;
@@ -242,6 +254,7 @@ pub struct Files<D: Disk> {
     salts: Fingerprinter,
     spares: Rc<Spares<D>>,
     checkpoint_bytes: Cell<u64>,
+    spill: Rc<SpillFiles<D>>,
 }
 
 impl<D: Disk> Files<D> {
@@ -249,6 +262,8 @@ impl<D: Disk> Files<D> {
     ///
     /// - `log`: where the log was cut before the first series is saved.
     /// - `save`: appends the next records, some of the given number of bytes, to a payload; is there more?
+    /// - `spill_files`: asked, when the checkpoint is durable, which spill files the Head needs. Since the first series was
+    ///   saved none of its chunks was dropped.
     ///
     /// # Errors
     /// Those of the disk; then everything that was there before is there still.
@@ -256,6 +271,7 @@ impl<D: Disk> Files<D> {
         &self,
         log: CheckpointRecord,
         save: impl FnMut(usize, &mut Vec<u8>) -> bool,
+        spill_files: impl FnOnce() -> BTreeSet<u32>,
         pace: &mut impl Pace,
     ) -> io::Result<()> {
         let id = checkpoint::next_id(&self.disk, &self.own.head).await?;
@@ -264,7 +280,13 @@ impl<D: Disk> Files<D> {
         self.checkpoint_bytes.set(bytes);
         let marked = Marked::find(&self.disk, &self.own.quarantine).await?;
         checkpoint::tidy(&self.disk, &self.own.head, Some(id), &marked).await?;
+        self.spill.remove_unused(&spill_files()).await?;
         self.free_segments_before(SegmentId(log.first_segment)).await
+    }
+
+    /// The files of chunks that have left memory.
+    pub fn spill(&self) -> &Rc<SpillFiles<D>> {
+        &self.spill
     }
 
     /// The files that wait to become segments.

@@ -6,15 +6,19 @@
 //! Reading never repairs. A torn tail is expected; a hole before the tail, a gap in the sequence or a record that cannot
 //! be read is damage: it is reported, and costs what it covers.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::encoding::record::{
-    ChunksRecord, OpenChunksRecord, Record, RecordError, SamplesRecord, SeriesRecord, records,
+    ChunksRecord, OpenChunksRecord, Record, RecordError, SamplesRecord, SavedChunk, SeriesRecord,
+    SpillPlace, SpilledChunksRecord, records,
 };
+use crate::encoding::xor;
 use crate::io::{Disk, File, Pace};
 use crate::model::{SeriesRef, route_hash};
 use crate::storage::checkpoint::{self, CheckpointId};
 use crate::storage::head::Head;
+use crate::storage::head::spill::{self, SpillFiles};
 use crate::storage::wal::SegmentId;
 use crate::storage::wal::segment::{Hole, SegmentReader};
 
@@ -53,7 +57,7 @@ pub struct Sources<'a> {
     /// Which of the files there hold the data.
     pub layout: Layout,
     /// In a start that changes the number of shards: does the series with this routing hash belong here? The series
-    /// then have no names in this shard's log yet.
+    /// then get new names, in this shard's new log.
     pub owns: Option<&'a dyn Fn(u64) -> bool>,
     /// Does this shard tell of the damage in the directories at this place in `dirs`? In a start that changes the number
     /// of shards all read them, and one tells.
@@ -100,6 +104,8 @@ pub struct ReplayReport {
     pub samples: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// The spill files that the newest checkpoint refers to, whether the Head still needs them or not.
+    pub spill_files: BTreeSet<u32>,
     /// What was acknowledged and cannot be read.
     pub damage: Vec<Damage>,
 }
@@ -133,12 +139,16 @@ struct Found {
 
 /// Reads the files back into `head` and makes what was read durable.
 ///
+/// - `spill`: this shard's own spill files. In a start that changes the number of shards the chunks that are in those of the
+///   former shards go into it, so that memory does not hold them all.
+///
 /// # Errors
 /// A disk that does not read. Damage is in the report instead.
 pub async fn replay<D: Disk>(
     disk: &D,
     sources: Sources<'_>,
-    head: &mut Head,
+    spill: &SpillFiles<D>,
+    head: &RefCell<Head>,
     pace: &mut impl Pace,
 ) -> Result<ReplayReport, ReplayError> {
     let Sources { dirs, layout, owns, tells, progress } = sources;
@@ -157,6 +167,9 @@ pub async fn replay<D: Disk>(
     for (index, (dirs, Log { files, batchless, mut state })) in logs.into_iter().enumerate() {
         let tells = tells(index);
         let mut before: Option<Found> = None;
+        let former = SpillFiles::of(disk.clone(), dirs.head.clone());
+        let listed = spill::list(disk, &dirs.head).await;
+        state.spill_files = listed.map_err(io_error(&dirs.head, "list"))?;
         for found in files {
             let file = disk.open(&found.path).await.map_err(io_error(&found.path, "open"))?;
             let mut reader = SegmentReader::new(file, found.id);
@@ -186,8 +199,13 @@ pub async fn replay<D: Disk>(
                     damage(batch.offset, what, keep);
                 }
                 for record in records(batch.payload) {
-                    match record.and_then(|record| state.apply(record, owns, head)) {
-                        Ok(samples) => report.samples += samples,
+                    let applied =
+                        record.and_then(|record| state.apply(record, owns, &mut head.borrow_mut()));
+                    match applied {
+                        Ok(Applied::Samples(samples)) => report.samples += samples,
+                        Ok(Applied::Elsewhere(chunks)) => {
+                            state.take_over(&chunks, &former, spill, head, pace).await;
+                        }
                         Err(error) => damage(
                             batch.offset,
                             format!("{error}; the rest of the batch is skipped"),
@@ -206,6 +224,9 @@ pub async fn replay<D: Disk>(
             reader.file().sync().await.map_err(io_error(&found.path, "flush"))?;
             before = Some(found).filter(|found| found.is_segment);
         }
+        if owns.is_none() {
+            report.spill_files.append(&mut state.spill_files_named);
+        }
         for what in state.lost(tells) {
             let (file, keep) = (dirs.wal.clone(), Vec::new());
             report.damage.push(Damage { file, offset: 0, what, keep });
@@ -214,6 +235,7 @@ pub async fn replay<D: Disk>(
             report.next_sequence = state.sequence.map_or(1, |sequence| sequence + 1);
         }
     }
+    head.borrow_mut().finish_replay();
     progress(total, total);
     Ok(report)
 }
@@ -310,7 +332,24 @@ struct LogState {
     orphan_chunks: u64,
     /// Chunks of this shard that cannot be read.
     unreadable_chunks: u64,
+    /// What is wrong with the first of those that are in spill files.
+    spill_error: Option<String>,
+    /// The spill files there are: number to length in bytes.
+    spill_files: BTreeMap<u32, u64>,
+    /// Those that the checkpoint refers to.
+    spill_files_named: BTreeSet<u32>,
 }
+
+/// What a record held for this shard.
+enum Applied {
+    /// So many samples of the log.
+    Samples(u64),
+    /// Chunks that are to be read from another shard's spill files, and the indexes of their series.
+    Elsewhere(Vec<(u32, SpillPlace)>),
+}
+
+/// With more than this in memory, chunks that come from former shards leave it again, in bytes.
+const CHUNK_BYTES_MAX: u64 = 64 << 20;
 
 impl LogState {
     /// Notes that the batch `number` is the next one of the log; how many are missing before it.
@@ -328,26 +367,115 @@ impl LogState {
         let samples = (samples > 0)
             .then(|| format!("{samples} samples are lost: what named their series is damaged"));
         let chunks = (chunks > 0).then(|| {
-            format!("{chunks} chunks are lost: they, or what named their series, are damaged")
+            let first = self.spill_error.as_deref().map(|error| format!("; {error}"));
+            let first = first.unwrap_or_default();
+            format!(
+                "{chunks} chunks are lost: they, or what named their series, are damaged{first}"
+            )
         });
         samples.into_iter().chain(chunks)
     }
 
-    /// Applies one record; how many samples of the log it held for this shard.
+    /// Applies one record.
     fn apply(
         &mut self,
         record: Record<'_>,
         owns: Option<&dyn Fn(u64) -> bool>,
         head: &mut Head,
-    ) -> Result<u64, RecordError> {
+    ) -> Result<Applied, RecordError> {
         match record {
             Record::Series(series) => self.apply_series(series, owns, head)?,
-            Record::Samples(samples) => return Ok(self.apply_samples(samples, head)),
-            Record::Chunks(chunks) => self.apply_chunks(chunks, head)?,
+            Record::Samples(samples) => {
+                return Ok(Applied::Samples(self.apply_samples(samples, head)));
+            }
+            Record::SpilledChunks(places) if owns.is_some() => {
+                return self.elsewhere(places).map(Applied::Elsewhere);
+            }
+            Record::SpilledChunks(places) => self.apply_spilled_chunks(places, head)?,
+            Record::Chunks(chunks) => self.apply_chunks(chunks, head, Head::replay_chunk)?,
+            Record::LateChunks(chunks) => {
+                self.apply_chunks(chunks, head, Head::replay_late_chunk)?;
+            }
             Record::OpenChunks(chunks) => self.apply_open_chunks(chunks, head)?,
             Record::Checkpoint(_) => {} // the survey has read it
         }
-        Ok(0)
+        Ok(Applied::Samples(0))
+    }
+
+    /// Takes over where chunks lie in this shard's own spill files.
+    fn apply_spilled_chunks(
+        &mut self,
+        places: SpilledChunksRecord<'_>,
+        head: &mut Head,
+    ) -> Result<(), RecordError> {
+        for place in places {
+            let place = place?;
+            self.spill_files_named.insert(place.file);
+            let mut orphans = 0;
+            if let Some(index) = self.index_of(place.series, &mut orphans) {
+                let there = self.spill_files.get(&place.file).copied();
+                let needed = u64::from(place.offset) + u64::from(place.len);
+                if there.is_none_or(|len| len < needed) {
+                    self.spill_error.get_or_insert_with(|| {
+                        let len = there.unwrap_or(0);
+                        format!("spill file {} has {len} bytes, {needed} are needed", place.file)
+                    });
+                    self.unreadable_chunks += 1;
+                } else {
+                    self.unreadable_chunks += u64::from(!head.replay_spilled(index, place));
+                }
+            }
+            self.orphan_chunks += orphans;
+        }
+        Ok(())
+    }
+
+    /// The chunks in a former shard's spill files that belong here.
+    fn elsewhere(
+        &mut self,
+        places: SpilledChunksRecord<'_>,
+    ) -> Result<Vec<(u32, SpillPlace)>, RecordError> {
+        let mut here = Vec::new();
+        for place in places {
+            let place = place?;
+            let mut orphans = 0;
+            here.extend(self.index_of(place.series, &mut orphans).map(|index| (index, place)));
+            self.orphan_chunks += orphans;
+        }
+        Ok(here)
+    }
+
+    /// Takes chunks over from a former shard's spill files, and lets some leave memory again if there are many.
+    async fn take_over<D: Disk>(
+        &mut self,
+        chunks: &[(u32, SpillPlace)],
+        former: &SpillFiles<D>,
+        spill: &SpillFiles<D>,
+        head: &RefCell<Head>,
+        pace: &mut impl Pace,
+    ) {
+        let places: Vec<SpillPlace> = chunks.iter().map(|(_, place)| *place).collect();
+        for ((index, place), read) in chunks.iter().zip(former.read(&places, pace).await) {
+            let SpillPlace { series, range, late, .. } = *place;
+            let taken = match &read {
+                Err(error) => {
+                    self.spill_error.get_or_insert_with(|| error.to_string());
+                    false
+                }
+                Ok(bytes) => {
+                    let chunk = SavedChunk { series, encoding: xor::ENCODING, range, bytes };
+                    let mut head = head.borrow_mut();
+                    if late {
+                        head.replay_late_chunk(*index, chunk)
+                    } else {
+                        head.replay_chunk(*index, chunk)
+                    }
+                }
+            };
+            self.unreadable_chunks += u64::from(!taken);
+        }
+        // A disk without room for it is told of by the checkpoint that follows.
+        let _ = spill.spill(head, CHUNK_BYTES_MAX, pace).await;
     }
 
     fn apply_series(
@@ -403,12 +531,13 @@ impl LogState {
         &mut self,
         chunks: ChunksRecord<'_>,
         head: &mut Head,
+        take_over: fn(&mut Head, u32, SavedChunk<'_>) -> bool,
     ) -> Result<(), RecordError> {
         for chunk in chunks {
             let chunk = chunk?;
             let mut orphans = 0;
             if let Some(index) = self.index_of(chunk.series, &mut orphans) {
-                self.unreadable_chunks += u64::from(!head.replay_chunk(index, chunk));
+                self.unreadable_chunks += u64::from(!take_over(head, index, chunk));
             }
             self.orphan_chunks += orphans;
         }

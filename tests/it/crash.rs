@@ -59,7 +59,8 @@ impl Shard {
             saving = self.head.save(saving, bytes, payload);
             !saving.is_done()
         };
-        self.files.checkpoint(log, save, &mut NoPace).await.map_err(|e| e.to_string())
+        let spill_files = || self.head.spill_files();
+        self.files.checkpoint(log, save, spill_files, &mut NoPace).await.map_err(|e| e.to_string())
     }
 }
 
@@ -82,6 +83,7 @@ impl Store {
                 layout,
                 segment_bytes: SEGMENT_BYTES,
                 sync,
+                out_of_order_window_ms: 60 * 60 * 1000,
                 stopwatch: || Duration::ZERO,
             };
             let owns = |route| shard_of(route, shards) == shard;
@@ -128,8 +130,9 @@ impl Store {
                     samples_end,
                 });
             }
+            let bounds = shard.head.bounds(NOW);
             let appended =
-                shard.head.append(&part, 0..part.entries.len(), &text, NOW, &mut shard.log);
+                shard.head.append(&part, 0..part.entries.len(), &text, bounds, &mut shard.log);
             assert_eq!(
                 appended.refused,
                 Refusals::default(),

@@ -4,7 +4,9 @@
 //! range, at 240 samples, above 1,005 bytes, or, decided once at 30 samples, where chunks of about 120 samples divide
 //! the range evenly. Source: `tsdb/head_append.go` (`appendPreprocessor`, `computeChunkEndTime`).
 
+use super::late::{self, Late};
 use super::pairs::PairId;
+use super::spilled::SpilledChunk;
 use crate::encoding::record::{self, SavedOpenChunk};
 use crate::encoding::xor::{Words, XorAppender, XorReader};
 use crate::model::{Fingerprint, Sample, SeriesRef, TimeRange, TimestampMs};
@@ -18,7 +20,7 @@ const SAMPLES_PER_CHUNK_MAX: u16 = 2 * SAMPLES_PER_CHUNK;
 /// A chunk with more bytes than this takes no further sample.
 const CHUNK_BYTES_MAX: usize = 1005;
 
-/// What appending to a series touches: 88 bytes.
+/// What appending to a series touches: 88 bytes. The default stands where there is no series.
 #[derive(Debug)]
 pub struct MemSeries {
     /// What it is recognised by.
@@ -34,13 +36,68 @@ pub struct MemSeries {
 const _: () =
     assert!(size_of::<MemSeries>() == 88, "the hot state of a series is counted in bytes");
 
+impl Default for MemSeries {
+    fn default() -> Self {
+        Self::new(Fingerprint::default(), SeriesRef(0))
+    }
+}
+
 /// What appending rarely touches.
 #[derive(Debug, Default)]
 pub struct SeriesRest {
     /// Its labels.
     pub pairs: Box<[PairId]>,
-    /// Its chunks that are full, oldest first.
-    pub chunks: Vec<HeadChunk>,
+    /// Its oldest chunks: they have left memory. Its length to the byte: a million series have one each.
+    pub spilled: Box<[SpilledChunk]>,
+    /// Its chunks behind those that are full, oldest first.
+    pub chunks: Box<[HeadChunk]>,
+    /// Its late samples, if it ever had any.
+    pub late: Option<Box<Late>>,
+}
+
+const _: () = assert!(size_of::<SeriesRest>() == 56, "a series is counted in bytes");
+
+impl SeriesRest {
+    /// Not one full chunk nor late sample?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spilled.is_empty()
+            && self.chunks.is_empty()
+            && self.late.as_ref().is_none_or(|late| late.is_empty())
+    }
+
+    /// How many chunks there are that take no further sample.
+    #[must_use]
+    pub fn chunk_count(&self) -> usize {
+        let late = self.late.as_ref().map_or(0, |late| late.chunks.len());
+        self.spilled.len() + self.chunks.len() + late
+    }
+
+    /// Takes a full chunk over that is later than all others.
+    pub fn push_chunk(&mut self, chunk: HeadChunk) {
+        push(&mut self.chunks, chunk);
+    }
+
+    /// Takes over where a full chunk lies that is later than all others.
+    pub fn push_spilled(&mut self, place: SpilledChunk) {
+        push(&mut self.spilled, place);
+    }
+
+    /// Replaces the oldest full chunk in memory by where it lies.
+    pub fn spill_oldest(&mut self, place: SpilledChunk) -> Option<HeadChunk> {
+        let mut chunks = std::mem::take(&mut self.chunks).into_iter();
+        let oldest = chunks.next();
+        self.chunks = chunks.collect();
+        push(&mut self.spilled, place);
+        oldest
+    }
+}
+
+fn push<T>(to: &mut Box<[T]>, element: T) {
+    let mut elements = std::mem::take(to).into_vec();
+    elements.reserve_exact(1);
+    elements.push(element);
+    *to = elements.into_boxed_slice();
 }
 
 /// A chunk that takes no further sample.
@@ -52,17 +109,29 @@ pub struct HeadChunk {
     pub bytes: Box<[u8]>,
 }
 
-/// How a sample fits behind those that a series has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fit {
-    /// It is the newest.
-    InOrder,
-    /// The series has this sample already, to the bit.
-    Known,
-    /// The series has another value at this instant.
-    Conflict,
-    /// It is older than the newest one and not known.
-    Late,
+impl HeadChunk {
+    /// The sample at `t`.
+    #[must_use]
+    pub fn sample_at(&self, t: TimestampMs) -> Option<Sample> {
+        sample_at(&self.bytes, t).filter(|_| self.range.contains(t))
+    }
+
+    /// Appends the samples within `range` to `out`, oldest first.
+    pub fn read(&self, range: TimeRange, out: &mut Vec<Sample>) {
+        read_chunk(&self.bytes, range, out);
+    }
+}
+
+/// The sample of a chunk at `t`.
+#[must_use]
+pub fn sample_at(chunk: &[u8], t: TimestampMs) -> Option<Sample> {
+    XorReader::new(chunk).ok()?.map_while(Result::ok).find(|sample| sample.t == t)
+}
+
+/// Appends the samples of a chunk within `range` to `out`, oldest first.
+pub fn read_chunk(chunk: &[u8], range: TimeRange, out: &mut Vec<Sample>) {
+    let Ok(samples) = XorReader::new(chunk) else { return };
+    out.extend(samples.map_while(Result::ok).filter(|sample| range.contains(sample.t)));
 }
 
 impl MemSeries {
@@ -105,6 +174,13 @@ impl MemSeries {
             first_of(&saved).filter(|first| self.chunk.count() == 0 && self.is_behind(first.t))?;
         (self.chunk, self.words, self.next_at) = (saved.appender, saved.words, saved.next_at);
         TimeRange::new(first.t, self.chunk.last().t)
+    }
+
+    /// An instant that every in-order sample to come is later than: that of the newest one, if there ever was one.
+    #[inline]
+    #[must_use]
+    pub fn newest(&self) -> TimestampMs {
+        self.chunk.last().t
     }
 
     /// The newest sample; `None` if there is none in the open chunk.
@@ -171,44 +247,58 @@ impl MemSeries {
         let last = self.last()?;
         let mut bytes = Vec::new();
         self.chunk.write_to(&self.words, &mut bytes);
-        let first = XorReader::new(&bytes).ok()?.next()?.ok()?;
-        Some(HeadChunk { range: TimeRange::new(first.t, last.t)?, bytes: bytes.into_boxed_slice() })
+        let range = TimeRange::new(self.first_open()?, last.t)?;
+        Some(HeadChunk { range, bytes: bytes.into_boxed_slice() })
     }
 
-    /// Where `sample` fits, looking through the chunks if it is not the newest.
+    /// The sample at `t`, looked for in everything that is in memory.
     #[must_use]
-    pub fn fit(&self, rest: &SeriesRest, sample: Sample) -> (Fit, Option<Sample>) {
-        if self.is_behind(sample.t) {
-            return (Fit::InOrder, None);
-        }
-        match self.sample_at(rest, sample.t) {
-            Some(known) if known == sample => (Fit::Known, Some(known)),
-            Some(known) => (Fit::Conflict, Some(known)),
-            None => (Fit::Late, None),
-        }
+    pub fn sample_at(&self, rest: &SeriesRest, t: TimestampMs) -> Option<Sample> {
+        let late = || rest.late.as_ref()?.sample_at(t);
+        let full = || rest.chunks.iter().rev().find(|chunk| chunk.range.contains(t))?.sample_at(t);
+        let open = || self.open_chunk()?.sample_at(t);
+        let newest = self.last().filter(|last| last.t == t);
+        newest.or_else(late).or_else(full).or_else(open)
     }
 
-    fn sample_at(&self, rest: &SeriesRest, t: TimestampMs) -> Option<Sample> {
-        let open = self.open_chunk();
-        let chunk =
-            rest.chunks.iter().rev().chain(open.as_ref()).find(|chunk| chunk.range.contains(t))?;
-        XorReader::new(&chunk.bytes).ok()?.flatten().find(|sample| sample.t == t)
-    }
-
-    /// Does a chunk of the series overlap `range`?
+    /// Does a chunk of the series in memory overlap `range`, or a late sample lie in it?
     #[must_use]
     pub fn overlaps(&self, rest: &SeriesRest, range: TimeRange) -> bool {
-        let open = || self.open_chunk().is_some_and(|chunk| chunk.range.overlaps(range));
-        rest.chunks.iter().any(|chunk| chunk.range.overlaps(range)) || open()
+        let open = || self.open_range().is_some_and(|open| open.overlaps(range));
+        let late = || rest.late.as_ref().is_some_and(|late| late.overlaps(range));
+        rest.chunks.iter().any(|chunk| chunk.range.overlaps(range)) || open() || late()
     }
 
-    /// Appends the samples within `range` to `out`, oldest first.
+    /// When the open chunk's first sample is; `None` if it has none.
+    #[must_use]
+    pub fn first_open(&self) -> Option<TimestampMs> {
+        self.chunk.first_t(&self.words)
+    }
+
+    /// From the open chunk's first to its last sample; `None` if it has none.
+    #[must_use]
+    pub fn open_range(&self) -> Option<TimeRange> {
+        TimeRange::new(self.first_open()?, self.last()?.t)
+    }
+
+    /// Ends the open chunk, whatever it holds; every sample to come is later than it. `None` if it has no sample.
+    pub fn close(&mut self) -> Option<HeadChunk> {
+        let chunk = self.open_chunk()?;
+        self.chunk = XorAppender::behind(chunk.range.max());
+        self.words = Words::default();
+        Some(chunk)
+    }
+
+    /// Appends the samples within `range` that are in memory to `out`, oldest first, each instant once.
     pub fn read(&self, rest: &SeriesRest, range: TimeRange, out: &mut Vec<Sample>) {
+        let from = out.len();
         let full = rest.chunks.iter().filter(|chunk| chunk.range.overlaps(range));
         let open = self.last().filter(|last| last.t >= range.min()).and_then(|_| self.open_chunk());
-        for chunk in full.chain(&open) {
-            let Ok(samples) = XorReader::new(&chunk.bytes) else { continue };
-            out.extend(samples.map_while(Result::ok).filter(|sample| range.contains(sample.t)));
+        full.chain(&open).for_each(|chunk| chunk.read(range, out));
+        if let Some(late) = &rest.late {
+            let mut samples = Vec::new();
+            late.read(range, &mut samples);
+            late::merge(out, from, &mut samples);
         }
     }
 }
@@ -220,7 +310,8 @@ fn first_of(saved: &SavedOpenChunk) -> Option<Sample> {
 }
 
 /// The first instant of the next aligned range. Divides as Go does: toward zero.
-fn range_end(t: TimestampMs) -> TimestampMs {
+#[must_use]
+pub fn range_end(t: TimestampMs) -> TimestampMs {
     TimestampMs(
         (t.0 / CHUNK_RANGE_MS).saturating_mul(CHUNK_RANGE_MS).saturating_add(CHUNK_RANGE_MS),
     )
@@ -255,7 +346,9 @@ mod tests {
     fn fill(samples: impl IntoIterator<Item = Sample>) -> (MemSeries, SeriesRest) {
         let (mut series, mut rest) = series();
         for sample in samples {
-            rest.chunks.extend(series.append(sample));
+            if let Some(chunk) = series.append(sample) {
+                rest.push_chunk(chunk);
+            }
         }
         (series, rest)
     }
@@ -298,16 +391,10 @@ mod tests {
         let samples = every(15_000, 400, |i| i as f64);
         let (series, rest) = fill(samples.clone());
         for at in [0, 1, 133, 134, 250, 399] {
-            assert_eq!(series.fit(&rest, samples[at]).0, Fit::Known, "sample {at}");
-            let other = Sample { v: -1.0, ..samples[at] };
-            assert_eq!(series.fit(&rest, other), (Fit::Conflict, Some(samples[at])), "sample {at}");
-            let late = Sample { t: samples[at].t.saturating_sub(1), v: 0.0 };
-            assert_eq!(series.fit(&rest, late).0, Fit::Late, "before sample {at}");
+            assert_eq!(series.sample_at(&rest, samples[at].t), Some(samples[at]), "sample {at}");
+            let before = samples[at].t.saturating_sub(1);
+            assert_eq!(series.sample_at(&rest, before), None, "before sample {at}");
         }
-        assert_eq!(
-            series.fit(&rest, Sample { t: samples[399].t.saturating_add(1), v: 0.0 }).0,
-            Fit::InOrder
-        );
     }
 
     proptest! {

@@ -1,30 +1,44 @@
 //! The series of a shard that are being written: found by fingerprint to append, by label to read.
 //!
 //! Owns the series, their chunks and postings. What is appended is also put into the log buffer that the caller hands
-//! in, in the order of appending; making it durable is `wal`'s. Invariants: a series stands once; its samples are
-//! strictly ordered in time; a series' index in memory only grows and is nobody's name outside of this Head.
+//! in, in the order of appending; making it durable is `wal`'s. Invariants: a series stands once; its in-order samples are
+//! strictly ordered in time, and no late sample stands at the instant of another one that is in memory; a series' index
+//! in memory only grows and is nobody's name outside of this Head.
 
+pub mod append;
+pub mod doubt;
+pub mod late;
 pub mod mem_series;
 pub mod paged;
 pub mod pairs;
+pub mod pieces;
+pub mod prune;
+pub mod remove;
 pub mod saved;
 pub mod select;
+pub mod spill;
+pub mod spill_batch;
+#[cfg(test)]
+mod spill_test;
+pub mod spilled;
 pub mod table;
+#[cfg(test)]
+pub mod testing;
 
-use std::borrow::Cow;
-use std::ops::Range;
+use std::collections::VecDeque;
 
-use mem_series::{Fit, MemSeries, SeriesRest};
+pub use append::Bounds;
+use doubt::Doubtful;
+use mem_series::{HeadChunk, MemSeries, SeriesRest};
 use paged::{Paged, prefetch};
 use pairs::Pairs;
+use spilled::SpillTable;
 use table::HashTable;
 
-use crate::model::refusal::LABEL_BYTES_MAX;
 use crate::model::{
-    Fingerprint, Fingerprinter, LabelText, Labels, LabelsError, LabelsRef, Part, PartEntry,
-    RecentLabels, Refusal, RefusalReason, Refusals, Sample, SeriesRef, TimeRange, TimestampMs,
+    Fingerprint, Fingerprinter, Labels, LabelsRef, RecentLabels, Refusals, Sample, SeriesRef,
+    TimeRange, TimestampMs,
 };
-use crate::storage::wal::LogBuffer;
 
 /// How far ahead of the clock a sample may be, in milliseconds. Source: `maxAheadTime`, `storage/remote/write_handler.go`.
 pub const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
@@ -43,6 +57,26 @@ pub struct Head {
     rest: Paged<SeriesRest>,
     pairs: Pairs,
     next_reference: u64,
+    /// How far behind the newest sample late ones are taken, in milliseconds; 0: they are not.
+    window_ms: i64,
+    /// Nothing is appended in order before this.
+    min_valid: TimestampMs,
+    /// The newest sample that there ever was.
+    newest: TimestampMs,
+    /// How many cuts have begun.
+    generation: u32,
+    /// Of the series that is being appended to, the samples that are not simply its newest.
+    misplaced: Vec<Sample>,
+    /// And its chunks that became full.
+    full_chunks: Vec<HeadChunk>,
+    /// Series with full chunks in memory, oldest first; one may stand several times, or have none any more.
+    full: VecDeque<u32>,
+    /// The files of chunks that have left memory.
+    spilled: SpillTable,
+    /// Samples that the log repeats or that came late, while it is replayed.
+    replayed_late: Vec<(u32, Sample)>,
+    /// Do postings still have series that are gone?
+    removing: bool,
     stats: HeadStats,
 }
 
@@ -53,18 +87,26 @@ pub struct HeadStats {
     pub series: u64,
     /// Chunks, the ones being written included.
     pub chunks: u64,
-    /// Bytes of chunks that are full.
+    /// Bytes of chunks in memory that are full.
     pub chunk_bytes: u64,
-    /// Samples appended since the start; those replayed are not counted.
+    /// Chunks that have left memory.
+    pub chunks_spilled: u64,
+    /// Samples appended since the start, late ones included; those replayed are not counted.
     pub samples_appended: u64,
+    /// Late samples among them.
+    pub samples_late: u64,
     /// Samples that were known already, to the bit.
     pub samples_known: u64,
     /// Series made since the start; those replayed are not counted.
     pub series_created: u64,
+    /// Series removed since the start.
+    pub series_removed: u64,
     /// Label pairs.
     pub label_pairs: u64,
     /// First and last instant of all samples.
     pub range: Option<TimeRange>,
+    /// First and last instant of those that are in order.
+    pub in_order: Option<TimeRange>,
 }
 
 /// What became of one part of a request.
@@ -74,12 +116,23 @@ pub struct Appended {
     pub written: u64,
     /// What was refused, and why.
     pub refused: Refusals,
+    /// Late samples of which only the disk knows what they are: to be given to [`doubt::resolve`]. Neither written nor
+    /// refused yet.
+    pub doubtful: Vec<Doubtful>,
 }
 
 impl Head {
-    /// A Head without series.
+    /// A Head without series, which takes no late samples.
     #[must_use]
     pub fn new(fingerprinter: Fingerprinter) -> Self {
+        Self::with_window(fingerprinter, 0)
+    }
+
+    /// A Head without series.
+    ///
+    /// - `window_ms`: late samples that are at most so much older than the newest one are stored.
+    #[must_use]
+    pub fn with_window(fingerprinter: Fingerprinter, window_ms: i64) -> Self {
         Self {
             pairs: Pairs::new(fingerprinter.clone()),
             fingerprinter,
@@ -88,11 +141,21 @@ impl Head {
             series: Paged::new(),
             rest: Paged::new(),
             next_reference: 1,
+            window_ms,
+            min_valid: TimestampMs::MIN,
+            newest: TimestampMs::MIN,
+            generation: 0,
+            misplaced: Vec::new(),
+            full_chunks: Vec::new(),
+            full: VecDeque::new(),
+            spilled: SpillTable::default(),
+            replayed_late: Vec::new(),
+            removing: false,
             stats: HeadStats::default(),
         }
     }
 
-    /// How many series there are: their indexes are the numbers below.
+    /// How many series there ever were: their indexes are numbers below.
     #[must_use]
     pub fn series_count(&self) -> u32 {
         self.series.len()
@@ -102,140 +165,12 @@ impl Head {
     #[must_use]
     pub fn stats(&self) -> HeadStats {
         HeadStats {
-            series: u64::from(self.series.len()),
+            series: u64::from(self.series.live()),
+            chunks: self.stats.chunks + u64::from(self.series.live()),
+            chunks_spilled: self.spilled.chunks(),
             label_pairs: u64::from(self.pairs.len()),
             ..self.stats
         }
-    }
-
-    /// Appends the samples of some of the part's entries and puts what is new into `log`. Good samples are stored whatever
-    /// the others are.
-    ///
-    /// - `entries`: so many at a time that others need not wait for long.
-    /// - `now`: samples more than [`AHEAD_MS_MAX`] later are refused.
-    pub fn append(
-        &mut self,
-        part: &Part,
-        entries: Range<usize>,
-        text: &LabelText,
-        now: TimestampMs,
-        log: &mut LogBuffer,
-    ) -> Appended {
-        let latest = now.saturating_add(AHEAD_MS_MAX);
-        let mut appended = Appended::default();
-        let mut each = part.iter_within(entries.clone());
-        for group in part.entries.get(entries).unwrap_or_default().chunks(GROUP) {
-            let found = self.find_group(group);
-            for (hint, (entry, samples)) in found.into_iter().zip(each.by_ref().take(group.len())) {
-                self.append_entry(entry, hint, samples, text, latest, log, &mut appended);
-            }
-        }
-        log.finish_part();
-        self.stats.samples_appended += log.take_sample_count();
-        appended
-    }
-
-    /// Looks a group of series up so that their cache misses overlap: first the table's, then the series' own.
-    #[inline]
-    fn find_group(&self, group: &[PartEntry]) -> [Option<u32>; GROUP] {
-        for entry in group {
-            self.table.prefetch(entry.fingerprint.check);
-        }
-        let mut found = [None; GROUP];
-        for (hint, entry) in found.iter_mut().zip(group) {
-            // The first candidate is nearly always the one; whether it is, is asked when the series has arrived.
-            *hint = self.table.find(entry.fingerprint.check, |_| true);
-            if let Some(series) = hint.and_then(|index| self.series.get(index)) {
-                prefetch(series);
-            }
-        }
-        for index in found.iter().take(group.len()).flatten() {
-            if let Some(series) = self.series.get(*index) {
-                series.prefetch_tail();
-            }
-        }
-        found
-    }
-
-    #[inline]
-    #[expect(clippy::too_many_arguments, reason = "one step of `append`, split off for its length")]
-    fn append_entry(
-        &mut self,
-        entry: &PartEntry,
-        hint: Option<u32>,
-        samples: &[Sample],
-        text: &LabelText,
-        latest: TimestampMs,
-        log: &mut LogBuffer,
-        appended: &mut Appended,
-    ) {
-        let index = match self.find(entry.fingerprint, hint) {
-            Some(index) => index,
-            None => match self.create(entry, samples, text, latest, log) {
-                Ok(index) => index,
-                Err(reason) => {
-                    return appended.refused.push(refusal(entry, text, samples.len(), reason));
-                }
-            },
-        };
-        let Some(series) = self.series.get_mut(index) else { return };
-        let mut refused = 0u32;
-        let mut first = None;
-        for sample in samples {
-            if series.is_behind(sample.t) && sample.t <= latest {
-                log.sample(series.reference, *sample);
-                if let Some(chunk) = series.append(*sample) {
-                    self.stats.chunks += 1;
-                    self.stats.chunk_bytes += chunk.bytes.len() as u64;
-                    if let Some(rest) = self.rest.get_mut(index) {
-                        rest.chunks.push(chunk);
-                    }
-                }
-                continue;
-            }
-            match self.rest.get(index).and_then(|rest| misfit(series, rest, *sample, latest)) {
-                None => self.stats.samples_known += 1,
-                Some(reason) => {
-                    refused += 1;
-                    first.get_or_insert(reason);
-                }
-            }
-        }
-        appended.written += samples.len() as u64 - u64::from(refused);
-        if let Some(reason) = first {
-            appended.refused.push(refusal(entry, text, refused as usize, reason));
-        }
-        let last = series.last();
-        if let (Some(first), Some(last)) = (samples.first(), last) {
-            self.widen(first.t.min(last.t), last.t);
-        }
-    }
-
-    /// What of the part would be refused if it were appended now. Changes nothing.
-    #[must_use]
-    pub fn check(&self, part: &Part, text: &LabelText, now: TimestampMs) -> Refusals {
-        let latest = now.saturating_add(AHEAD_MS_MAX);
-        let mut refused = Refusals::default();
-        for (entry, samples) in part.iter() {
-            let known = self
-                .find(entry.fingerprint, None)
-                .and_then(|i| Some((self.series.get(i)?, self.rest.get(i)?)));
-            let reason = match known {
-                Some((series, rest)) => {
-                    samples.iter().find_map(|sample| misfit(series, rest, *sample, latest))
-                }
-                None => checked_labels(entry, text).err(),
-            };
-            let unordered = samples.windows(2).any(|pair| matches!(pair, [a, b] if a.t > b.t));
-            let ahead = samples.iter().any(|sample| sample.t > latest);
-            let reason = reason
-                .or(ahead.then_some(RefusalReason::OutOfBounds))
-                .or(unordered.then_some(RefusalReason::OutOfOrder));
-            if let Some(reason) = reason {
-                refused.push(refusal(entry, text, samples.len(), reason));
-            }
-        }
-        refused
     }
 
     /// The index of the series with this fingerprint; `hint` is looked at first.
@@ -247,30 +182,6 @@ impl Head {
             Some(index) if is_it(index) => hint,
             _ => self.table.find(fingerprint.check, is_it),
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn create(
-        &mut self,
-        entry: &PartEntry,
-        samples: &[Sample],
-        text: &LabelText,
-        latest: TimestampMs,
-        log: &mut LogBuffer,
-    ) -> Result<u32, RefusalReason> {
-        let labels = checked_labels(entry, text)?;
-        let labels = LabelsRef::trusted(&labels);
-        if samples.iter().all(|sample| sample.t > latest) {
-            return Err(RefusalReason::OutOfBounds); // a series that would have no sample
-        }
-        let reference = SeriesRef(self.next_reference);
-        let index =
-            self.add(entry.fingerprint, labels, reference).ok_or(RefusalReason::TooManySeries)?;
-        self.next_reference += 1;
-        self.stats.series_created += 1;
-        log.series(reference, labels.as_bytes());
-        Ok(index)
     }
 
     fn add(
@@ -285,15 +196,39 @@ impl Head {
         }
         let pairs = self.pairs.add_series(index, labels)?;
         self.series.push(MemSeries::new(fingerprint, reference))?;
-        self.rest.push(SeriesRest { pairs, chunks: Vec::new() })?;
+        self.rest.push(SeriesRest { pairs, ..SeriesRest::default() })?;
         self.table.insert(fingerprint.check, index);
-        self.stats.chunks += 1;
         Some(index)
     }
 
+    /// Takes over that a series' chunks became full.
+    #[cold]
+    fn keep_full_chunks(&mut self, index: u32) {
+        let mut chunks = std::mem::take(&mut self.full_chunks);
+        for chunk in chunks.drain(..) {
+            self.keep_full_chunk(index, chunk);
+        }
+        self.full_chunks = chunks;
+    }
+
+    fn keep_full_chunk(&mut self, index: u32, chunk: HeadChunk) {
+        let Some(rest) = self.rest.get_mut(index) else { return };
+        self.stats.chunks += 1;
+        self.stats.chunk_bytes += chunk.bytes.len() as u64;
+        rest.push_chunk(chunk);
+        self.full.push_back(index);
+    }
+
+    /// Notes that there are in-order samples from `min` to `max`.
     fn widen(&mut self, min: TimestampMs, max: TimestampMs) {
-        let Some(new) = TimeRange::new(min, max) else { return };
-        self.stats.range = Some(self.stats.range.map_or(new, |range| range.cover(new)));
+        self.stats.in_order = cover(self.stats.in_order, min, max);
+        self.widen_late(min, max);
+    }
+
+    /// Notes that there are samples from `min` to `max`.
+    fn widen_late(&mut self, min: TimestampMs, max: TimestampMs) {
+        self.stats.range = cover(self.stats.range, min, max);
+        self.newest = self.newest.max(max);
     }
 
     /// Fetches the series at `index`, which is about to be appended to.
@@ -319,18 +254,12 @@ impl Head {
         Some(LabelsRef::trusted(&bytes).to_owned())
     }
 
-    /// Appends the samples within `range` of the series at `index` to `out`, oldest first.
+    /// Appends the samples within `range` of the series at `index` that are in memory to `out`, oldest first, each instant
+    /// once. All of them are in its [`pieces`](Self::pieces).
     pub fn read(&self, index: u32, range: TimeRange, out: &mut Vec<Sample>) {
         if let (Some(series), Some(rest)) = (self.series.get(index), self.rest.get(index)) {
             series.read(rest, range, out);
         }
-    }
-
-    /// Has the series at `index` a chunk that overlaps `range`?
-    #[must_use]
-    pub fn overlaps(&self, index: u32, range: TimeRange) -> bool {
-        let series = self.series.get(index).zip(self.rest.get(index));
-        range == TimeRange::ALL || series.is_some_and(|(series, rest)| series.overlaps(rest, range))
     }
 
     /// The label pairs and their postings.
@@ -343,47 +272,9 @@ impl Head {
 /// An index leaves room for its own successor.
 const SERIES_MAX: u32 = u32::MAX - 1;
 
-/// Why a sample that is not simply the newest cannot be stored; `None` if the series has it already.
-#[cold]
-#[inline(never)]
-fn misfit(
-    series: &MemSeries,
-    rest: &SeriesRest,
-    sample: Sample,
-    latest: TimestampMs,
-) -> Option<RefusalReason> {
-    if sample.t > latest || sample.t == TimestampMs::MIN {
-        return Some(RefusalReason::OutOfBounds);
-    }
-    match series.fit(rest, sample) {
-        (Fit::InOrder | Fit::Known, _) => None,
-        (Fit::Conflict, Some(known)) => {
-            Some(RefusalReason::Duplicate { t: sample.t, existing: known.v, new: sample.v })
-        }
-        (Fit::Conflict | Fit::Late, _) => Some(RefusalReason::OutOfOrder),
-    }
-}
-
-/// The labels of a series that is new to the shard: here they are looked at in full, once.
-fn checked_labels<'a>(
-    entry: &PartEntry,
-    text: &'a LabelText,
-) -> Result<Cow<'a, [u8]>, RefusalReason> {
-    let outside =
-        LabelsError::NotCanonical { offset: 0, len: 0, what: "a span outside of the request" };
-    let bytes = text.canonical(entry.labels).ok_or(RefusalReason::Labels(outside))?;
-    if bytes.len() > LABEL_BYTES_MAX {
-        return Err(RefusalReason::LabelsTooLong { bytes: bytes.len() });
-    }
-    LabelsRef::from_canonical(&bytes).map_err(RefusalReason::Labels)?;
-    Ok(bytes)
-}
-
-#[cold]
-fn refusal(entry: &PartEntry, text: &LabelText, samples: usize, reason: RefusalReason) -> Refusal {
-    Refusal {
-        series: LabelsRef::trusted(&text.canonical(entry.labels).unwrap_or_default()).to_string(),
-        samples: u32::try_from(samples).unwrap_or(u32::MAX),
-        reason,
+fn cover(range: Option<TimeRange>, min: TimestampMs, max: TimestampMs) -> Option<TimeRange> {
+    match (range, TimeRange::new(min, max)) {
+        (Some(range), Some(new)) => Some(range.cover(new)),
+        (range, new) => range.or(new),
     }
 }

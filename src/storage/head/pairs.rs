@@ -2,7 +2,8 @@
 //!
 //! A pair's text is kept once, as the canonical bytes of that one label (`model::labels`): a series is a list of pair
 //! ids, and its canonical bytes are their texts one after the other.
-//! Invariants: a postings list is sorted and holds a series once; series indexes only grow, so a new one goes last.
+//! Invariants: a postings list is sorted and holds a series once; series indexes only grow, so a new one goes last; a pair
+//! that nobody carries goes with its text (`prune`), and its id is not used again.
 
 use std::collections::BTreeMap;
 
@@ -20,29 +21,59 @@ const TEXT_PAGE_BYTES: usize = 64 << 10;
 /// The label pairs of a shard.
 #[derive(Debug)]
 pub struct Pairs {
-    fingerprinter: Fingerprinter,
-    table: HashTable,
-    pairs: Paged<Pair>,
-    text: Vec<Vec<u8>>,
-    /// For every name the pairs that have it, in order of their making.
-    names: BTreeMap<Box<str>, Vec<PairId>>,
+    pub(super) fingerprinter: Fingerprinter,
+    pub(super) table: HashTable,
+    pub(super) pairs: Paged<Pair>,
+    pub(super) text: Vec<TextPage>,
+    /// For every name the pairs that have it, nearly in order of their making.
+    pub(super) names: BTreeMap<Box<str>, Vec<PairId>>,
     /// The pairs of the series that came last: the next one's neighbour, which shares most of them at the same place.
     last: Vec<PairId>,
 }
 
-#[derive(Debug)]
-struct Pair {
-    page: u32,
+#[derive(Debug, Default)]
+pub(super) struct Pair {
+    pub(super) page: u32,
     offset: u32,
-    len: u32,
-    postings: Postings,
+    pub(super) len: u32,
+    pub(super) listing: Listing,
+    /// A series that had it is gone, and its postings still have it.
+    pub(super) to_prune: bool,
+    pub(super) postings: Postings,
+}
+
+const _: () = assert!(size_of::<Pair>() == 40, "there may be as many pairs as series");
+
+/// Does a pair stand in the list of its name?
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// It does.
+    #[default]
+    Listed,
+    /// It does, and not in the copy that is being made.
+    Leaves,
+    /// It is not in the copy; if a series brings it back, it is listed again, at the end.
+    Left,
+}
+
+/// Text of pairs, and how much of it is still some pair's.
+#[derive(Debug)]
+pub(super) struct TextPage {
+    pub(super) bytes: Vec<u8>,
+    pub(super) used: usize,
 }
 
 /// The series that carry a pair. Most pairs are carried by few: those need no allocation.
 #[derive(Debug)]
-enum Postings {
+pub(super) enum Postings {
     Few { len: u8, series: [u32; 3] },
     Many(Vec<u32>),
+}
+
+impl Default for Postings {
+    fn default() -> Self {
+        Self::Few { len: 0, series: [0; 3] }
+    }
 }
 
 const _: () = assert!(size_of::<Postings>() == 24, "three series lie where a Vec's pointers would");
@@ -66,7 +97,21 @@ impl Postings {
         }
     }
 
-    fn as_slice(&self) -> &[u32] {
+    /// Sorted series as postings; takes no more room than they need.
+    pub(super) fn of(series: Vec<u32>) -> Self {
+        let mut few = Self::default();
+        if series.len() <= 3 {
+            series.into_iter().for_each(|series| few.push(series));
+            return few;
+        }
+        let mut many = series;
+        if many.capacity() > 2 * many.len() {
+            many.shrink_to_fit();
+        }
+        Self::Many(many)
+    }
+
+    pub(super) fn as_slice(&self) -> &[u32] {
         match self {
             Self::Few { len, series } => series.get(..usize::from(*len)).unwrap_or_default(),
             Self::Many(many) => many,
@@ -91,13 +136,19 @@ impl Pairs {
     /// How many pairs.
     #[must_use]
     pub fn len(&self) -> u32 {
-        self.pairs.len()
+        self.pairs.live()
     }
 
     /// None at all?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.len() == 0
+    }
+
+    /// Every id is below this.
+    #[must_use]
+    pub fn ids_end(&self) -> u32 {
+        self.pairs.len()
     }
 
     /// Notes that the series with this index, larger than all before, carries these labels; their pairs in order of
@@ -110,7 +161,11 @@ impl Pairs {
                 Some(last) if self.text_of(*last) == bytes => *last,
                 _ => self.intern(bytes)?,
             };
-            self.pairs.get_mut(pair.0)?.postings.push(series);
+            let of_pair = self.pairs.get_mut(pair.0)?;
+            of_pair.postings.push(series);
+            if of_pair.listing != Listing::Listed {
+                self.list_again(pair);
+            }
             match pairs.get_mut(count) {
                 Some(last) => *last = pair,
                 None => pairs.push(pair),
@@ -123,45 +178,61 @@ impl Pairs {
         Some(own)
     }
 
+    /// A pair that was about to go is carried again.
+    #[cold]
+    fn list_again(&mut self, id: PairId) {
+        let Some(pair) = self.pairs.get_mut(id.0) else { return };
+        if std::mem::take(&mut pair.listing) == Listing::Left {
+            self.list(id);
+        }
+    }
+
+    fn list(&mut self, id: PairId) {
+        let Some(label) = label_of(&self.pairs, &self.text, id) else { return };
+        match self.names.get_mut(label.name) {
+            Some(pairs) => pairs.push(id),
+            None => {
+                self.names.insert(label.name.into(), vec![id]);
+            }
+        }
+    }
+
     fn intern(&mut self, bytes: &[u8]) -> Option<PairId> {
         let hash = self.fingerprinter.keyed(bytes);
         if let Some(id) = self.table.find(hash, |id| self.text_of(PairId(id)) == bytes) {
             return Some(PairId(id));
         }
-        if self.text.last().is_none_or(|page| page.capacity() - page.len() < bytes.len()) {
-            self.text.push(Vec::with_capacity(TEXT_PAGE_BYTES.max(bytes.len())));
+        let is_full = |page: &TextPage| page.bytes.capacity() - page.bytes.len() < bytes.len();
+        if self.text.last().is_none_or(is_full) {
+            // One that nobody needs any more was the last until now.
+            if let Some(page) = self.text.last_mut().filter(|page| page.used == 0) {
+                page.bytes = Vec::new();
+            }
+            let bytes = Vec::with_capacity(TEXT_PAGE_BYTES.max(bytes.len()));
+            self.text.push(TextPage { bytes, used: 0 });
         }
-        let name = LabelsRef::trusted(bytes).iter().next()?.name;
         let page = self.text.last_mut()?;
-        let offset = u32::try_from(page.len()).ok()?;
-        page.extend_from_slice(bytes);
+        let offset = u32::try_from(page.bytes.len()).ok()?;
+        page.bytes.extend_from_slice(bytes);
+        page.used += bytes.len();
         let id = PairId(self.pairs.push(Pair {
             page: u32::try_from(self.text.len() - 1).ok()?,
             offset,
             len: u32::try_from(bytes.len()).ok()?,
-            postings: Postings::Few { len: 0, series: [0; 3] },
+            ..Pair::default()
         })?);
         self.table.insert(hash, id.0);
-        match self.names.get_mut(name) {
-            Some(pairs) => pairs.push(id),
-            None => {
-                self.names.insert(name.into(), vec![id]);
-            }
-        }
+        self.list(id);
         Some(id)
     }
 
     /// The canonical bytes of one pair; empty for an id that is not this Head's.
     #[must_use]
     pub fn text_of(&self, id: PairId) -> &[u8] {
-        let text = self.pairs.get(id.0).and_then(|pair| {
-            let start = pair.offset as usize;
-            self.text.get(pair.page as usize)?.get(start..start + pair.len as usize)
-        });
-        text.unwrap_or_default()
+        text_of(&self.pairs, &self.text, id)
     }
 
-    /// The pair with this name and value, if any series ever had it.
+    /// The pair with this name and value, if any series has it.
     #[must_use]
     pub fn find(&self, name: &str, value: &str) -> Option<PairId> {
         let labels = crate::model::Labels::from_pairs([(name, value)]).ok()?;
@@ -183,7 +254,7 @@ impl Pairs {
         self.names.keys().map(AsRef::as_ref)
     }
 
-    /// The pairs that have this name, in order of their making.
+    /// The pairs that have this name, nearly in order of their making; while series are being removed one may stand twice.
     #[must_use]
     pub fn of_name(&self, name: &str) -> &[PairId] {
         self.names.get(name).map(Vec::as_slice).unwrap_or_default()
@@ -198,14 +269,26 @@ impl Pairs {
     /// Name and value of a pair.
     #[must_use]
     pub fn label(&self, id: PairId) -> Option<Label<'_>> {
-        LabelsRef::trusted(self.text_of(id)).iter().next()
+        label_of(&self.pairs, &self.text, id)
     }
 
     /// Bytes of label text that are kept.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
-        self.text.iter().map(Vec::capacity).sum()
+        self.text.iter().map(|page| page.bytes.capacity()).sum()
     }
+}
+
+fn text_of<'a>(pairs: &Paged<Pair>, text: &'a [TextPage], id: PairId) -> &'a [u8] {
+    let text = pairs.get(id.0).and_then(|pair| {
+        let start = pair.offset as usize;
+        text.get(pair.page as usize)?.bytes.get(start..start + pair.len as usize)
+    });
+    text.unwrap_or_default()
+}
+
+fn label_of<'a>(pairs: &Paged<Pair>, text: &'a [TextPage], id: PairId) -> Option<Label<'a>> {
+    LabelsRef::trusted(text_of(pairs, text, id)).iter().next()
 }
 
 #[cfg(test)]

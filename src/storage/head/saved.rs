@@ -1,70 +1,148 @@
 //! What of a Head lies on disk: its way into a checkpoint, and back from checkpoint and log.
+//!
+//! The log does not say which samples came late: a sample that is not newer than its series is late, or known already
+//! because the checkpoint, which is written while the shard goes on, has it. Such samples are gathered and sorted out many
+//! at a time, so that a chunk is decoded once for all of them. The out-of-order window is not asked: what is in the log was
+//! taken.
 
 use super::Head;
-use super::mem_series::HeadChunk;
-use crate::encoding::record::{self, SavedChunk, SavedOpenChunk};
+use super::late::{self, Late, LateChunk};
+use super::mem_series::{HeadChunk, range_end};
+use super::spilled::CHUNK_BYTES_MAX;
+use crate::encoding::record::{self, SavedChunk, SavedOpenChunk, SpillPlace, SpilledBody};
 use crate::encoding::xor;
-use crate::model::{LabelsRef, Sample, SeriesRef};
+use crate::model::{LabelsRef, Sample, SeriesRef, TimeRange};
+
+/// So many samples that are late or known are gathered before they are sorted out.
+const REPLAYED_LATE_MAX: usize = 1 << 16;
 
 impl Head {
     /// Takes a series over that this shard's log tells of under the name `reference`; the index it has from now on.
     pub fn replay_series(&mut self, labels: LabelsRef<'_>, reference: SeriesRef) -> Option<u32> {
+        if reference == SeriesRef::default() {
+            return None; // no log of ours names a series so
+        }
         self.next_reference = self.next_reference.max(reference.0.saturating_add(1));
         let index = self.replay_unnamed_series(labels)?;
         self.series.get_mut(index)?.reference = reference;
         Some(index)
     }
 
-    /// Takes a series over that another shard's log tells of: this shard's log gets a name for it with
-    /// [`name_all`](Self::name_all).
+    /// Takes a series over that another shard's log tells of: it gets a new name, in this shard's log, which must be a new
+    /// one.
     pub fn replay_unnamed_series(&mut self, labels: LabelsRef<'_>) -> Option<u32> {
         let fingerprint = self.replayed.fingerprint(&self.fingerprinter, labels);
         let known = self.find(fingerprint, None);
-        known.or_else(|| self.add(fingerprint, labels, SeriesRef(0)))
+        known.or_else(|| {
+            let reference = SeriesRef(self.next_reference);
+            self.next_reference += 1;
+            self.add(fingerprint, labels, reference)
+        })
     }
 
-    /// Gives every series a new name in this shard's log, which must be a new one.
-    pub fn name_all(&mut self) {
-        for index in 0..self.series.len() {
-            if let Some(series) = self.series.get_mut(index) {
-                series.reference = SeriesRef(self.next_reference);
-                self.next_reference += 1;
-            }
-        }
-    }
-
-    /// Takes a sample over that the log tells of; one that the series has already is passed over.
+    /// Takes a sample over that the log tells of; one that the series has already is passed over. What is late may not be
+    /// seen before [`finish_replay`](Self::finish_replay).
     pub fn replay_sample(&mut self, index: u32, sample: Sample) {
         let Some(series) = self.series.get_mut(index) else { return };
         if !series.is_behind(sample.t) {
+            // Nearly all that a log repeats is the newest sample that the checkpoint had.
+            if series.last() != Some(sample) {
+                self.replayed_late.push((index, sample));
+            }
+            if self.replayed_late.len() >= REPLAYED_LATE_MAX {
+                self.finish_replay();
+            }
             return;
         }
         if let Some(chunk) = series.append(sample) {
-            self.stats.chunks += 1;
-            self.stats.chunk_bytes += chunk.bytes.len() as u64;
-            if let Some(rest) = self.rest.get_mut(index) {
-                rest.chunks.push(chunk);
-            }
+            self.keep_full_chunk(index, chunk);
         }
         self.widen(sample.t, sample.t);
+    }
+
+    /// Sorts out what of the samples that were replayed so far is late and what the series had already.
+    pub fn finish_replay(&mut self) {
+        let mut replayed = std::mem::take(&mut self.replayed_late);
+        replayed.sort_by_key(|(index, sample)| (*index, sample.t));
+        replayed.dedup_by_key(|(index, sample)| (*index, sample.t));
+        let mut known = Vec::new();
+        for of_one in replayed.chunk_by(|(a, _), (b, _)| a == b) {
+            let (Some((index, first)), Some((_, last))) = (of_one.first(), of_one.last()) else {
+                continue;
+            };
+            known.clear();
+            if let Some(range) = TimeRange::new(first.t, last.t) {
+                self.read(*index, range, &mut known);
+            }
+            for (index, sample) in of_one {
+                if known.binary_search_by_key(&sample.t, |known| known.t).is_err() {
+                    self.store_late(*index, *sample);
+                }
+            }
+        }
+        replayed.clear();
+        self.replayed_late = replayed;
     }
 
     /// Takes a full chunk over that a checkpoint tells of. `false`: it cannot be read, or does not follow the samples
     /// that the series has.
     pub fn replay_chunk(&mut self, index: u32, saved: SavedChunk<'_>) -> bool {
+        let Some(series) = self.series.get_mut(index) else { return false };
+        let follows = series.last().is_none() && series.is_behind(saved.range.min());
+        let is_ours = saved.encoding == xor::ENCODING && saved.bytes.len() <= CHUNK_BYTES_MAX;
+        if !is_ours || !follows {
+            return false;
+        }
+        series.restore_behind(saved.range.max());
+        let chunk = HeadChunk { range: saved.range, bytes: saved.bytes.into() };
+        self.keep_full_chunk(index, chunk);
+        self.widen(saved.range.min(), saved.range.max());
+        true
+    }
+
+    /// Takes over where a chunk lies that a checkpoint tells of. `false`: as for [`replay_chunk`](Self::replay_chunk).
+    pub fn replay_spilled(&mut self, index: u32, place: SpillPlace) -> bool {
         let (Some(series), Some(rest)) = (self.series.get_mut(index), self.rest.get_mut(index))
         else {
             return false;
         };
-        let follows = series.last().is_none() && series.is_behind(saved.range.min());
-        if saved.encoding != xor::ENCODING || !follows {
+        let is_behind = series.last().is_none() && series.is_behind(place.range.min());
+        let follows = is_behind && rest.chunks.is_empty();
+        if !follows && !place.late {
             return false;
         }
-        series.restore_behind(saved.range.max());
-        rest.chunks.push(HeadChunk { range: saved.range, bytes: saved.bytes.into() });
+        let Some(chunk) = self.spilled.add(&place) else { return false };
         self.stats.chunks += 1;
-        self.stats.chunk_bytes += saved.bytes.len() as u64;
-        self.widen(saved.range.min(), saved.range.max());
+        let (min, max) = (place.range.min(), place.range.max());
+        if place.late {
+            let late = rest.late.get_or_insert_default();
+            late.push_spilled(self.generation, place.range, chunk);
+            self.widen_late(min, max);
+        } else {
+            series.restore_behind(max);
+            rest.push_spilled(chunk);
+            self.widen(min, max);
+        }
+        true
+    }
+
+    /// Takes late samples over that a checkpoint tells of. `false`: they cannot be read.
+    pub fn replay_late_chunk(&mut self, index: u32, saved: SavedChunk<'_>) -> bool {
+        let samples = late::decoded(saved.bytes).filter(|_| saved.encoding == xor::ENCODING);
+        let (Some(samples), Some(rest)) = (samples, self.rest.get_mut(index)) else { return false };
+        let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return false };
+        let is_full = samples.len() == late::SAMPLES_MAX;
+        if is_full && range_end(first.t) == range_end(last.t) {
+            let Some(range) = TimeRange::new(first.t, last.t) else { return false };
+            let chunk = HeadChunk { range, bytes: saved.bytes.into() };
+            rest.late.get_or_insert_default().push(self.generation, chunk);
+            self.full.push_back(index);
+            self.stats.chunks += 1;
+            self.stats.chunk_bytes += saved.bytes.len() as u64;
+            self.widen_late(first.t, last.t);
+        } else {
+            samples.iter().for_each(|sample| self.store_late(index, *sample));
+        }
         true
     }
 
@@ -86,13 +164,25 @@ impl Head {
         while at.series < at.end && records.len() < bytes {
             let (Some(series), Some(rest)) = (self.series.get(at.series), self.rest.get(at.series))
             else {
-                break;
+                at.series += 1;
+                continue;
             };
+            if series.reference == SeriesRef::default() {
+                at.series += 1;
+                continue;
+            }
             if at.chunk == 0 {
                 let text = rest.pairs.iter().flat_map(|pair| self.pairs.text_of(*pair));
                 records.push_labels(series.reference, &text.copied().collect::<Vec<_>>(), payload);
             }
-            for chunk in rest.chunks.get(at.chunk..).unwrap_or_default() {
+            for chunk in rest.spilled.get(at.chunk..).unwrap_or_default() {
+                if let Some(place) = self.spilled.place(*chunk, series.reference) {
+                    records.spilled.push(place);
+                }
+                at.chunk += 1;
+            }
+            let saved = at.chunk - rest.spilled.len();
+            for chunk in rest.chunks.get(saved..).unwrap_or_default() {
                 record::push_chunk(
                     &mut records.chunks,
                     series.reference,
@@ -107,6 +197,14 @@ impl Head {
                 }
             }
             series.save_open_chunk(&mut records.open);
+            if let Some(late) = &rest.late {
+                for chunk in late.chunks.iter().filter_map(LateChunk::spilled) {
+                    if let Some(place) = self.spilled.place(chunk, series.reference) {
+                        records.spilled.push(place);
+                    }
+                }
+                records.push_late(series.reference, late);
+            }
             at = Saving { series: at.series + 1, chunk: 0, end: at.end };
         }
         records.finish(payload);
@@ -119,7 +217,8 @@ impl Head {
 pub struct Saving {
     /// Index of the next series.
     series: u32,
-    /// Index of the next full chunk of it; 0: its labels are still to be saved.
+    /// Index of the next full chunk of it, of those in files and then of those in memory; 0: its labels are still to be
+    /// saved.
     chunk: usize,
     /// The series behind the last one.
     end: u32,
@@ -147,11 +246,27 @@ struct Records {
     count: u32,
     chunks: Vec<u8>,
     open: Vec<u8>,
+    late: Vec<u8>,
+    spilled: SpilledBody,
 }
 
 impl Records {
     fn len(&self) -> usize {
-        self.labels.len() + self.chunks.len() + self.open.len()
+        let chunks = self.chunks.len() + self.open.len() + self.late.len();
+        self.labels.len() + self.spilled.len() + chunks
+    }
+
+    fn push_late(&mut self, reference: SeriesRef, late: &Late) {
+        let buffered = late::chunks_of(late.buffer().0);
+        let mut push = |range, bytes: &[u8]| {
+            record::push_chunk(&mut self.late, reference, xor::ENCODING, range, bytes);
+        };
+        for late in &late.chunks {
+            if let Some(bytes) = late.bytes() {
+                push(late.range, bytes);
+            }
+        }
+        buffered.for_each(|chunk| push(chunk.range, &chunk.bytes));
     }
 
     /// Series records hold consecutive references: others begin a new one.
@@ -174,11 +289,17 @@ impl Records {
 
     fn finish(mut self, payload: &mut Vec<u8>) {
         self.finish_series(payload);
+        if !self.spilled.is_empty() {
+            record::push_spilled_chunks(payload, &self.spilled);
+        }
         if !self.chunks.is_empty() {
             record::push_chunks(payload, &self.chunks);
         }
         if !self.open.is_empty() {
             record::push_open_chunks(payload, &self.open);
+        }
+        if !self.late.is_empty() {
+            record::push_late_chunks(payload, &self.late);
         }
     }
 }
@@ -187,9 +308,11 @@ impl Records {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::testing::{self, keys};
     use super::*;
     use crate::encoding::record::{Record, records};
-    use crate::model::{Fingerprinter, Labels, TimeRange, TimestampMs};
+    use crate::model::{Fingerprinter, Labels, TimestampMs};
+    use crate::storage::wal::LogBuffer;
 
     fn restore(head: &mut Head, payload: &[u8]) {
         let mut indexes = std::collections::HashMap::new();
@@ -205,6 +328,18 @@ mod tests {
                     for chunk in chunks {
                         let chunk = chunk.unwrap();
                         assert!(head.replay_chunk(indexes[&chunk.series], chunk));
+                    }
+                }
+                Record::SpilledChunks(places) => {
+                    for place in places {
+                        let place = place.unwrap();
+                        assert!(head.replay_spilled(indexes[&place.series], place));
+                    }
+                }
+                Record::LateChunks(chunks) => {
+                    for chunk in chunks {
+                        let chunk = chunk.unwrap();
+                        assert!(head.replay_late_chunk(indexes[&chunk.series], chunk));
                     }
                 }
                 Record::OpenChunks(chunks) => {
@@ -251,6 +386,43 @@ mod tests {
                 }
                 prop_assert_eq!(samples_of(&back, series), samples_of(&head, series));
             }
+        }
+
+        #[test] // the checkpoint is written while the log goes on: what it has, the log repeats
+        fn late_samples_come_back_once_from_a_checkpoint_and_the_log_around_it(
+            times in proptest::collection::vec(0i64..400, 1..150), log_from in any::<prop::sample::Index>(),
+            saved_at in any::<prop::sample::Index>(),
+        ) {
+            let (saved_at, mut logged) = (saved_at.index(times.len()), Vec::new());
+            let log_from = log_from.index(saved_at + 1);
+            let mut head = Head::with_window(keys(), i64::MAX);
+            let mut log = LogBuffer::new();
+            let mut payload = Vec::new();
+            for (at, t) in times.iter().enumerate() {
+                if at == saved_at {
+                    let saving = head.save(Saving::begin(head.series_count()), 1 << 20, &mut payload);
+                    prop_assert!(saving.is_done());
+                }
+                let sample = testing::sample(t * 100_000, *t as f64);
+                let before = head.stats().samples_appended;
+                testing::send(&mut head, &mut log, 0, &[sample]);
+                let is_new = head.stats().samples_appended > before;
+                if at >= log_from && is_new {
+                    logged.push(sample);
+                }
+            }
+            let mut back = Head::new(keys());
+            restore(&mut back, &payload);
+            let labels = testing::labels(0);
+            let index = back.replay_series(labels.as_ref(), SeriesRef(1)).unwrap();
+            // Without a checkpoint of it, everything is in the log.
+            if payload.is_empty() {
+                logged = testing::read(&head, 0);
+            }
+            logged.iter().for_each(|sample| back.replay_sample(index, *sample));
+            back.finish_replay();
+            prop_assert_eq!(testing::read(&back, 0), testing::read(&head, 0));
+            prop_assert_eq!(back.stats().range, head.stats().range);
         }
     }
 }

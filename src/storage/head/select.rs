@@ -23,15 +23,24 @@ impl Head {
         let mut wanted = wanted.into_iter();
         let mut selected: Vec<u32> = match wanted.next() {
             Some(first) => first.into_owned(),
-            None => (0..self.series.len()).collect(),
+            None => self.indexes().collect(),
         };
         for postings in wanted {
             intersect(&mut selected, &postings);
+        }
+        if self.removing {
+            selected.retain(|series| self.exists(*series)); // postings may still have what is gone
         }
         for matcher in excluding {
             self.exclude(&mut selected, matcher);
         }
         selected
+    }
+
+    /// The indexes of all series, sorted.
+    pub fn indexes(&self) -> impl Iterator<Item = u32> {
+        let all_there = self.series.live() == self.series.len();
+        (0..self.series.len()).filter(move |index| all_there || self.exists(*index))
     }
 
     /// Keeps of `selected` the series for which a matcher holds that also holds for series without the label.
@@ -97,6 +106,7 @@ fn union(pairs: &Pairs, ids: &[PairId]) -> Vec<u32> {
         all.extend_from_slice(pairs.postings(*id));
     }
     all.sort_unstable();
+    all.dedup(); // while pairs are pruned, one may be listed twice
     all
 }
 

@@ -146,6 +146,38 @@ impl HashTable {
         }
     }
 
+    /// Removes the entry with this hash and this value; was there one?
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the directory has 2^depth entries, each is a bucket; slots are taken modulo SLOTS"
+    )]
+    pub fn remove(&mut self, hash: u64, value: u32) -> bool {
+        let index = self.directory[self.entry(hash)] as usize;
+        let bucket = &mut self.buckets[index];
+        let wanted = hash >> 32 << 32 | u64::from(value.wrapping_add(1));
+        let mut gap = start(wanted);
+        while bucket.slots[gap] != wanted {
+            if bucket.slots[gap] == 0 {
+                return false;
+            }
+            gap = (gap + 1) % SLOTS;
+        }
+        // What probing has pushed behind the gap moves up, unless it would lie before where its own probing begins.
+        let mut at = (gap + 1) % SLOTS;
+        while bucket.slots[at] != 0 {
+            let distance = |from: usize| (at + SLOTS - from) % SLOTS;
+            if distance(start(bucket.slots[at])) >= distance(gap) {
+                bucket.slots[gap] = bucket.slots[at];
+                gap = at;
+            }
+            at = (at + 1) % SLOTS;
+        }
+        bucket.slots[gap] = 0;
+        bucket.used -= 1;
+        self.len -= 1;
+        true
+    }
+
     #[expect(
         clippy::indexing_slicing,
         reason = "the directory has 2^depth entries and each is a bucket"
@@ -207,5 +239,27 @@ mod tests {
         }
         assert_eq!(table.find(42 << 32, |value| value == 321), Some(321));
         assert_eq!(table.find(42 << 32, |_| false), None);
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_and_everything_else_is_found() {
+        // Few different places to begin at, so that probing runs are long and wrap around.
+        let (mut table, mut rng) = (HashTable::new(), Rng::new(2));
+        let hashes: Vec<u64> = (0..5_000)
+            .map(|_| (rng.next_u64() >> 42 << 42) | (((1020 + rng.below(8)) % 1024) << 32))
+            .collect();
+        for (i, hash) in (0..).zip(&hashes) {
+            table.insert(*hash, i);
+        }
+        let is_removed = |i: u32| !i.is_multiple_of(3);
+        for (i, hash) in (0..).zip(&hashes).filter(|(i, _)| is_removed(*i)) {
+            assert!(table.remove(*hash, i));
+            assert!(!table.remove(*hash, i));
+        }
+        for (i, hash) in (0..).zip(&hashes) {
+            let found = table.find(*hash, |value| value == i);
+            assert_eq!(found, (!is_removed(i)).then_some(i));
+        }
+        assert_eq!(table.len(), hashes.len().div_ceil(3));
     }
 }

@@ -1,0 +1,109 @@
+//! What a series is read from: chunks in memory, copied, and places of chunks that have left it.
+//!
+//! In-order chunks follow each other in time; late ones may overlap all others. Where an instant stands more than once, the
+//! in-order sample wins, then the late one that came first.
+
+use super::Head;
+use super::late::{self, LateSource};
+use super::mem_series::read_chunk;
+use crate::encoding::record::SpillPlace;
+use crate::model::{Sample, TimeRange, TimestampMs};
+
+/// A part of a series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkPiece {
+    /// From its first to its last sample.
+    pub range: TimeRange,
+    /// Did its samples come late?
+    pub late: bool,
+    /// Where it is.
+    pub source: PieceSource,
+}
+
+/// Where a part of a series is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PieceSource {
+    /// Here: Prometheus's XOR encoding.
+    Bytes(Box<[u8]>),
+    /// In a spill file.
+    Spilled(SpillPlace),
+}
+
+impl Head {
+    /// What the samples of the series at `index` within `range` are read from: in-order pieces, oldest first, then late
+    /// ones in the order in which they came.
+    #[must_use]
+    pub fn pieces(&self, index: u32, range: TimeRange) -> Vec<ChunkPiece> {
+        let Some((series, rest)) = self.series.get(index).zip(self.rest.get(index)) else {
+            return Vec::new();
+        };
+        let here = |range, late, bytes: &[u8]| ChunkPiece {
+            range,
+            late,
+            source: PieceSource::Bytes(bytes.into()),
+        };
+        let there = |chunk| {
+            let place = self.spilled.place(chunk, series.reference)?;
+            let (range, late) = (place.range, place.late);
+            Some(ChunkPiece { range, late, source: PieceSource::Spilled(place) })
+        };
+        let mut pieces: Vec<ChunkPiece> = rest.spilled.iter().copied().filter_map(there).collect();
+        pieces.extend(rest.chunks.iter().map(|chunk| here(chunk.range, false, &chunk.bytes)));
+        pieces.retain(|piece| piece.range.overlaps(range));
+        let open = series.last().filter(|last| last.t >= range.min()).and(series.open_chunk());
+        pieces.extend(open.filter(|open| open.range.overlaps(range)).map(|open| ChunkPiece {
+            range: open.range,
+            late: false,
+            source: PieceSource::Bytes(open.bytes),
+        }));
+        let Some(late) = &rest.late else { return pieces };
+        for chunk in late.chunks.iter().filter(|chunk| chunk.range.overlaps(range)) {
+            match &chunk.source {
+                LateSource::Memory(bytes) => pieces.push(here(chunk.range, true, bytes)),
+                LateSource::Spilled(chunk) => pieces.extend(there(*chunk)),
+            }
+        }
+        let buffered = late::chunks_of(late.buffer().0).filter(|chunk| chunk.range.overlaps(range));
+        pieces.extend(buffered.map(|chunk| here(chunk.range, true, &chunk.bytes)));
+        pieces
+    }
+
+    /// Where the chunks lie that have left memory and may have a sample of the series at `t`.
+    pub(super) fn places_at(&self, index: u32, t: TimestampMs) -> Vec<SpillPlace> {
+        let Some((series, rest)) = self.series.get(index).zip(self.rest.get(index)) else {
+            return Vec::new();
+        };
+        let late = rest.late.iter().flat_map(|late| &late.chunks).filter_map(|late| late.spilled());
+        let all = rest.spilled.iter().copied().chain(late);
+        all.filter_map(|chunk| self.spilled.place(chunk, series.reference))
+            .filter(|place| place.range.contains(t))
+            .collect()
+    }
+
+    /// Has the series at `index` a chunk that overlaps `range`?
+    #[must_use]
+    pub fn overlaps(&self, index: u32, range: TimeRange) -> bool {
+        let Some((series, rest)) = self.series.get(index).zip(self.rest.get(index)) else {
+            return false;
+        };
+        let spilled = |chunk| self.spilled.range(chunk).is_some_and(|r| r.overlaps(range));
+        range == TimeRange::ALL
+            || rest.spilled.iter().copied().any(spilled)
+            || series.overlaps(rest, range)
+    }
+}
+
+/// Appends the samples within `range` to `out`, oldest first, each instant once.
+///
+/// - `pieces`: the bytes of pieces in their order, and whether they are late.
+pub fn read_pieces<'a>(
+    pieces: impl IntoIterator<Item = (&'a [u8], bool)>,
+    range: TimeRange,
+    out: &mut Vec<Sample>,
+) {
+    let (from, mut late) = (out.len(), Vec::new());
+    for (bytes, is_late) in pieces {
+        read_chunk(bytes, range, if is_late { &mut late } else { out });
+    }
+    late::merge(out, from, &mut late);
+}

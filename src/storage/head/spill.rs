@@ -1,0 +1,400 @@
+//! Full chunks leave memory for files, and are read back from them.
+//!
+//! ```text
+//! shard-000/head/
+//! └── chunks-00000007    chunks (`encoding::spilled`) that begin in one aligned two-hour range
+//! ```
+//! Owns the files; which of their chunks are needed is the Head's to know, and after a restart the checkpoint's. A file is
+//! written in batches, each on a multiple of 4 KiB and made durable at once. Invariants: a chunk is in memory until its
+//! batch, and the name of its file, are durable; nothing durable is written again; after a write or a flush that failed
+//! nothing more goes into that file; a number is not used twice. One spill at a time, none while a checkpoint is
+//! written: then what a log repeats of a checkpoint is in memory after a restart.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::rc::Rc;
+
+use super::Head;
+use super::pieces::{ChunkPiece, PieceSource, read_pieces};
+use super::spill_batch::{BATCH_BYTES, RangeBatch, SpillBatch};
+use crate::encoding::record::SpillPlace;
+use crate::encoding::spilled::{self, SpilledError, SpilledHeader};
+use crate::encoding::xor;
+use crate::io::{BLOCK_BYTES, Disk, File, Pace};
+use crate::model::{Sample, TimeRange, TimestampMs};
+
+/// A file that has reached this takes no further batch, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+/// Chunks with no more than this between them are read at once, in bytes.
+const GAP_BYTES: u64 = 32 << 10;
+/// What is read at once, in bytes, unless a single chunk is larger.
+const RUN_BYTES: u64 = 1 << 20;
+/// Reads that are under way at a time.
+const READS: usize = 32;
+const PREFIX: &str = "chunks-";
+
+const _: () = assert!(
+    FILE_BYTES_MAX + 64 * BATCH_BYTES as u64 <= u32::MAX as u64,
+    "an offset in a file has 32 bits"
+);
+
+/// Why a chunk that has left memory cannot be read. It costs this chunk.
+#[derive(Debug, thiserror::Error)]
+pub enum SpillError {
+    /// The disk does not give it.
+    #[error("{path}, byte {offset}: cannot read a chunk of {len} bytes: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// Where the chunk begins.
+        offset: u32,
+        /// Length of its frame.
+        len: u32,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// Something else lies there.
+    #[error("{path}, byte {offset}: {source}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// Where the chunk begins.
+        offset: u32,
+        /// What is wrong.
+        source: SpilledError,
+    },
+}
+
+/// The bytes of a chunk, or why there are none.
+pub type ReadChunk = Result<Box<[u8]>, SpillError>;
+
+/// What was spilled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spilled {
+    /// Chunks.
+    pub chunks: u64,
+    /// Bytes that were written, padding included.
+    pub bytes: u64,
+}
+
+/// A directory's spill files.
+pub struct SpillFiles<D: Disk> {
+    disk: D,
+    dir: String,
+    /// Files that are open, by number.
+    open: RefCell<BTreeMap<u32, Rc<D::File>>>,
+    /// Files that take another batch, by the end of their range.
+    writing: RefCell<BTreeMap<TimestampMs, Writing<D::File>>>,
+    next_number: Cell<u32>,
+    is_spilling: Cell<bool>,
+}
+
+struct Writing<F> {
+    number: u32,
+    file: Rc<F>,
+    /// Where the next batch begins.
+    offset: u64,
+}
+
+impl<F> Clone for Writing<F> {
+    fn clone(&self) -> Self {
+        Self { number: self.number, file: Rc::clone(&self.file), offset: self.offset }
+    }
+}
+
+impl<D: Disk> SpillFiles<D> {
+    /// The spill files in `dir`, to be read only. Any thread may have its own.
+    #[must_use]
+    pub fn of(disk: D, dir: String) -> Self {
+        Self {
+            disk,
+            dir,
+            open: RefCell::default(),
+            writing: RefCell::default(),
+            next_number: Cell::new(u32::MAX),
+            is_spilling: Cell::new(false),
+        }
+    }
+
+    /// The spill files in `dir`, to be read and written.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn open(disk: D, dir: String) -> io::Result<Self> {
+        let numbers = list(&disk, &dir).await?;
+        let files = Self::of(disk, dir);
+        files.next_number.set(numbers.keys().next_back().map_or(1, |last| last.saturating_add(1)));
+        Ok(files)
+    }
+
+    fn path(&self, number: u32) -> String {
+        format!("{}/{PREFIX}{number:08}", self.dir)
+    }
+
+    /// Lets full chunks leave memory until no more than `leave_bytes` of them are there.
+    ///
+    /// # Errors
+    /// Those of the disk; what was not written stays in memory.
+    pub async fn spill(
+        &self,
+        head: &RefCell<Head>,
+        leave_bytes: u64,
+        pace: &mut impl Pace,
+    ) -> io::Result<Spilled> {
+        let mut spilled = Spilled::default();
+        while head.borrow().stats.chunk_bytes > leave_bytes {
+            let mut batch = SpillBatch::default();
+            while head.borrow_mut().gather_full(&mut batch) {
+                pace.breathe().await;
+            }
+            if batch.is_empty() {
+                break;
+            }
+            pace.breathe().await;
+            match self.write(&mut batch).await {
+                Ok(bytes) => spilled.bytes += bytes,
+                Err(error) => {
+                    head.borrow_mut().keep(batch);
+                    return Err(error);
+                }
+            }
+            spilled.chunks += head.borrow_mut().install(batch);
+            pace.breathe().await;
+        }
+        Ok(spilled)
+    }
+
+    /// Writes a batch and makes it durable; the bytes that it took.
+    async fn write(&self, batch: &mut SpillBatch) -> io::Result<u64> {
+        assert!(!self.is_spilling.replace(true), "one spill at a time");
+        let mut written = Ok(0);
+        for (end, of_range) in &mut batch.ranges {
+            written = match (written, self.write_range(*end, of_range).await) {
+                (Ok(before), Ok(bytes)) => Ok(before + bytes),
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            };
+            if written.is_err() {
+                self.writing.borrow_mut().remove(end);
+                break;
+            }
+        }
+        self.is_spilling.set(false);
+        written
+    }
+
+    async fn write_range(&self, end: TimestampMs, batch: &mut RangeBatch) -> io::Result<u64> {
+        let Writing { number, file, offset } = self.file_for(end).await?;
+        batch.bytes.resize(batch.bytes.len().next_multiple_of(BLOCK_BYTES), 0);
+        file.write_at(&batch.bytes, offset).await?;
+        file.sync().await?;
+        if offset == 0 {
+            self.disk.sync_dir(&self.dir).await?;
+        }
+        let start = u32::try_from(offset).map_err(io::Error::other)?;
+        for leaving in &mut batch.chunks {
+            leaving.place.file = number;
+            leaving.place.offset = leaving.place.offset.saturating_add(start);
+        }
+        let len = batch.bytes.len() as u64;
+        if let Some(writing) = self.writing.borrow_mut().get_mut(&end) {
+            writing.offset += len;
+        }
+        batch.bytes = Vec::new();
+        Ok(len)
+    }
+
+    /// The file that takes the next batch of a range; a new one if there is none yet or it is long enough.
+    async fn file_for(&self, end: TimestampMs) -> io::Result<Writing<D::File>> {
+        let writing = self.writing.borrow().get(&end).cloned();
+        if let Some(writing) = writing.filter(|writing| writing.offset < FILE_BYTES_MAX) {
+            return Ok(writing);
+        }
+        let number = self.next_number.get();
+        self.next_number
+            .set(number.checked_add(1).ok_or_else(|| io::Error::other("no more file numbers"))?);
+        let file = Rc::new(self.disk.create(&self.path(number), 0).await?);
+        self.open.borrow_mut().insert(number, Rc::clone(&file));
+        let writing = Writing { number, file, offset: 0 };
+        self.writing.borrow_mut().insert(end, writing.clone());
+        Ok(writing)
+    }
+
+    async fn file(&self, number: u32) -> io::Result<Rc<D::File>> {
+        let open = self.open.borrow().get(&number).cloned();
+        if let Some(file) = open {
+            return Ok(file);
+        }
+        let file = Rc::new(self.disk.open_read(&self.path(number)).await?);
+        self.open.borrow_mut().insert(number, Rc::clone(&file));
+        Ok(file)
+    }
+
+    /// Reads the chunks at these places, in their order: what lies close together at once.
+    pub async fn read(&self, places: &[SpillPlace], pace: &mut impl Pace) -> Vec<ReadChunk> {
+        let mut order: Vec<(usize, SpillPlace)> = places.iter().copied().enumerate().collect();
+        order.sort_by_key(|(_, place)| (place.file, place.offset));
+        let mut read: Vec<(usize, ReadChunk)> = Vec::with_capacity(places.len());
+        for of_file in order.chunk_by(|(_, a), (_, b)| a.file == b.file) {
+            let Some((_, first)) = of_file.first() else { continue };
+            match self.file(first.file).await {
+                Ok(file) => self.read_file(&file, of_file, &mut read, pace).await,
+                Err(error) => read.extend(
+                    of_file.iter().map(|(at, place)| (*at, Err(self.io_error(*place, &error)))),
+                ),
+            }
+        }
+        read.sort_by_key(|(at, _)| *at);
+        read.into_iter().map(|(_, read)| read).collect()
+    }
+
+    async fn read_file(
+        &self,
+        file: &D::File,
+        places: &[(usize, SpillPlace)],
+        out: &mut Vec<(usize, ReadChunk)>,
+        pace: &mut impl Pace,
+    ) {
+        let runs = runs(places);
+        for some in runs.chunks(READS) {
+            let ranges: Vec<(u64, usize)> = some.iter().map(|run| (run.start, run.len())).collect();
+            let Ok(reads) = file.read_many(&ranges).await else {
+                // One that fails makes all fail: then each is asked for by itself.
+                for (at, place) in some.iter().flat_map(|run| run.places) {
+                    let alone = file.read_at(u64::from(place.offset), place.len as usize).await;
+                    let opened = match alone {
+                        Ok(bytes) => self.opened(*place, &bytes),
+                        Err(error) => Err(self.io_error(*place, &error)),
+                    };
+                    out.push((*at, opened));
+                }
+                continue;
+            };
+            for (run, bytes) in some.iter().zip(reads) {
+                for (at, place) in run.places {
+                    let start = usize::try_from(u64::from(place.offset) - run.start).unwrap_or(0);
+                    let frame = bytes.get(start..start + place.len as usize).unwrap_or_default();
+                    out.push((*at, self.opened(*place, frame)));
+                }
+                pace.breathe().await;
+            }
+        }
+    }
+
+    fn opened(&self, place: SpillPlace, frame: &[u8]) -> ReadChunk {
+        let SpillPlace { series, range, late, offset, .. } = place;
+        let wanted = SpilledHeader { series, range, encoding: xor::ENCODING, late };
+        spilled::open(frame, wanted).map(Box::from).map_err(|source| SpillError::Damaged {
+            path: self.path(place.file),
+            offset,
+            source,
+        })
+    }
+
+    fn io_error(&self, place: SpillPlace, error: &io::Error) -> SpillError {
+        let source = io::Error::new(error.kind(), error.to_string());
+        let SpillPlace { file, offset, len, .. } = place;
+        SpillError::Io { path: self.path(file), offset, len, source }
+    }
+
+    /// Appends the samples within `range` of these pieces of a series to `out`, oldest first, each instant once. What cannot
+    /// be read is missing.
+    pub async fn read_series(
+        &self,
+        pieces: &[ChunkPiece],
+        range: TimeRange,
+        out: &mut Vec<Sample>,
+        pace: &mut impl Pace,
+    ) -> Vec<SpillError> {
+        let places: Vec<SpillPlace> = pieces.iter().filter_map(ChunkPiece::place).collect();
+        let mut read =
+            if places.is_empty() { Vec::new() } else { self.read(&places, pace).await }.into_iter();
+        let (mut bytes, mut errors) = (Vec::with_capacity(pieces.len()), Vec::new());
+        for piece in pieces {
+            match (&piece.source, piece.place().and_then(|_| read.next())) {
+                (PieceSource::Bytes(here), _) => bytes.push((here.clone(), piece.late)),
+                (_, Some(Ok(there))) => bytes.push((there, piece.late)),
+                (_, Some(Err(error))) => errors.push(error),
+                (_, None) => {}
+            }
+        }
+        read_pieces(bytes.iter().map(|(bytes, late)| (&**bytes, *late)), range, out);
+        errors
+    }
+
+    /// Removes the files that nothing needs: neither the Head, which needs `in_use`, nor the newest checkpoint.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn remove_unused(&self, in_use: &BTreeSet<u32>) -> io::Result<()> {
+        let mut keep = in_use.clone();
+        if self.is_spilling.get() {
+            keep.extend(self.writing.borrow().values().map(|writing| writing.number));
+        }
+        self.writing.borrow_mut().retain(|_, writing| keep.contains(&writing.number));
+        self.open.borrow_mut().retain(|number, _| keep.contains(number));
+        for number in list(&self.disk, &self.dir).await?.into_keys() {
+            if !keep.contains(&number) {
+                self.disk.remove(&self.path(number)).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ChunkPiece {
+    /// Where it lies, if it has left memory.
+    #[must_use]
+    pub fn place(&self) -> Option<SpillPlace> {
+        match &self.source {
+            PieceSource::Bytes(_) => None,
+            PieceSource::Spilled(place) => Some(*place),
+        }
+    }
+}
+
+/// The spill files in `dir`: number to length in bytes.
+///
+/// # Errors
+/// Those of the disk.
+pub async fn list<D: Disk>(disk: &D, dir: &str) -> io::Result<BTreeMap<u32, u64>> {
+    let number = |name: &str| name.strip_prefix(PREFIX)?.parse().ok();
+    let entries = disk.list(dir).await?;
+    Ok(entries.iter().filter_map(|entry| Some((number(&entry.name)?, entry.len))).collect())
+}
+
+/// Places that are read at once.
+struct Run<'a> {
+    start: u64,
+    end: u64,
+    places: &'a [(usize, SpillPlace)],
+}
+
+impl Run<'_> {
+    fn len(&self) -> usize {
+        usize::try_from(self.end - self.start).unwrap_or(usize::MAX)
+    }
+}
+
+/// Puts sorted places of one file together where they lie close to each other.
+fn runs(places: &[(usize, SpillPlace)]) -> Vec<Run<'_>> {
+    let mut runs: Vec<Run<'_>> = Vec::new();
+    let mut from = 0;
+    for (at, (_, place)) in places.iter().enumerate() {
+        let (start, end) =
+            (u64::from(place.offset), u64::from(place.offset) + u64::from(place.len));
+        match runs.last_mut() {
+            Some(run)
+                if start <= run.end + GAP_BYTES && end.max(run.end) - run.start <= RUN_BYTES =>
+            {
+                run.end = run.end.max(end);
+                run.places = places.get(from..=at).unwrap_or_default();
+            }
+            _ => {
+                from = at;
+                runs.push(Run { start, end, places: places.get(at..=at).unwrap_or_default() });
+            }
+        }
+    }
+    runs
+}

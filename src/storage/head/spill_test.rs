@@ -1,0 +1,225 @@
+//! Chunks that have left memory: what is read of them, after a restart too, and what damage costs.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::doubt::resolve;
+use super::saved::Saving;
+use super::spill::{SpillFiles, list};
+use super::testing::{index_of, keys, request, sample, send};
+use super::*;
+use crate::encoding::record::{Record, records};
+use crate::io::Disk as _;
+use crate::io::sim::{Faults, NoPace, SimDisk, run};
+use crate::model::{RefusalReason, SeriesRef};
+use crate::storage::wal::LogBuffer;
+
+const DIR: &str = "head";
+const HOUR: i64 = 3_600_000;
+const SERIES: u32 = 7;
+
+/// Series with samples every 15 s for five hours, from an hour that lies within its two hours, and a few late ones.
+fn filled() -> (Head, LogBuffer) {
+    let (mut head, mut log) = (Head::with_window(keys(), 3 * HOUR), LogBuffer::new());
+    for hundred in 0..12 {
+        for series in 0..SERIES {
+            let at = hundred * 100..(hundred + 1) * 100;
+            let samples: Vec<_> =
+                at.map(|i| sample(HOUR + i * 15_000, f64::from(series) + i as f64)).collect();
+            assert_eq!(send(&mut head, &mut log, series, &samples).written, 100);
+        }
+    }
+    for i in 0..40 {
+        send(&mut head, &mut log, 3, &[sample(4 * HOUR + 7_000 + i * 15_000, 0.5)]);
+    }
+    (head, log)
+}
+
+fn files(disk: &SimDisk) -> SpillFiles<SimDisk> {
+    run(async {
+        disk.create_dir(DIR).await.unwrap();
+        SpillFiles::open(disk.clone(), DIR.to_owned()).await.unwrap()
+    })
+}
+
+/// All samples of all series, and how many chunks could not be read.
+fn read_all(
+    head: &Head,
+    files: &SpillFiles<SimDisk>,
+    range: TimeRange,
+) -> (Vec<Vec<Sample>>, usize) {
+    let mut errors = 0;
+    let all = (0..SERIES).map(|series| {
+        let mut out = Vec::new();
+        let pieces = head.pieces(index_of(head, series).unwrap(), range);
+        errors += run(files.read_series(&pieces, range, &mut out, &mut NoPace)).len();
+        out
+    });
+    (all.collect(), errors)
+}
+
+fn spilled(disk: &SimDisk) -> (RefCell<Head>, SpillFiles<SimDisk>) {
+    let (head, files) = (RefCell::new(filled().0), files(disk));
+    run(files.spill(&head, 0, &mut NoPace)).unwrap();
+    (head, files)
+}
+
+fn restored(head: &Head) -> Head {
+    let (mut payload, mut saving) = (Vec::new(), Saving::begin(head.series_count()));
+    while !saving.is_done() {
+        saving = head.save(saving, 500, &mut payload);
+    }
+    let (mut back, mut indexes) = (Head::new(keys()), BTreeMap::new());
+    for record in records(&payload) {
+        match record.unwrap() {
+            Record::Series(series) => series.map(Result::unwrap).for_each(|(reference, labels)| {
+                indexes.insert(reference, back.replay_series(labels, reference).unwrap());
+            }),
+            Record::SpilledChunks(places) => places.map(Result::unwrap).for_each(|place| {
+                assert!(back.replay_spilled(indexes[&place.series], place));
+            }),
+            Record::Chunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
+                assert!(back.replay_chunk(indexes[&chunk.series], chunk));
+            }),
+            Record::LateChunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
+                assert!(back.replay_late_chunk(indexes[&chunk.series], chunk));
+            }),
+            Record::OpenChunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
+                assert!(back.replay_open_chunk(indexes[&chunk.series], chunk));
+            }),
+            other => panic!("not a checkpoint's: {other:?}"),
+        }
+    }
+    back
+}
+
+#[test]
+fn chunks_that_have_left_memory_read_as_before() {
+    let ranges = [
+        TimeRange::ALL,
+        TimeRange::new(TimestampMs(3 * HOUR), TimestampMs(4 * HOUR + 100_000)).unwrap(),
+    ];
+    let (disk, before) = (SimDisk::new(1), filled().0);
+    let (head, files) = spilled(&disk);
+    let head = head.into_inner();
+    let stats = head.stats();
+    assert_eq!((stats.chunk_bytes, stats.chunks), (0, before.stats().chunks));
+    assert!(stats.chunks_spilled > 60, "{}", stats.chunks_spilled);
+    let back = restored(&head);
+    assert_eq!(
+        HeadStats { samples_appended: 0, ..back.stats() }.chunks_spilled,
+        stats.chunks_spilled
+    );
+    for range in ranges {
+        let want = read_all(&before, &files, range);
+        assert_eq!(want.1, 0);
+        assert_eq!(read_all(&head, &files, range), want);
+        assert_eq!(read_all(&back, &files, range), want, "after a restart");
+        for series in 0..SERIES {
+            let index = index_of(&head, series).unwrap();
+            assert_eq!(head.overlaps(index, range), before.overlaps(index, range));
+        }
+    }
+}
+
+#[test]
+fn a_file_holds_the_chunks_of_one_two_hour_range_and_goes_when_it_is_not_needed() {
+    let disk = SimDisk::new(1);
+    let (head, files) = spilled(&disk);
+    let in_use = head.borrow().spill_files();
+    let there = || run(list(&disk, DIR)).unwrap();
+    assert_eq!(there().into_keys().collect::<Vec<_>>(), [1, 2, 3], "hours 0, 2 and 4");
+    assert_eq!(in_use.len(), 3);
+    run(files.remove_unused(&[2].into())).unwrap();
+    assert_eq!(there().into_keys().collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_damaged_chunk_costs_itself() {
+    let disk = SimDisk::new(1);
+    let (head, files) = spilled(&disk);
+    let whole = read_all(&head.borrow(), &files, TimeRange::ALL).0;
+    disk.flip_bit("head/chunks-00000002", 8 * 700);
+    let (read, errors) = read_all(&head.borrow(), &files, TimeRange::ALL);
+    assert_eq!(errors, 1);
+    let lost: Vec<_> =
+        whole.iter().zip(&read).map(|(a, b)| a.len() - b.len()).filter(|n| *n > 0).collect();
+    assert_eq!(lost, [120]);
+}
+
+#[test]
+fn what_cannot_be_written_stays_in_memory_and_a_failed_file_takes_nothing_more() {
+    let before = filled().0;
+    let calls = {
+        let disk = SimDisk::new(1);
+        spilled(&disk);
+        disk.calls()
+    };
+    for at in 1..=calls {
+        let disk = SimDisk::new(1);
+        let (head, files) = (RefCell::new(filled().0), files(&disk));
+        let fail_at = Some((at, std::io::ErrorKind::Other));
+        disk.set_faults(Faults { fail_at, ..Faults::default() });
+        let failed = run(files.spill(&head, 0, &mut NoPace)).is_err();
+        assert!(failed, "call {at}");
+        let all = |head: &Head| read_all(head, &files, TimeRange::ALL);
+        assert_eq!(all(&head.borrow()), all(&before));
+        run(files.spill(&head, 0, &mut NoPace)).unwrap();
+        assert_eq!(all(&head.borrow()), all(&before));
+        assert_eq!(head.borrow().stats().chunk_bytes, 0);
+        // Nothing of it relies on what a failed flush lost.
+        let image = disk.image_after_crash(at, Faults::default());
+        let files = run(SpillFiles::open(image, DIR.to_owned())).unwrap();
+        assert_eq!(read_all(&head.borrow(), &files, TimeRange::ALL), all(&before), "call {at}");
+    }
+}
+
+/// Sends samples of series 1 to a Head whose chunks have left memory, and lets doubt be resolved.
+fn sent_after_spill(samples: &[Sample]) -> (Appended, usize, RefCell<Head>, SpillFiles<SimDisk>) {
+    let (head, files) = spilled(&SimDisk::new(1));
+    let (part, text) = request(&[(0, vec![]), (1, samples.to_vec())]);
+    let log = RefCell::new(LogBuffer::new());
+    let bounds = head.borrow().bounds(TimestampMs(1 << 60));
+    let mut appended =
+        { head.borrow_mut().append(&part, 0..2, &text, bounds, &mut log.borrow_mut()) };
+    let doubtful = std::mem::take(&mut appended.doubtful);
+    let more = run(resolve(&head, &log, &files, &part, &text, &doubtful, bounds, &mut NoPace));
+    appended.written += more.written;
+    appended.refused.append(more.refused);
+    (appended, doubtful.len(), head, files)
+}
+
+#[test]
+fn a_late_sample_is_known_if_a_chunk_that_has_left_memory_has_it() {
+    let known = sample(4 * HOUR + 15_000, 1.0 + 721.0);
+    let (appended, doubtful, head, _) = sent_after_spill(&[known]);
+    assert_eq!((appended.written, doubtful), (1, 1));
+    assert_eq!(head.borrow().stats().samples_known, 1);
+}
+
+#[test]
+fn another_value_in_a_chunk_that_has_left_memory_is_a_conflict() {
+    let (appended, _, _, _) = sent_after_spill(&[sample(4 * HOUR + 15_000, -1.0)]);
+    let reason =
+        RefusalReason::Duplicate { t: TimestampMs(4 * HOUR + 15_000), existing: 722.0, new: -1.0 };
+    assert_eq!((appended.written, &appended.refused.named[0].reason), (0, &reason));
+}
+
+#[test]
+fn a_late_sample_between_those_of_a_chunk_that_has_left_memory_is_stored() {
+    let late = sample(4 * HOUR + 15_001, 5.0);
+    let (appended, doubtful, head, files) = sent_after_spill(&[late]);
+    assert_eq!((appended.written, doubtful), (1, 1));
+    let (head, whole) = (head.borrow(), read_all(&filled().0, &files, TimeRange::ALL).0);
+    let read = &read_all(&head, &files, TimeRange::ALL).0[1];
+    assert!(read.is_sorted_by_key(|sample| sample.t));
+    assert_eq!((read.len(), read.contains(&late)), (whole[1].len() + 1, true));
+    let reference = head.series.get(index_of(&head, 1).unwrap()).unwrap().reference;
+    assert_ne!(reference, SeriesRef(0));
+}
+
+#[test]
+fn before_the_window_nothing_is_read_to_refuse_a_sample() {
+    let (appended, doubtful, _, _) = sent_after_spill(&[sample(HOUR, 1.0)]);
+    assert_eq!((appended.refused.samples.too_old, doubtful), (1, 0));
+}
