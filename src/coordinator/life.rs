@@ -136,6 +136,7 @@ impl Core {
         let Self { seat, background, place, fingerprinter, replaying, options, commit_layout } =
             self;
         let id = seat.shard();
+        let background = background.join().await;
         let disk = match RealDisk::mount(&place).await {
             Ok(disk) => disk,
             Err(source) => return failed(LifeError::Mount { shard: id, source }),
@@ -172,5 +173,6 @@ impl Core {
         if let Err(why) = shard.close().await {
             failed(LifeError::Close { shard: id, why: why.to_string() });
         }
+        background.leave().await;
     }
 }

@@ -4,6 +4,7 @@
 //! then it answers [`Request`]s until [`Shard::close`] has made the last of what it took durable.
 
 pub mod commit;
+mod maintenance;
 pub mod manifest;
 pub mod reading;
 pub mod replaying;
@@ -27,13 +28,12 @@ use crate::rt::clock::Stopwatch;
 use crate::rt::local::Notify;
 use crate::rt::pace::Slice;
 use crate::rt::task::{self, JoinHandle};
-use crate::rt::timer::Interval;
-use crate::storage::checkpoint;
 pub use crate::storage::files::FileOptions;
-use crate::storage::files::{self, Files};
+use crate::storage::files;
 use crate::storage::head::Head;
+use crate::storage::head::doubt;
 use crate::storage::head::pairs::{PairId, Pairs};
-use crate::storage::head::saved::Saving;
+use crate::storage::head::spill::SpillFiles;
 pub use crate::storage::replay::{Layout, ReplayReport};
 use crate::storage::served::Served;
 pub use crate::storage::wal::SyncMode;
@@ -43,8 +43,6 @@ use crate::storage::wal::{Spares, WalWriter};
 const APPEND_ENTRIES: usize = 1024;
 /// How long the reading back of the log holds the core: nobody waits yet but those who ask how far it is.
 const OPENING_SLICE: Duration = Duration::from_millis(5);
-/// How often is asked whether a checkpoint is due.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// Label pairs that are looked at without a pause.
 const PAIRS_AT_ONCE: usize = 1024;
 
@@ -78,6 +76,8 @@ struct Inner<C, D: Disk> {
     owns: Rc<dyn Fn(u64) -> bool>,
     head: RefCell<Head>,
     served: Served<D>,
+    /// Where the Head's chunks are that have left memory; there once the shard is open.
+    spill: RefCell<Option<Rc<SpillFiles<D>>>>,
     /// What queries found damaged, each told once.
     told_damage: RefCell<BTreeSet<String>>,
     damaged_reads: Cell<u64>,
@@ -111,6 +111,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             owns,
             head: RefCell::new(Head::new(fingerprinter)),
             served: Served::new(Vec::new()),
+            spill: RefCell::new(None),
             told_damage: RefCell::default(),
             damaged_reads: Cell::new(0),
             ready: Cell::new(false),
@@ -158,10 +159,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let (head, files, writer, report) = begun.finish().await?;
         inner.damaged.set(report.damage.len() as u64);
         *inner.head.borrow_mut() = head;
+        *inner.spill.borrow_mut() = Some(Rc::clone(files.spill()));
         let counted = Rc::clone(files.spares());
         *inner.wal_bytes.borrow_mut() = Rc::new(move || counted.segment_bytes_in_use());
         self.start_committing(writer, Rc::clone(files.spares()), sync);
-        self.start_checkpointing(files, report.log_bytes);
+        self.start_maintaining(files, report.log_bytes);
 
         let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         inner.replay_ms.set(Some(took));
@@ -194,44 +196,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         *self.0.committer.borrow_mut() = Some(committing);
     }
 
-    /// Saves the Head whenever the log has become long against the last checkpoint.
-    ///
-    /// - `log_bytes`: how long it is already.
-    fn start_checkpointing(&self, files: Files<D>, log_bytes: u64) {
-        let shard = self.clone();
-        task::spawn("checkpoints", async move {
-            let mut interval = Interval::new(CHECKPOINT_INTERVAL);
-            let mut behind = log_bytes;
-            let mut at = 0;
-            loop {
-                interval.tick().await;
-                let written = shard.0.commits.bytes();
-                if !checkpoint::is_due(behind + written - at, files.checkpoint_bytes()) {
-                    continue;
-                }
-                (behind, at) = (0, written);
-                if let Err(error) = shard.checkpoint(&files).await {
-                    shard.0.checkpoint_failures.set(shard.0.checkpoint_failures.get() + 1);
-                    tracing::error!(shard = %shard.0.id, %error, "cannot write a checkpoint; the log stays longer");
-                }
-            }
-        });
-    }
-
-    async fn checkpoint(&self, files: &Files<D>) -> Result<(), String> {
-        let log = self.0.commits.cut().await.map_err(|why| why.to_string())?;
-        let head = &self.0.head;
-        let mut saving = Saving::begin(head.borrow().series_count());
-        let save = |bytes, payload: &mut Vec<u8>| {
-            saving = head.borrow().save(saving, bytes, payload);
-            !saving.is_done()
-        };
-        files
-            .checkpoint(log, save, || head.borrow().spill_files(), &mut Slice::start())
-            .await
-            .map_err(|error| error.to_string())?;
-        self.0.checkpoints.set(self.0.checkpoints.get() + 1);
-        Ok(())
+    /// Where the Head's chunks are that have left memory.
+    fn spill(&self) -> Rc<SpillFiles<D>> {
+        self.0.spill.borrow().clone().expect("only a shard that is open is asked about its data")
     }
 
     /// Takes no more writes, and resolves when what was taken is durable.
@@ -299,6 +266,15 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             };
             stored.written += appended.written;
             stored.refused.append(appended.refused);
+            if !appended.doubtful.is_empty() {
+                let (head, log) = (&inner.head, inner.commits.log());
+                let (spill, doubtful) = (self.spill(), &appended.doubtful);
+                let resolving =
+                    doubt::resolve(head, log, &spill, part, &text, doubtful, bounds, &mut slice);
+                let resolved = resolving.await;
+                stored.written += resolved.written;
+                stored.refused.append(resolved.refused);
+            }
         }
         // The accepting core can use the buffer again while the disk works.
         drop(text);

@@ -58,7 +58,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         slice: &mut Slice,
     ) -> Result<Selected<'_, D>, BlockError> {
         let inner = &self.0;
-        Selected::find(&inner.head, inner.served.view(), matchers, range, &inner.owns, slice).await
+        let (view, owns) = (inner.served.view(), &inner.owns);
+        Selected::find(&inner.head, self.spill(), view, matchers, range, owns, slice).await
     }
 
     /// Counts and logs what a selection found damaged, and hands it on.

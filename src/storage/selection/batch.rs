@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::{BlockChunk, FoundSeries, Selected, note};
+use super::{BlockChunk, FoundSeries, Selected, note, note_text};
 use crate::encoding::xor::{self, XorReader};
 use crate::io::{Disk, Pace};
 use crate::model::{Labels, Sample, TimeRange, TimestampMs};
 use crate::storage::block::BlockError;
 use crate::storage::block::reader::ChunkResult;
+use crate::storage::head::pieces::{ChunkPiece, PieceSource, read_pieces};
+use crate::storage::head::spill::ReadChunk;
 
 /// Chunks that are read together at most, but for those that overlap each other.
 const CHUNKS_AT_ONCE: usize = 2048;
@@ -75,9 +77,11 @@ impl<D: Disk> Selected<'_, D> {
             batch.runs.extend(self.runs.pop_front());
         }
         let mut read = self.read_chunks(&batch.runs, pace).await?;
+        let mut of_head = self.read_head(&batch.runs, pace).await;
         for run in &mut batch.runs {
             let start = batch.samples.len();
             self.merge(run, &mut read, &mut batch.samples)?;
+            self.merge_head(run, &mut of_head, start, &mut batch.samples);
             run.samples = start..batch.samples.len();
             pace.breathe().await;
         }
@@ -138,12 +142,56 @@ impl<D: Disk> Selected<'_, D> {
             merge_into(&mut of_line, 0, &mut more);
         }
         merge_into(samples, start, &mut of_line);
-        if let Some(index) = run.series.head {
-            self.head.borrow().read(index, run.window, &mut more);
-            merge_into(samples, start, &mut more);
-        }
         Ok(())
     }
+
+    /// What the Head has of all runs: pieces here, and those read that have left memory, each in the order of the runs.
+    async fn read_head(&self, runs: &[Run], pace: &mut impl Pace) -> OfHead {
+        let (mut pieces, mut places) = (Vec::with_capacity(runs.len()), Vec::new());
+        for run in runs {
+            let of_run = match run.series.head {
+                Some(index) => self.head.borrow().pieces(index, run.window),
+                None => Vec::new(),
+            };
+            places.extend(of_run.iter().filter_map(ChunkPiece::place));
+            pieces.push(of_run);
+            pace.breathe().await;
+        }
+        let read =
+            if places.is_empty() { Vec::new() } else { self.spill.read(&places, pace).await };
+        OfHead { pieces: pieces.into_iter(), read: read.into_iter() }
+    }
+
+    /// Merges what the Head has of one run into `samples[start..]`.
+    fn merge_head(
+        &mut self,
+        run: &Run,
+        of_head: &mut OfHead,
+        start: usize,
+        samples: &mut Vec<Sample>,
+    ) {
+        let mut here = Vec::new();
+        for piece in of_head.pieces.next().unwrap_or_default() {
+            match piece.source {
+                PieceSource::Bytes(bytes) => here.push((bytes, piece.late)),
+                PieceSource::Spilled(_) => match of_head.read.next() {
+                    Some(Ok(bytes)) => here.push((bytes, piece.late)),
+                    Some(Err(error)) => note_text(&mut self.damage, error.to_string()),
+                    None => {}
+                },
+            }
+        }
+        let mut more = Vec::new();
+        read_pieces(here.iter().map(|(bytes, late)| (&**bytes, *late)), run.window, &mut more);
+        merge_into(samples, start, &mut more);
+    }
+}
+
+/// What the Head has of some runs.
+struct OfHead {
+    pieces: std::vec::IntoIter<Vec<ChunkPiece>>,
+    /// Those of the pieces that have left memory.
+    read: std::vec::IntoIter<ReadChunk>,
 }
 
 enum DecodeError {
@@ -213,13 +261,14 @@ fn split(series: FoundSeries, range: TimeRange, runs: &mut VecDeque<Run>) {
     let mut group: Vec<BlockChunk> = Vec::new();
     let mut covered = TimestampMs::MIN;
     for chunk in by_time {
-        if group.len() >= CHUNKS_AT_ONCE && chunk.meta.range.min() > covered {
-            if let Some(window) = TimeRange::new(from, covered) {
-                let chunks = std::mem::take(&mut group);
-                runs.push_back(Run::new(labels.clone(), head, window, chunks, (is_first, false)));
-                is_first = false;
-                from = covered.saturating_add(1);
-            }
+        if group.len() >= CHUNKS_AT_ONCE
+            && chunk.meta.range.min() > covered
+            && let Some(window) = TimeRange::new(from, covered)
+        {
+            let chunks = std::mem::take(&mut group);
+            runs.push_back(Run::new(labels.clone(), head, window, chunks, (is_first, false)));
+            is_first = false;
+            from = covered.saturating_add(1);
         }
         covered = covered.max(chunk.meta.range.max());
         group.push(chunk);

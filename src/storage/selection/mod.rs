@@ -24,6 +24,7 @@ use line::Line;
 use super::block::BlockError;
 use super::block::reader::ChunkMeta;
 use super::head::Head;
+use super::head::spill::SpillFiles;
 use super::served::View;
 use crate::io::{Disk, Pace};
 use crate::model::{Labels, Matcher, SeriesId, TimeRange};
@@ -34,6 +35,7 @@ const SERIES_AT_ONCE: usize = 256;
 /// The series of a shard that some matchers find, and their samples in a range.
 pub struct Selected<'h, D: Disk> {
     head: &'h RefCell<Head>,
+    spill: Rc<SpillFiles<D>>,
     range: TimeRange,
     lines: Vec<Line<D>>,
     /// The Head's series, sorted, and which of them have been found together with their part in blocks.
@@ -79,12 +81,14 @@ impl FoundSeries {
 impl<'h, D: Disk> Selected<'h, D> {
     /// Finds the series for which all `matchers` hold.
     ///
+    /// - `spill`: where the Head's chunks are that have left memory.
     /// - `owns`: does the series with this routing hash belong to this shard? Asked of blocks that may hold others, too.
     ///
     /// # Errors
     /// A disk that does not read. An index that is damaged costs what its block has.
     pub async fn find(
         head: &'h RefCell<Head>,
+        spill: Rc<SpillFiles<D>>,
         view: Rc<View<D>>,
         matchers: &[Matcher],
         range: TimeRange,
@@ -103,7 +107,18 @@ impl<'h, D: Disk> Selected<'h, D> {
         // Without blocks none is looked up by its labels.
         let is_found = if lines.is_empty() { Vec::new() } else { vec![false; in_head.len()] };
         let (head_next, runs) = (0, VecDeque::new());
-        Ok(Self { head, range, lines, in_head, is_found, head_next, runs, damage, _view: view })
+        Ok(Self {
+            head,
+            spill,
+            range,
+            lines,
+            in_head,
+            is_found,
+            head_next,
+            runs,
+            damage,
+            _view: view,
+        })
     }
 
     /// The next series that have a chunk in the range, some hundreds at most; none if there are no more. For who wants
@@ -169,14 +184,17 @@ impl<'h, D: Disk> Selected<'h, D> {
 
 /// Damage costs itself and is noted; a disk that does not read is an error.
 fn note(damage: &mut Vec<String>, error: BlockError) -> Result<(), BlockError> {
-    /// More of them tell nobody more.
-    const DAMAGE_MAX: usize = 100;
     if let BlockError::Io { .. } = error {
         return Err(error);
     }
-    let text = error.to_string();
+    note_text(damage, error.to_string());
+    Ok(())
+}
+
+fn note_text(damage: &mut Vec<String>, text: String) {
+    /// More of them tell nobody more.
+    const DAMAGE_MAX: usize = 100;
     if damage.len() < DAMAGE_MAX && !damage.contains(&text) {
         damage.push(text);
     }
-    Ok(())
 }

@@ -18,20 +18,20 @@ use crate::storage::block::writer::{BlockWriter, ChunkToWrite, WriterOptions};
 use crate::storage::served::{Served, ServedBlock};
 
 /// Series to time to value.
-type Model = BTreeMap<u8, BTreeMap<i64, i64>>;
+type Model = BTreeMap<u8, BTreeMap<i64, i32>>;
 
 fn labels(series: u8) -> Labels {
     let number = format!("{series:03}");
     Labels::from_pairs([("__name__", "m"), ("series", number.as_str())]).unwrap()
 }
 
-fn chunk(samples: &[(i64, i64)]) -> (TimeRange, Vec<u8>) {
+fn chunk(samples: &[(i64, i32)]) -> (TimeRange, Vec<u8>) {
     let (mut appender, mut words, mut out) = (XorAppender::new(), Words::default(), Vec::new());
     for (t, v) in samples {
-        appender.append(&mut words, TimestampMs(*t), *v as f64);
+        appender.append(&mut words, TimestampMs(*t), f64::from(*v));
     }
     appender.write_to(&words, &mut out);
-    let at = |sample: Option<&(i64, i64)>| TimestampMs(sample.unwrap().0);
+    let at = |sample: Option<&(i64, i32)>| TimestampMs(sample.unwrap().0);
     (TimeRange::new(at(samples.first()), at(samples.last())).unwrap(), out)
 }
 
@@ -52,7 +52,7 @@ async fn block(
     let mut writer =
         BlockWriter::create(disk, "", ulid, &mut each, options, &mut NoPace).await.unwrap();
     for (labels, samples) in texts.iter().zip(series.values()) {
-        let samples: Vec<(i64, i64)> = samples.iter().map(|(t, v)| (*t, *v)).collect();
+        let samples: Vec<(i64, i32)> = samples.iter().map(|(t, v)| (*t, *v)).collect();
         let chunks: Vec<_> = samples.chunks(samples_a_chunk).map(chunk).collect();
         let chunks: Vec<_> = chunks
             .iter()
@@ -72,7 +72,7 @@ async fn block(
 }
 
 fn any_series(times: std::ops::Range<i64>) -> impl Strategy<Value = Model> {
-    let samples = proptest::collection::btree_map(times, 0i64..5, 1..60);
+    let samples = proptest::collection::btree_map(times, 0i32..5, 1..60);
     proptest::collection::btree_map(0u8..8, samples, 0..6)
 }
 
@@ -105,7 +105,7 @@ proptest! {
         for (series, samples) in &in_head {
             let index = head.replay_unnamed_series(labels(*series).as_ref()).unwrap();
             for (t, v) in samples {
-                head.replay_sample(index, Sample { t: TimestampMs(*t), v: *v as f64 });
+                head.replay_sample(index, Sample { t: TimestampMs(*t), v: f64::from(*v) });
             }
         }
         let read = run(async {
@@ -117,14 +117,14 @@ proptest! {
             let matcher = Matcher::new("__name__", MatchOp::Equal, "m").unwrap();
             let owns: Rc<dyn Fn(u64) -> bool> = Rc::new(owns);
             let mut selected =
-                Selected::find(&head, served.view(), &[matcher], range, &owns, &mut NoPace).await.unwrap();
+                Selected::find(&head, Rc::new(SpillFiles::of(disk.clone(), "head".to_owned())), served.view(), &[matcher], range, &owns, &mut NoPace).await.unwrap();
             let (mut batch, mut read) = (Batch::default(), Model::new());
             while selected.read(&mut batch, &mut NoPace).await.unwrap() {
                 for (run, samples) in batch.take_runs() {
                     assert!(run.is_first && run.is_last, "there are few chunks");
                     let name = run.series.labels(&head).unwrap();
                     let series: u8 = name.get("series").unwrap().parse().unwrap();
-                    let map: BTreeMap<_, _> = samples.iter().map(|s| (s.t.0, s.v as i64)).collect();
+                    let map: BTreeMap<_, _> = samples.iter().map(|s| (s.t.0, s.v)).collect();
                     assert_eq!(map.len(), samples.len(), "a sample stands twice");
                     if !map.is_empty() {
                         assert!(read.insert(series, map).is_none(), "a series comes twice");
