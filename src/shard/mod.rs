@@ -134,7 +134,10 @@ impl<C: Clock> Shard<C> {
         let owns = |hash| route(hash, shards) == id;
         let progress = |read, total| replaying.note(id, read, total);
         let pace = &mut Slice::of(OPENING_SLICE);
-        let begun = files::begin(disk, options, fingerprinter, &owns, &progress, pace).await?;
+        let is_published = |_| false; // there are no blocks yet
+        let begun =
+            files::begin(disk, options, fingerprinter, &owns, &is_published, &progress, pace)
+                .await?;
         for damage in &begun.report.damage {
             tracing::error!(shard = %id, %damage, "the log is damaged; what it covers is lost");
         }
@@ -194,14 +197,18 @@ impl<C: Clock> Shard<C> {
             let mut interval = Interval::new(CHECKPOINT_INTERVAL);
             let mut behind = log_bytes;
             let mut at = 0;
+            let (mut began, mut took) = (Stopwatch::start(), Duration::ZERO);
             loop {
                 interval.tick().await;
                 let written = shard.0.commits.bytes();
-                if !checkpoint::is_due(behind + written - at, files.checkpoint_bytes()) {
+                let (log, last) = (behind + written - at, files.checkpoint_bytes());
+                if !checkpoint::is_due(log, last, began.elapsed(), took) {
                     continue;
                 }
-                (behind, at) = (0, written);
-                if let Err(error) = shard.checkpoint(&files).await {
+                (behind, at, began) = (0, written, Stopwatch::start());
+                let saved = shard.checkpoint(&files).await;
+                took = began.elapsed();
+                if let Err(error) = saved {
                     shard.0.checkpoint_failures.set(shard.0.checkpoint_failures.get() + 1);
                     tracing::error!(shard = %shard.0.id, %error, "cannot write a checkpoint; the log stays longer");
                 }
