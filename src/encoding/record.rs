@@ -9,6 +9,8 @@
 //!            times       form 0: nothing, all are `first t`; 1: count times i32, to be added to `first t`;
 //!                        2: count times i64
 //!            values      count times f64
+//! 9 cut       ULID of a block, 16 bytes │ first t i64 │ t behind the last i64: everything before this record that lies in
+//!             between goes into that block
 //! 16 checkpoint  first segment u64 │ next sequence u64: the log from there on is not in the checkpoint that this begins
 //! 17 chunks      any number of: reference u64 │ encoding u8 │ first t i64 │ last t i64 │ length u32 │ the chunk's bytes
 //! 18 open chunks any number of: reference u64 │ next chunk at t i64 │ the state of an `xor::XorAppender`
@@ -17,19 +19,22 @@
 //!                    more if its samples came late │ offset varint │ length of the frame varint │ first t varint, less the
 //!                    last t of the one before, signed │ last t varint, less the first t; see `spilled`
 //! ```
-//! Kinds 1 and 17 to 20 make up a checkpoint, which a record of kind 16 begins; the log itself has only 1 and 2.
+//! Kinds 1 and 17 to 20 make up a checkpoint, which a record of kind 16 begins; the log itself has only 1, 2 and 9.
 //! Kinds kept for what comes next: 3 samples with start timestamps, 4 and 5 integer and float histograms, 6 exemplars,
 //! 7 metadata, 8 tombstones. A reader that meets a kind it does not know stops there and says so: skipping it would
 //! lose acknowledged data without a word. Samples refer to series by reference only; a reference's series record stands
 //! before its first use. Golden bytes: `tests/golden/wal_records.hex`.
 
+use ulid::Ulid;
+
 use super::varint;
 use super::xor::{Words, XorAppender};
-use crate::model::{LabelsError, LabelsRef, Sample, SeriesRef, TimeRange, TimestampMs};
+use crate::model::{BlockRange, LabelsError, LabelsRef, Sample, SeriesRef, TimeRange, TimestampMs};
 
 const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
 
+const CUT: u8 = 9;
 const CHECKPOINT: u8 = 16;
 const CHUNKS: u8 = 17;
 const OPEN_CHUNKS: u8 = 18;
@@ -59,6 +64,8 @@ pub enum Record<'a> {
     Series(SeriesRecord<'a>),
     /// Float samples.
     Samples(SamplesRecord<'a>),
+    /// A cut of a block begins.
+    Cut(CutRecord),
     /// The first record of a checkpoint.
     Checkpoint(CheckpointRecord),
     /// Chunks that are full.
@@ -78,6 +85,15 @@ pub struct CheckpointRecord {
     pub first_segment: u64,
     /// The sequence of the first batch there.
     pub next_sequence: u64,
+}
+
+/// What goes into a block: everything in the log before it, within its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutRecord {
+    /// The block. Whether it came into being, the blocks tell.
+    pub ulid: Ulid,
+    /// Its time.
+    pub range: BlockRange,
 }
 
 /// Why a payload is not a sequence of records. Offsets count from the payload's start.
@@ -189,6 +205,15 @@ fn push_samples_near(out: &mut Vec<u8>, base: u64, samples: &[LoggedSample]) {
         _ => out.extend(samples.iter().flat_map(|s| s.sample.t.0.to_le_bytes())),
     }
     out.extend(samples.iter().flat_map(|s| s.sample.v.to_bits().to_le_bytes()));
+    end(out, start);
+}
+
+/// Appends the record of a cut.
+pub fn push_cut(out: &mut Vec<u8>, record: CutRecord) {
+    let start = begin(out, CUT);
+    out.extend_from_slice(&record.ulid.to_bytes());
+    out.extend_from_slice(&record.range.start().0.to_le_bytes());
+    out.extend_from_slice(&record.range.end().0.to_le_bytes());
     end(out, start);
 }
 
@@ -371,6 +396,7 @@ impl<'a> Records<'a> {
         match kind {
             SERIES => SeriesRecord::of(body).map(Record::Series),
             SAMPLES => SamplesRecord::of(body).map(Record::Samples),
+            CUT => CutRecord::of(body).map(Record::Cut),
             CHECKPOINT => CheckpointRecord::of(body).map(Record::Checkpoint),
             CHUNKS => Some(Record::Chunks(ChunksRecord { rest: body })),
             OPEN_CHUNKS => Some(Record::OpenChunks(OpenChunksRecord { rest: body })),
@@ -441,6 +467,17 @@ impl<'a> Iterator for SeriesRecord<'a> {
                 .map(|labels| (series, labels))
                 .map_err(RecordError::from),
         )
+    }
+}
+
+impl CutRecord {
+    fn of(body: &[u8]) -> Option<Self> {
+        let (ulid, body) = body.split_first_chunk::<16>()?;
+        let (start, body) = body.split_first_chunk::<8>()?;
+        let (end, rest) = body.split_first_chunk::<8>()?;
+        let time = |bytes| TimestampMs(i64::from_le_bytes(bytes));
+        let range = BlockRange::new(time(*start), time(*end))?;
+        rest.is_empty().then_some(Self { ulid: Ulid::from_bytes(*ulid), range })
     }
 }
 
@@ -726,6 +763,7 @@ mod tests {
         push_samples(&mut out, &[logged(7, 1000, 1.5), logged(8, 1000, 2.0)]);
         push_samples(&mut out, &[logged(8, 1000, 1.5), logged(7, 999, 2.0)]);
         push_samples(&mut out, &[logged(8, 0, 1.5), logged(7, i64::MAX, 2.0)]);
+        push_cut(&mut out, a_cut());
         let hex: String = out.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             hex,
@@ -733,6 +771,19 @@ mod tests {
                 .split_whitespace()
                 .collect::<String>()
         );
+    }
+
+    fn a_cut() -> CutRecord {
+        let range = BlockRange::new(TimestampMs(7_200_000), TimestampMs(14_400_000)).unwrap();
+        CutRecord { ulid: Ulid::from_string("01BKGV7JBM69T2G1BGBGM6KB12").unwrap(), range }
+    }
+
+    #[test]
+    fn a_cut_comes_back() {
+        let mut out = Vec::new();
+        push_cut(&mut out, a_cut());
+        let Some(Ok(Record::Cut(record))) = records(&out).next() else { panic!("one record") };
+        assert_eq!(record, a_cut());
     }
 
     fn push_checkpoint_records(out: &mut Vec<u8>) {
@@ -815,9 +866,9 @@ mod tests {
         let mut out = Vec::new();
         push_samples(&mut out, &[logged(1, 2, 3.0)]);
         let offset = out.len();
-        out.extend_from_slice(&[9, 0, 0, 0, 0]);
+        out.extend_from_slice(&[99, 0, 0, 0, 0]);
         let last = records(&out).last().unwrap();
-        assert_eq!(last.unwrap_err(), RecordError::UnknownKind { offset, kind: 9 });
+        assert_eq!(last.unwrap_err(), RecordError::UnknownKind { offset, kind: 99 });
     }
 
     #[test]
@@ -858,7 +909,8 @@ mod tests {
             push_series(&mut out, SeriesRef(1), 1, &body_of([&b"\x0a\x06\x0a\x01a\x12\x011"[..]]));
             push_samples(&mut out, &samples.iter().map(|(r, t)| logged(*r, *t, 0.0)).collect::<Vec<_>>());
             push_checkpoint_records(&mut out);
-                for (at, byte) in noise {
+            push_cut(&mut out, a_cut());
+            for (at, byte) in noise {
                 let at = at.index(out.len());
                 out[at] = byte;
             }
@@ -871,7 +923,7 @@ mod tests {
                         Record::Chunks(record) | Record::LateChunks(record) => { let _ = record.count(); }
                         Record::OpenChunks(record) => { let _ = record.count(); }
                         Record::SpilledChunks(record) => { let _ = record.count(); }
-                        Record::Checkpoint(_) => {}
+                        Record::Checkpoint(_) | Record::Cut(_) => {}
                     }
                 }
             }

@@ -18,4 +18,4 @@ pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use refusal::{Refusal, RefusalReason, Refusals, RefusedSamples};
 pub use regexp::{Anchored, GoRegex, RegexpError};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale_nan};
-pub use time::{TimeRange, TimestampMs};
+pub use time::{BlockRange, TimeRange, TimestampMs};

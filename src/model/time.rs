@@ -71,9 +71,70 @@ impl TimeRange {
     }
 }
 
+/// The time of a block: its start is included, its end is not. Private: `start < end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRange {
+    start: TimestampMs,
+    end: TimestampMs,
+}
+
+impl BlockRange {
+    /// The range from `start` to before `end`; `None` if it would be empty.
+    #[must_use]
+    pub fn new(start: TimestampMs, end: TimestampMs) -> Option<Self> {
+        (start < end).then_some(Self { start, end })
+    }
+
+    /// Its first instant.
+    #[must_use]
+    pub fn start(self) -> TimestampMs {
+        self.start
+    }
+
+    /// The first instant behind it.
+    #[must_use]
+    pub fn end(self) -> TimestampMs {
+        self.end
+    }
+
+    /// The same instants, both ends included.
+    #[must_use]
+    pub fn inclusive(self) -> TimeRange {
+        TimeRange { min: self.start, max: self.end.saturating_sub(1) }
+    }
+
+    /// Is `t` inside?
+    #[must_use]
+    pub fn contains(self, t: TimestampMs) -> bool {
+        self.inclusive().contains(t)
+    }
+
+    /// Does all of `range` lie inside?
+    #[must_use]
+    pub fn holds(self, range: TimeRange) -> bool {
+        self.contains(range.min) && self.contains(range.max)
+    }
+
+    /// Do the two share an instant?
+    #[must_use]
+    pub fn overlaps(self, range: TimeRange) -> bool {
+        self.inclusive().overlaps(range)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_block_ends_before_its_end() {
+        let block = BlockRange::new(TimestampMs(1), TimestampMs(3)).unwrap();
+        assert!(block.contains(TimestampMs(1)) && !block.contains(TimestampMs(3)));
+        let range = |min, max| TimeRange::new(TimestampMs(min), TimestampMs(max)).unwrap();
+        assert!(block.holds(range(1, 2)) && !block.holds(range(1, 3)));
+        assert!(block.overlaps(range(2, 3)) && !block.overlaps(range(3, 4)));
+        assert_eq!(BlockRange::new(TimestampMs(3), TimestampMs(3)), None);
+    }
 
     #[test]
     fn a_range_holds_both_its_ends() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Shard;
 use crate::io::{Clock, Disk};
+use crate::rt::clock::Stopwatch;
 use crate::rt::pace::Slice;
 use crate::rt::task;
 use crate::rt::timer::Interval;
@@ -23,6 +24,10 @@ struct LogLength {
     before: u64,
     /// How much had been written since the start when the last checkpoint began.
     at: u64,
+    /// When that was.
+    began: Stopwatch,
+    /// How long it took.
+    took: Duration,
 }
 
 impl<C: Clock, D: Disk> Shard<C, D> {
@@ -33,7 +38,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let shard = self.clone();
         task::spawn("maintenance", async move {
             let mut interval = Interval::new(LOOK_AGAIN);
-            let mut log = LogLength { before: log_bytes, at: 0 };
+            let (began, took) = (Stopwatch::start(), Duration::ZERO);
+            let mut log = LogLength { before: log_bytes, at: 0, began, took };
             loop {
                 interval.tick().await;
                 shard.maintain(&files, &mut log).await;
@@ -48,12 +54,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         }
         let written = inner.commits.bytes();
         let log_bytes = log.before.saturating_add(written.saturating_sub(log.at));
-        if checkpoint::is_due(log_bytes, files.checkpoint_bytes()) {
-            *log = LogLength { before: 0, at: written };
-            if let Err(error) = self.checkpoint(files).await {
-                inner.checkpoint_failures.set(inner.checkpoint_failures.get() + 1);
-                tracing::error!(shard = %inner.id, %error, "cannot write a checkpoint; the log stays longer");
-            }
+        let last = files.checkpoint_bytes();
+        if checkpoint::is_due(log_bytes, last, log.began.elapsed(), log.took) {
+            self.checkpoint(files, log).await;
         }
     }
 
@@ -64,7 +67,22 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         }
     }
 
-    async fn checkpoint(&self, files: &Files<D>) -> Result<(), String> {
+    /// Saves the Head, so that the log so far is not needed any more.
+    async fn checkpoint(&self, files: &Files<D>, log: &mut LogLength) {
+        let inner = &self.0;
+        let (began, written) = (Stopwatch::start(), inner.commits.bytes());
+        (log.before, log.at) = (0, written);
+        match self.try_checkpoint(files).await {
+            Ok(()) => inner.checkpoints.set(inner.checkpoints.get() + 1),
+            Err(error) => {
+                inner.checkpoint_failures.set(inner.checkpoint_failures.get() + 1);
+                tracing::error!(shard = %inner.id, %error, "cannot write a checkpoint; the log stays longer");
+            }
+        }
+        (log.took, log.began) = (began.elapsed(), began);
+    }
+
+    async fn try_checkpoint(&self, files: &Files<D>) -> Result<(), String> {
         self.let_chunks_leave(files).await;
         let log = self.0.commits.cut().await.map_err(|why| why.to_string())?;
         let head = &self.0.head;
@@ -75,8 +93,6 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         };
         let spill_files = || head.borrow().spill_files();
         let written = files.checkpoint(log, save, spill_files, &mut Slice::start()).await;
-        written.map_err(|error| error.to_string())?;
-        self.0.checkpoints.set(self.0.checkpoints.get() + 1);
-        Ok(())
+        written.map_err(|error| error.to_string())
     }
 }

@@ -29,6 +29,8 @@ use crate::rt::local::Notify;
 use crate::rt::pace::Slice;
 use crate::rt::task::{self, JoinHandle};
 pub use crate::storage::files::FileOptions;
+use crate::storage::block::BlockError;
+use crate::storage::blocks::Inventory;
 use crate::storage::files;
 use crate::storage::head::Head;
 use crate::storage::head::doubt;
@@ -55,6 +57,9 @@ pub enum OpenError {
     /// Its files cannot be read or written.
     #[error(transparent)]
     Files(#[from] files::OpenError),
+    /// Its blocks cannot be read.
+    #[error(transparent)]
+    Blocks(#[from] BlockError),
     /// The number of shards has changed, and this cannot be noted.
     #[error("{0}")]
     Layout(String),
@@ -149,7 +154,12 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let owns = Rc::clone(&inner.owns);
         let progress = |read, total| replaying.note(id, read, total);
         let pace = &mut Slice::of(OPENING_SLICE);
-        let begun = files::begin(disk, options, fingerprinter, &*owns, &progress, pace).await?;
+        let inventory = Inventory::take(&disk, pace).await?;
+        let sources = inventory.sources();
+        let is_published = |ulid| sources.contains(&ulid);
+        let begun =
+            files::begin(disk, options, fingerprinter, &*owns, &is_published, &progress, pace)
+                .await?;
         for damage in &begun.report.damage {
             tracing::error!(shard = %id, %damage, "the log is damaged; what it covers is lost");
         }

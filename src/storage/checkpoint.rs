@@ -12,6 +12,7 @@
 //! covers, go only after that.
 
 use std::io;
+use std::time::Duration;
 
 use crate::encoding::batch::{self, BatchHeader};
 use crate::encoding::record::{self, CheckpointRecord, Record, records};
@@ -172,12 +173,26 @@ async fn remove_temporary<D: Disk>(disk: &D, dir: &str) -> io::Result<()> {
 }
 
 /// Is it time for a checkpoint? When the log since the last one is several times as long as that: then writing it costs
-/// a fraction of what the log did, and replay reads a few times what the Head holds at most.
+/// a fraction of what the log did, and replay reads a few times what the Head holds at most. Or when it is half as long and
+/// the shard has done other things for long enough: then it bounds the time of a restart, and costs a few parts in a
+/// hundred.
+///
+/// - `since_last`: the time since the last one began.
+/// - `last_took`: how long that took.
 #[must_use]
-pub fn is_due(log_bytes: u64, checkpoint_bytes: u64) -> bool {
+pub fn is_due(
+    log_bytes: u64,
+    checkpoint_bytes: u64,
+    since_last: Duration,
+    last_took: Duration,
+) -> bool {
     const TIMES: u64 = 3;
     const LOG_BYTES_MIN: u64 = 256 << 20;
+    const SOON_LOG_BYTES_MIN: u64 = 64 << 20;
+    const REST_TIMES: u32 = 20;
     log_bytes >= LOG_BYTES_MIN.max(checkpoint_bytes.saturating_mul(TIMES))
+        || log_bytes >= SOON_LOG_BYTES_MIN.max(checkpoint_bytes / 2)
+            && since_last >= last_took.saturating_mul(REST_TIMES)
 }
 
 const _: () = assert!(
@@ -191,10 +206,26 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_due_when_the_log_is_several_times_as_long() {
+        let is_due =
+            |log, checkpoint| is_due(log, checkpoint, Duration::ZERO, Duration::from_secs(1));
         assert!(!is_due(255 << 20, 0));
         assert!(is_due(256 << 20, 0));
         assert!(!is_due(2 << 30, 1 << 30));
         assert!(is_due(3 << 30, 1 << 30));
+    }
+
+    #[test]
+    fn a_checkpoint_is_due_earlier_when_the_last_one_is_long_ago_against_its_cost() {
+        let is_due = |log, since| {
+            let (since, took) = (Duration::from_secs(since), Duration::from_secs(2));
+            is_due(log, 1 << 30, since, took)
+        };
+        assert!(!is_due(512 << 20, 39));
+        assert!(is_due(512 << 20, 40));
+        assert!(!is_due(511 << 20, 1000));
+        let long = Duration::from_secs(1 << 20);
+        assert!(!super::is_due(63 << 20, 0, long, Duration::ZERO));
+        assert!(super::is_due(64 << 20, 0, long, Duration::ZERO));
     }
 
     #[test]

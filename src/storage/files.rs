@@ -11,6 +11,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ulid::Ulid;
+
 use crate::encoding::batch::BatchHeader;
 use crate::encoding::record::CheckpointRecord;
 use crate::io::{Disk, Pace};
@@ -98,6 +100,7 @@ pub struct Begun<D: Disk> {
 /// Reads the data back.
 ///
 /// - `owns`: does the series with this routing hash belong to this shard?
+/// - `is_published`: is a block of this name among the sources of any block there is, of any shard?
 /// - `progress`: told bytes read and bytes in all.
 ///
 /// # Errors
@@ -107,6 +110,7 @@ pub async fn begin<D: Disk>(
     options: FileOptions,
     fingerprinter: Fingerprinter,
     owns: &dyn Fn(u64) -> bool,
+    is_published: &dyn Fn(Ulid) -> bool,
     progress: &dyn Fn(u64, u64),
     pace: &mut impl Pace,
 ) -> Result<Begun<D>, OpenError> {
@@ -122,7 +126,14 @@ pub async fn begin<D: Disk>(
         !changes || index % usize::from(options.shards) == usize::from(options.shard)
     };
     let owns = changes.then_some(owns);
-    let sources = Sources { dirs: &former, layout: options.layout, owns, tells: &tells, progress };
+    let sources = Sources {
+        dirs: &former,
+        layout: options.layout,
+        owns,
+        tells: &tells,
+        is_published,
+        progress,
+    };
     let spill = SpillFiles::open(disk.clone(), own.head.clone()).await;
     let spill = spill.map_err(io_error(&own.head, "list"))?;
     let head = Head::with_window(fingerprinter.clone(), options.out_of_order_window_ms);

@@ -2,7 +2,7 @@
 //! through `io`.
 
 pub mod block;
-// pub mod blocks;
+pub mod blocks;
 pub mod checkpoint;
 pub mod compaction;
 pub mod files;

@@ -9,15 +9,19 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use ulid::Ulid;
+
 use crate::encoding::record::{
-    ChunksRecord, OpenChunksRecord, Record, RecordError, SamplesRecord, SavedChunk, SeriesRecord,
-    SpillPlace, SpilledChunksRecord, records,
+    ChunksRecord, CutRecord, OpenChunksRecord, Record, RecordError, SamplesRecord, SavedChunk,
+    SeriesRecord, SpillPlace, SpilledChunksRecord, records,
 };
 use crate::encoding::xor;
 use crate::io::{Disk, File, Pace};
 use crate::model::{SeriesRef, route_hash};
 use crate::storage::checkpoint::{self, CheckpointId};
 use crate::storage::head::Head;
+use crate::storage::head::cut::Truncation;
+use crate::storage::head::remove::Removal;
 use crate::storage::head::spill::{self, SpillFiles};
 use crate::storage::wal::SegmentId;
 use crate::storage::wal::segment::{Hole, SegmentReader};
@@ -62,6 +66,8 @@ pub struct Sources<'a> {
     /// Does this shard tell of the damage in the directories at this place in `dirs`? In a start that changes the number
     /// of shards all read them, and one tells.
     pub tells: &'a dyn Fn(usize) -> bool,
+    /// Did the block of this name come into being? That is: is it among the sources of any block there is, of any shard?
+    pub is_published: &'a dyn Fn(Ulid) -> bool,
     /// Told how far along replay is: bytes read, bytes in all.
     pub progress: &'a dyn Fn(u64, u64),
 }
@@ -151,7 +157,7 @@ pub async fn replay<D: Disk>(
     head: &RefCell<Head>,
     pace: &mut impl Pace,
 ) -> Result<ReplayReport, ReplayError> {
-    let Sources { dirs, layout, owns, tells, progress } = sources;
+    let Sources { dirs, layout, owns, tells, is_published, progress } = sources;
     let mut report = ReplayReport { next_sequence: 1, ..ReplayReport::default() };
     let (mut logs, mut damage) = (Vec::new(), Vec::new());
     for (index, dirs) in dirs.iter().enumerate() {
@@ -163,6 +169,7 @@ pub async fn replay<D: Disk>(
         logs.push((dirs, log));
     }
     report.damage = damage;
+    let mut has_cuts = false;
     let total: u64 = logs.iter().flat_map(|(_, log)| &log.files).map(|file| file.len).sum();
     for (index, (dirs, Log { files, batchless, mut state })) in logs.into_iter().enumerate() {
         let tells = tells(index);
@@ -206,6 +213,12 @@ pub async fn replay<D: Disk>(
                         Ok(Applied::Elsewhere(chunks)) => {
                             state.take_over(&chunks, &former, spill, head, pace).await;
                         }
+                        Ok(Applied::Cut(cut)) if is_published(cut.ulid) => {
+                            let only = owns.map(|_| state.references.indexes());
+                            forget(cut, only, head, pace).await;
+                            has_cuts = true;
+                        }
+                        Ok(Applied::Cut(_)) => {} // what it was to hold is still here
                         Err(error) => damage(
                             batch.offset,
                             format!("{error}; the rest of the batch is skipped"),
@@ -236,6 +249,13 @@ pub async fn replay<D: Disk>(
         }
     }
     head.borrow_mut().finish_replay();
+    if has_cuts {
+        let empty = head.borrow().empty_series().collect();
+        let mut removal = Removal::of(empty);
+        while !head.borrow_mut().remove_some(&mut removal, REMOVAL_UNITS) {
+            pace.breathe().await;
+        }
+    }
     progress(total, total);
     Ok(report)
 }
@@ -251,6 +271,22 @@ fn suspects(before: Option<&Found>, found: &Found, batchless: &[Found]) -> Vec<S
         Some(before) if between.is_empty() => vec![before.path.clone()],
         _ => between,
     }
+}
+
+/// Drops what was read so far, of the series `only` or of all, and is in a block. Series that have nothing left stay until
+/// everything is read: later records may still refer to them.
+async fn forget(
+    cut: CutRecord,
+    only: Option<Vec<u32>>,
+    head: &RefCell<Head>,
+    pace: &mut impl Pace,
+) {
+    head.borrow_mut().finish_replay();
+    let mut truncation = Truncation::replayed(&head.borrow(), cut, only);
+    while !head.borrow_mut().truncate_some(&mut truncation, SERIES_AT_ONCE) {
+        pace.breathe().await;
+    }
+    head.borrow_mut().raise_min_valid(cut.range.end());
 }
 
 /// One shard's checkpoint and log, before they are read.
@@ -340,12 +376,19 @@ struct LogState {
     spill_files_named: BTreeSet<u32>,
 }
 
+/// Series that are truncated without a pause.
+const SERIES_AT_ONCE: usize = 256;
+/// Steps of a removal without a pause.
+const REMOVAL_UNITS: usize = 20_000;
+
 /// What a record held for this shard.
 enum Applied {
     /// So many samples of the log.
     Samples(u64),
     /// Chunks that are to be read from another shard's spill files, and the indexes of their series.
     Elsewhere(Vec<(u32, SpillPlace)>),
+    /// The beginning of a cut.
+    Cut(CutRecord),
 }
 
 /// With more than this in memory, chunks that come from former shards leave it again, in bytes.
@@ -397,6 +440,7 @@ impl LogState {
                 self.apply_chunks(chunks, head, Head::replay_late_chunk)?;
             }
             Record::OpenChunks(chunks) => self.apply_open_chunks(chunks, head)?,
+            Record::Cut(cut) => return Ok(Applied::Cut(cut)),
             Record::Checkpoint(_) => {} // the survey has read it
         }
         Ok(Applied::Samples(0))
@@ -585,6 +629,15 @@ impl ReferenceMap {
         if let Some(slot) = page.get_mut(at) {
             *slot = index;
         }
+    }
+
+    /// The indexes of all series that the log names and that belong here, sorted.
+    fn indexes(&self) -> Vec<u32> {
+        let all = self.pages.values().flat_map(|page| page.iter().copied());
+        let mut indexes: Vec<u32> = all.filter(|index| *index < Self::ELSEWHERE).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        indexes
     }
 
     #[inline]

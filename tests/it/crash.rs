@@ -1,11 +1,17 @@
 //! The promise, on a disk that keeps as little as it may: what was acknowledged comes back, and nothing else does.
 //!
-//! A workload appends random samples through several starts with changing numbers of shards; the machine stops in the
-//! middle of one disk call after the other, also during the starts that follow. A failure names its seed and its calls.
+//! A workload appends random samples, late ones among them, lets chunks leave memory, writes checkpoints and cuts blocks,
+//! through several starts with changing numbers of shards; the machine stops in the middle of one disk call after the
+//! other, also during the starts that follow. A failure names its seed and its calls.
+//! Of a block only what matters to the Head is simulated: it comes into being in one step, with its name.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ulid::Ulid;
+
+use floodplain::encoding::xor::XorReader;
 use floodplain::io::sim::{Faults, NoPace, Rng, SimDisk, run};
 use floodplain::io::{Disk, File};
 use floodplain::model::{
@@ -13,21 +19,28 @@ use floodplain::model::{
     TimestampMs,
 };
 use floodplain::storage::files::{self, FileOptions, Files};
-use floodplain::storage::head::Head;
+use floodplain::storage::head::cut::{Cut, Truncation};
+use floodplain::storage::head::cut_plan::Extraction;
+use floodplain::storage::head::doubt::resolve;
+use floodplain::storage::head::remove::Removal;
 use floodplain::storage::head::saved::Saving;
+use floodplain::storage::head::{Appended, Head};
 use floodplain::storage::replay::{Layout, ReplayReport};
 use floodplain::storage::wal::{LogBuffer, SyncMode, WalWriter};
 
 const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 const SEGMENT_BYTES: u64 = 32 << 10;
+const WINDOW_MS: i64 = 4 * 60 * 60 * 1000;
 
 /// Series to time to value bits.
 type Samples = BTreeMap<String, BTreeMap<i64, u64>>;
 
 /// One shard as the server builds it, without a core of its own.
 struct Shard {
-    head: Head,
-    log: LogBuffer,
+    number: u16,
+    disk: SimDisk,
+    head: RefCell<Head>,
+    log: RefCell<LogBuffer>,
     writer: WalWriter<SimDisk>,
     files: Files<SimDisk>,
     report: ReplayReport,
@@ -38,29 +51,87 @@ struct Store {
     keys: Fingerprinter,
 }
 
-/// What the server keeps in `floodplain.json`; a test keeps it beside the disk, durable at once.
-#[derive(Clone, Copy)]
+/// What the server keeps in `floodplain.json`, and the blocks; a test keeps them beside the disk, durable at once.
+#[derive(Clone)]
 struct Manifest {
     run: u64,
     layout: Layout,
+    blocks: BTreeMap<Ulid, Samples>,
 }
 
 impl Manifest {
     fn new() -> Self {
-        Self { run: 0, layout: Layout { shards: 2, since_run: 0 } }
+        let layout = Layout { shards: 2, since_run: 0 };
+        Self { run: 0, layout, blocks: BTreeMap::new() }
     }
 }
 
 impl Shard {
     async fn checkpoint(&mut self) -> Result<(), String> {
         let log = self.writer.cut().await.map_err(|e| e.to_string())?;
-        let mut saving = Saving::begin(self.head.series_count());
+        let head = &self.head;
+        let mut saving = Saving::begin(head.borrow().series_count());
         let save = |bytes, payload: &mut Vec<u8>| {
-            saving = self.head.save(saving, bytes, payload);
+            saving = head.borrow().save(saving, bytes, payload);
             !saving.is_done()
         };
-        let spill_files = || self.head.spill_files();
+        let spill_files = || head.borrow().spill_files();
         self.files.checkpoint(log, save, spill_files, &mut NoPace).await.map_err(|e| e.to_string())
+    }
+
+    async fn spill(&self) -> Result<(), String> {
+        let spilled = self.files.spill().spill(&self.head, 0, &mut NoPace).await;
+        spilled.map(|_| ()).map_err(|e| e.to_string())
+    }
+
+    async fn commit(&mut self) -> Result<(), String> {
+        let payloads = self.log.borrow_mut().take();
+        self.writer.commit(payloads).await.map(|_| ()).map_err(|e| e.to_string())
+    }
+
+    /// Begins a cut if one is due.
+    async fn begin_cut(&mut self, rng: &mut Rng) -> Result<Option<(Cut, Extraction)>, String> {
+        let Some(range) = self.head.borrow().next_cut() else { return Ok(None) };
+        let ulid = Ulid::from(u128::from(rng.next_u64()));
+        let cut = self.head.borrow_mut().freeze(ulid, range, &mut self.log.borrow_mut());
+        self.commit().await?;
+        let extraction = Extraction::of(&self.head.borrow(), cut);
+        Ok(Some((cut, extraction)))
+    }
+
+    async fn end_cut(
+        &mut self,
+        cut: Cut,
+        mut extraction: Extraction,
+        blocks: &mut BTreeMap<Ulid, Samples>,
+    ) -> Result<(), String> {
+        while !self.head.borrow_mut().extract_some(&mut extraction, 3) {}
+        let sorted = extraction.into_plan().into_sorted();
+        let symbols: Vec<&str> = sorted.symbols().collect();
+        let mut block = Samples::new();
+        let read = self.files.spill().read(&sorted.places(0..sorted.len()), &mut NoPace).await;
+        let mut read = read.into_iter();
+        for at in 0..sorted.len() {
+            let series = sorted.series(at, &mut read).unwrap();
+            assert!(series.lost.is_empty());
+            let text = |at: u32| symbols[usize::try_from(at).unwrap()];
+            let name = series.labels.iter().find(|(name, _)| text(*name) == "series");
+            let samples = block.entry(text(name.unwrap().1).to_owned()).or_default();
+            for chunk in series.chunks {
+                for sample in XorReader::new(&chunk.bytes).unwrap().map(Result::unwrap) {
+                    assert!(samples.insert(sample.t.0, sample.v.to_bits()).is_none());
+                }
+            }
+        }
+        // The machine may stop while the block is written.
+        let dir = format!("shard-{:03}", self.number);
+        self.disk.sync_dir(&dir).await.map_err(|e| e.to_string())?;
+        blocks.insert(cut.ulid, block);
+        let mut truncation = Truncation::of(cut);
+        while !self.head.borrow_mut().truncate_some(&mut truncation, 3) {}
+        let mut removal = Removal::of(truncation.into_empty());
+        while !self.head.borrow_mut().remove_some(&mut removal, 100) {}
+        self.checkpoint().await
     }
 }
 
@@ -72,7 +143,8 @@ impl Store {
         sync: SyncMode,
     ) -> Result<Self, String> {
         manifest.run += 1;
-        let Manifest { run, layout } = *manifest;
+        let Manifest { run, layout, ref blocks } = *manifest;
+        let is_published = |ulid| blocks.contains_key(&ulid);
         let keys = Fingerprinter::new(run);
         let (mut begun, mut pace) = (Vec::new(), NoPace);
         for shard in 0..shards {
@@ -83,21 +155,23 @@ impl Store {
                 layout,
                 segment_bytes: SEGMENT_BYTES,
                 sync,
-                out_of_order_window_ms: 60 * 60 * 1000,
+                out_of_order_window_ms: WINDOW_MS,
                 stopwatch: || Duration::ZERO,
             };
             let owns = |route| shard_of(route, shards) == shard;
+            let (disk, keys) = (disk.clone(), keys.clone());
             let beginning =
-                files::begin(disk.clone(), options, keys.clone(), &owns, &|_, _| {}, &mut pace);
+                files::begin(disk, options, keys, &owns, &is_published, &|_, _| {}, &mut pace);
             begun.push(beginning.await.map_err(|e| e.to_string())?);
         }
         if layout.shards != shards {
             manifest.layout = Layout { shards, since_run: run };
         }
         let mut opened = Vec::new();
-        for begun in begun {
+        for (number, begun) in (0..).zip(begun) {
             let (head, files, writer, report) = begun.finish().await.map_err(|e| e.to_string())?;
-            opened.push(Shard { head, log: LogBuffer::new(), writer, files, report });
+            let (head, log) = (RefCell::new(head), RefCell::default());
+            opened.push(Shard { number, disk: disk.clone(), head, log, writer, files, report });
         }
         Ok(Self { shards: opened, keys })
     }
@@ -130,36 +204,47 @@ impl Store {
                     samples_end,
                 });
             }
-            let bounds = shard.head.bounds(NOW);
-            let appended =
-                shard.head.append(&part, 0..part.entries.len(), &text, bounds, &mut shard.log);
-            assert_eq!(
-                appended.refused,
-                Refusals::default(),
-                "the workload sends only what must be taken"
-            );
+            let bounds = shard.head.borrow().bounds(NOW);
+            let Appended { mut refused, doubtful, .. } = {
+                let (mut head, mut log) = (shard.head.borrow_mut(), shard.log.borrow_mut());
+                head.append(&part, 0..part.entries.len(), &text, bounds, &mut log)
+            };
+            let (head, log, spill) = (&shard.head, &shard.log, shard.files.spill());
+            let resolved =
+                resolve(head, log, spill, &part, &text, &doubtful, bounds, &mut NoPace).await;
+            refused.append(resolved.refused);
+            assert_eq!(refused, Refusals::default(), "the workload sends only what must be taken");
         }
         for shard in &mut self.shards {
-            let payloads = shard.log.take();
-            shard.writer.commit(payloads).await.map_err(|e| e.to_string())?;
+            shard.commit().await?;
         }
         Ok(())
     }
 
     fn read(&self) -> Samples {
-        let mut all = Samples::new();
-        let mut samples = Vec::new();
+        let (all, unreadable) = self.read_what_is_readable();
+        assert_eq!(unreadable, 0);
+        all
+    }
+
+    /// All samples of the Heads, and how many chunks cannot be read.
+    fn read_what_is_readable(&self) -> (Samples, usize) {
+        let (mut all, mut unreadable) = (Samples::new(), 0);
         for shard in &self.shards {
-            for series in shard.head.select(&[]) {
-                samples.clear();
-                shard.head.read(series, TimeRange::ALL, &mut samples);
-                let name = shard.head.value_of(series, "series").unwrap().to_owned();
+            let head = shard.head.borrow();
+            for series in head.select(&[]) {
+                let (mut samples, mut pace) = (Vec::new(), NoPace);
+                let pieces = head.pieces(series, TimeRange::ALL);
+                let spill = shard.files.spill();
+                let read = spill.read_series(&pieces, TimeRange::ALL, &mut samples, &mut pace);
+                unreadable += run(read).len();
+                let name = head.value_of(series, "series").unwrap().to_owned();
                 let read: BTreeMap<_, _> = samples.iter().map(|s| (s.t.0, s.v.to_bits())).collect();
                 assert_eq!(read.len(), samples.len(), "a sample stands twice");
                 assert!(all.insert(name, read).is_none(), "a series lives in two shards");
             }
         }
-        all
+        (all, unreadable)
     }
 }
 
@@ -198,7 +283,24 @@ impl Ledger {
             }
         }
         self.t += 2_000_000;
+        if rng.below(2) == 0 {
+            self.add_late(&mut request, rng);
+        }
         request
+    }
+
+    /// Samples that are older than others, each at an instant of its own.
+    fn add_late(&self, request: &mut Samples, rng: &mut Rng) {
+        let series = format!("{:03}", rng.below(12));
+        let count = if rng.below(4) == 0 { 40 } else { 1 + rng.below(4) };
+        for _ in 0..count {
+            let behind = 2_200_000 + i64::try_from(rng.below(10_000_000)).unwrap();
+            let t = self.t - behind;
+            let is_sent = self.sent.get(&series).is_some_and(|sent| sent.contains_key(&t));
+            if !is_sent {
+                request.entry(series.clone()).or_default().insert(t, rng.next_u64());
+            }
+        }
     }
 
     /// Most starts keep the number of shards.
@@ -231,13 +333,46 @@ impl Ledger {
             add(&mut self.acknowledged, &request);
             let which = usize::try_from(rng.below(store.shards.len() as u64)).unwrap();
             let shard = &mut store.shards[which];
-            match rng.below(4) {
+            match rng.below(6) {
                 0 => shard.files.spares().fill().await.map_err(|e| e.to_string())?,
                 1 => shard.checkpoint().await?,
+                2 => shard.spill().await?,
+                3 | 4 => self.cut(&mut store, which, rng).await?,
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Cuts a block of one shard if one is due; another request may come meanwhile.
+    async fn cut(&mut self, store: &mut Store, which: usize, rng: &mut Rng) -> Result<(), String> {
+        let Some((cut, extraction)) = store.shards[which].begin_cut(rng).await? else {
+            return Ok(());
+        };
+        if rng.below(2) == 0 {
+            let request = self.next_request(rng);
+            add(&mut self.sent, &request);
+            self.unanswered = Some(request.clone());
+            store.write(&request).await?;
+            self.unanswered = None;
+            add(&mut self.acknowledged, &request);
+        }
+        let blocks = &mut self.manifest.as_mut().unwrap().blocks;
+        store.shards[which].end_cut(cut, extraction, blocks).await
+    }
+
+    /// What Heads and blocks have together, each sample once.
+    fn recovered(&self, store: &Store, story: &str) -> Samples {
+        let mut all = store.read();
+        for block in self.manifest.iter().flat_map(|manifest| manifest.blocks.values()) {
+            for (series, values) in block {
+                for (t, v) in values {
+                    let before = all.entry(series.clone()).or_default().insert(*t, *v);
+                    assert_eq!(before, None, "{story}: series {series}, t {t} stands twice");
+                }
+            }
+        }
+        all
     }
 
     /// Acknowledged is contained in recovered, recovered is contained in sent.
@@ -286,7 +421,7 @@ fn crash_twice(seed: u64, stop: Stop, first: Option<u64>, second: Option<u64>) -
     for shard in &store.shards {
         assert_eq!(shard.report.damage, [], "{story}: a crash is not damage");
     }
-    ledger.check(&store.read(), &story);
+    ledger.check(&ledger.recovered(&store, &story), &story);
     calls
 }
 
@@ -306,6 +441,23 @@ fn acknowledged_samples_survive_a_crash_in_the_middle_of_any_call() {
         }
     }
     println!("{points} crash points");
+}
+
+#[test]
+fn a_store_that_cuts_blocks_for_days_keeps_everything_once() {
+    for seed in 0..4 {
+        let (disk, mut ledger, mut rng) = (SimDisk::new(seed), Ledger::default(), Rng::new(seed));
+        for _ in 0..40 {
+            run(ledger.run(&disk, &mut rng)).unwrap();
+        }
+        let story = format!("seed {seed}");
+        let store = run(ledger.open(&disk, &mut rng)).unwrap();
+        assert_eq!(ledger.recovered(&store, &story), ledger.acknowledged, "{story}");
+        let blocks = ledger.manifest.as_ref().unwrap().blocks.len();
+        assert!(blocks > 20, "{story}: {blocks} blocks");
+        let chunks: u64 = store.shards.iter().map(|s| s.head.borrow().stats().chunks).sum();
+        assert!(chunks < 500, "{story}: {chunks} chunks are left in the Head");
+    }
 }
 
 /// Runs a workload to its end and hands out the disk and what was acknowledged.
@@ -341,7 +493,10 @@ fn a_flipped_bit_costs_one_batch_and_is_reported() {
         let could_be_torn = is_last_batch(&disk, path, &segments);
         disk.flip_bit(path, rng.below(8 * 4096));
         let store = run(ledger.open(&disk, &mut rng)).unwrap();
-        let recovered = store.read();
+        let (mut recovered, unreadable) = store.read_what_is_readable();
+        // Where the record of a cut is damaged the Head keeps what the block has.
+        let blocks = &ledger.manifest.as_ref().unwrap().blocks;
+        blocks.values().for_each(|block| add(&mut recovered, block));
         for (series, values) in &recovered {
             for (t, v) in values {
                 assert_eq!(ledger.sent[series].get(t), Some(v), "seed {seed}: altered or invented");
@@ -350,6 +505,7 @@ fn a_flipped_bit_costs_one_batch_and_is_reported() {
         let lost = ledger.acknowledged.values().map(BTreeMap::len).sum::<usize>()
             - recovered.values().map(BTreeMap::len).sum::<usize>();
         let damage: usize = store.shards.iter().map(|shard| shard.report.damage.len()).sum();
+        let damage = damage + unreadable;
         reported += damage;
         assert!(
             lost == 0 || damage > 0 || could_be_torn,
@@ -439,7 +595,8 @@ fn after_a_failed_write_or_flush_nothing_is_acknowledged_any_more() {
             let failed = run(ledger.run(&disk, &mut Rng::new(seed)));
             let image = disk.image_after_crash(seed + at, Faults::default());
             let store = run(ledger.open(&image, &mut Rng::new(at))).unwrap();
-            ledger.check(&store.read(), &format!("seed {seed}, call {at} failed: {failed:?}"));
+            let story = format!("seed {seed}, call {at} failed: {failed:?}");
+            ledger.check(&ledger.recovered(&store, &story), &story);
         }
     }
 }
@@ -501,7 +658,7 @@ fn a_segment_that_cannot_be_begun_delays_writes_and_loses_none() {
             for shard in &store.shards {
                 assert_eq!(shard.report.damage, [], "{story}");
             }
-            ledger.check(&store.read(), &story);
+            ledger.check(&ledger.recovered(&store, &story), &story);
         }
     }
     assert!(refused > 100 && went_on > 100, "{refused} refused, {went_on} went on");

@@ -9,7 +9,7 @@
 use super::mem_series::{HeadChunk, range_end, read_chunk, sample_at};
 use super::spilled::SpilledChunk;
 use crate::encoding::xor::{Words, XorAppender, XorReader};
-use crate::model::{Sample, TimeRange, TimestampMs};
+use crate::model::{BlockRange, Sample, TimeRange, TimestampMs};
 
 /// A buffer with this many samples is sealed. Source: `DefaultOutOfOrderCapMax`, `tsdb/head.go`.
 pub const SAMPLES_MAX: usize = 32;
@@ -105,6 +105,60 @@ impl Late {
     /// Takes over where sealed samples lie.
     pub fn push_spilled(&mut self, generation: u32, range: TimeRange, chunk: SpilledChunk) {
         self.chunks.push(LateChunk { generation, range, source: LateSource::Spilled(chunk) });
+    }
+
+    /// The chunks that lie in `range`, of this generation and those before.
+    pub fn of(&self, range: BlockRange, generation: u32) -> impl Iterator<Item = &LateChunk> {
+        let belongs =
+            move |chunk: &&LateChunk| chunk.generation <= generation && range.holds(chunk.range);
+        self.chunks.iter().filter(belongs)
+    }
+
+    /// The samples that are not sealed and lie in `range`, if they are of this generation or one before.
+    #[must_use]
+    pub fn buffered_of(&self, range: BlockRange, generation: u32) -> &[Sample] {
+        let (start, end) = self.part_of(range, generation);
+        self.buffer.get(start..end).unwrap_or_default()
+    }
+
+    fn part_of(&self, range: BlockRange, generation: u32) -> (usize, usize) {
+        if self.generation > generation {
+            return (0, 0);
+        }
+        let before = |t| self.buffer.partition_point(|sample| sample.t < t);
+        (before(range.start()), before(range.end()))
+    }
+
+    /// Drops what [`of`](Self::of) and [`buffered_of`](Self::buffered_of) give.
+    ///
+    /// - `dropped`: is told of each chunk.
+    pub fn truncate(
+        &mut self,
+        range: BlockRange,
+        generation: u32,
+        mut dropped: impl FnMut(&LateSource),
+    ) {
+        self.chunks.retain(|chunk| {
+            let goes = chunk.generation <= generation && range.holds(chunk.range);
+            if goes {
+                dropped(&chunk.source);
+            }
+            !goes
+        });
+        let (start, end) = self.part_of(range, generation);
+        self.buffer.drain(start..end);
+        if self.buffer.is_empty() {
+            self.buffer = Vec::new();
+        }
+    }
+
+    /// The oldest sample, of this generation and those before.
+    #[must_use]
+    pub fn oldest(&self, generation: u32) -> Option<TimestampMs> {
+        let chunks = self.chunks.iter().filter(|chunk| chunk.generation <= generation);
+        let buffered = self.buffer.first().filter(|_| self.generation <= generation);
+        let oldest = chunks.map(|chunk| chunk.range.min()).min();
+        oldest.into_iter().chain(buffered.map(|sample| sample.t)).min()
     }
 
     /// Not one?

@@ -6,6 +6,10 @@
 //! in memory only grows and is nobody's name outside of this Head.
 
 pub mod append;
+pub mod cut;
+pub mod cut_plan;
+#[cfg(test)]
+mod cut_test;
 pub mod doubt;
 pub mod late;
 pub mod mem_series;
@@ -16,6 +20,7 @@ pub mod prune;
 pub mod remove;
 pub mod saved;
 pub mod select;
+pub mod sorted_cut;
 pub mod spill;
 pub mod spill_batch;
 #[cfg(test)]
@@ -28,6 +33,7 @@ pub mod testing;
 use std::collections::VecDeque;
 
 pub use append::Bounds;
+use cut::Cut;
 use doubt::Doubtful;
 use mem_series::{HeadChunk, MemSeries, SeriesRest};
 use paged::{Paged, prefetch};
@@ -75,6 +81,14 @@ pub struct Head {
     spilled: SpillTable,
     /// Samples that the log repeats or that came late, while it is replayed.
     replayed_late: Vec<(u32, Sample)>,
+    /// The cut that has begun and not ended.
+    cut: Option<Cut>,
+    /// All samples, and those in order, of before the truncation that is going on.
+    truncated: Option<(Option<TimeRange>, Option<TimeRange>)>,
+    /// Late samples of this generation and those before were there when the last cut of in-order samples began.
+    settled_generation: Option<u32>,
+    /// The oldest of them that lies before the end of that cut.
+    left_behind: Option<TimestampMs>,
     /// Do postings still have series that are gone?
     removing: bool,
     stats: HeadStats,
@@ -89,6 +103,8 @@ pub struct HeadStats {
     pub chunks: u64,
     /// Bytes of chunks in memory that are full.
     pub chunk_bytes: u64,
+    /// Chunks that were dropped since the start, because they are in blocks.
+    pub chunks_removed: u64,
     /// Chunks that have left memory.
     pub chunks_spilled: u64,
     /// Samples appended since the start, late ones included; those replayed are not counted.
@@ -150,6 +166,10 @@ impl Head {
             full: VecDeque::new(),
             spilled: SpillTable::default(),
             replayed_late: Vec::new(),
+            cut: None,
+            truncated: None,
+            settled_generation: None,
+            left_behind: None,
             removing: false,
             stats: HeadStats::default(),
         }
@@ -164,7 +184,15 @@ impl Head {
     /// What it counts of itself.
     #[must_use]
     pub fn stats(&self) -> HeadStats {
+        // A truncation goes over everything; until it is done what it has not met yet counts.
+        let (range, in_order) = self.truncated.unwrap_or_default();
+        let cover = |now, before: Option<TimeRange>| match before {
+            Some(before) => cover(now, before.min(), before.max()),
+            None => now,
+        };
         HeadStats {
+            range: cover(self.stats.range, range),
+            in_order: cover(self.stats.in_order, in_order),
             series: u64::from(self.series.live()),
             chunks: self.stats.chunks + u64::from(self.series.live()),
             chunks_spilled: self.spilled.chunks(),

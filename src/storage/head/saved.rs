@@ -159,6 +159,7 @@ impl Head {
 
     /// Appends records of the series from `from` on to a checkpoint's payload, their labels and all their samples, until there are `bytes` of them; where to go on.
     pub fn save(&self, from: Saving, bytes: usize, payload: &mut Vec<u8>) -> Saving {
+        assert!(self.cut.is_none(), "a checkpoint waits until a cut has ended");
         let mut records = Records::default();
         let mut at = from;
         while at.series < at.end && records.len() < bytes {

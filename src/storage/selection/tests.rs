@@ -18,20 +18,20 @@ use crate::storage::block::writer::{BlockWriter, ChunkToWrite, WriterOptions};
 use crate::storage::served::{Served, ServedBlock};
 
 /// Series to time to value.
-type Model = BTreeMap<u8, BTreeMap<i64, i32>>;
+type Model = BTreeMap<u8, BTreeMap<i64, f64>>;
 
 fn labels(series: u8) -> Labels {
     let number = format!("{series:03}");
     Labels::from_pairs([("__name__", "m"), ("series", number.as_str())]).unwrap()
 }
 
-fn chunk(samples: &[(i64, i32)]) -> (TimeRange, Vec<u8>) {
+fn chunk(samples: &[(i64, f64)]) -> (TimeRange, Vec<u8>) {
     let (mut appender, mut words, mut out) = (XorAppender::new(), Words::default(), Vec::new());
     for (t, v) in samples {
-        appender.append(&mut words, TimestampMs(*t), f64::from(*v));
+        appender.append(&mut words, TimestampMs(*t), *v);
     }
     appender.write_to(&words, &mut out);
-    let at = |sample: Option<&(i64, i32)>| TimestampMs(sample.unwrap().0);
+    let at = |sample: Option<&(i64, f64)>| TimestampMs(sample.unwrap().0);
     (TimeRange::new(at(samples.first()), at(samples.last())).unwrap(), out)
 }
 
@@ -52,7 +52,7 @@ async fn block(
     let mut writer =
         BlockWriter::create(disk, "", ulid, &mut each, options, &mut NoPace).await.unwrap();
     for (labels, samples) in texts.iter().zip(series.values()) {
-        let samples: Vec<(i64, i32)> = samples.iter().map(|(t, v)| (*t, *v)).collect();
+        let samples: Vec<(i64, f64)> = samples.iter().map(|(t, v)| (*t, *v)).collect();
         let chunks: Vec<_> = samples.chunks(samples_a_chunk).map(chunk).collect();
         let chunks: Vec<_> = chunks
             .iter()
@@ -72,7 +72,7 @@ async fn block(
 }
 
 fn any_series(times: std::ops::Range<i64>) -> impl Strategy<Value = Model> {
-    let samples = proptest::collection::btree_map(times, 0i32..5, 1..60);
+    let samples = proptest::collection::btree_map(times, (0i32..5).prop_map(f64::from), 1..60);
     proptest::collection::btree_map(0u8..8, samples, 0..6)
 }
 
@@ -105,7 +105,7 @@ proptest! {
         for (series, samples) in &in_head {
             let index = head.replay_unnamed_series(labels(*series).as_ref()).unwrap();
             for (t, v) in samples {
-                head.replay_sample(index, Sample { t: TimestampMs(*t), v: f64::from(*v) });
+                head.replay_sample(index, Sample { t: TimestampMs(*t), v: *v });
             }
         }
         let read = run(async {

@@ -4,7 +4,7 @@
 //! first sample. Its buffers begin with room for a batch header, so that sealing copies nothing.
 
 use crate::encoding::batch::{HEADER_BYTES, PAYLOAD_BYTES_MAX};
-use crate::encoding::record::{self, LoggedSample};
+use crate::encoding::record::{self, CutRecord, LoggedSample};
 use crate::model::refusal::LABEL_BYTES_MAX;
 use crate::model::{Sample, SeriesRef};
 
@@ -80,6 +80,12 @@ impl LogBuffer {
         }
         record::push_labels(&mut self.labels, labels);
         self.labels_count += 1;
+    }
+
+    /// Puts the beginning of a cut behind everything that was gathered so far.
+    pub fn cut(&mut self, record: CutRecord) {
+        self.finish_part();
+        record::push_cut(self.payload(), record);
     }
 
     /// Turns what was gathered into records. Until then a commit does not see it.

@@ -1,0 +1,259 @@
+//! What goes into a block, as plain data: label pairs once, and for each series its pairs and where its chunks lie.
+//!
+//! It is put together in small steps on the shard and leaves it for the thread that writes the block. In parts, so that
+//! nothing that grows is ever copied whole: a part has some thousand series, the texts of pairs that no part before has, and
+//! the bytes of chunks that are still in memory.
+
+use super::Head;
+use super::cut::Cut;
+use super::late::{self, LateSource};
+use super::spilled::SpilledChunk;
+use crate::encoding::record::SpillPlace;
+use crate::encoding::spilled::FRAME_BYTES;
+use crate::model::{SeriesRef, TimeRange, TimestampMs};
+
+/// Series of a part.
+const PART_SERIES: usize = 4096;
+/// Bytes of texts and chunks with which a part takes no further series.
+const PART_BYTES: usize = 16 << 20;
+/// No spill file has this number: the chunk's bytes are in the part.
+const HERE: u32 = u32::MAX;
+
+/// What goes into a block.
+#[derive(Debug)]
+pub struct CutPlan {
+    pub(super) cut: Cut,
+    pub(super) parts: Vec<PlanPart>,
+}
+
+/// Some series of a plan.
+#[derive(Debug, Default)]
+pub(super) struct PlanPart {
+    /// Canonical bytes of label pairs, and where each ends.
+    pub(super) texts: Vec<u8>,
+    pub(super) text_ends: Vec<u32>,
+    pub(super) series: Vec<PlannedSeries>,
+    /// Label pairs of each series, as numbers over all parts.
+    pub(super) pairs: Vec<u32>,
+    pub(super) chunks: Vec<PlannedChunk>,
+    bytes: Vec<u8>,
+}
+
+/// One series of a part.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PlannedSeries {
+    pub(super) reference: SeriesRef,
+    /// Where its pairs and its chunks end; they begin where those of the one before end.
+    pub(super) pairs_end: u32,
+    pub(super) chunks_end: u32,
+}
+
+/// What a plan says of a series.
+pub(super) struct SeriesPlan<'a> {
+    part: &'a PlanPart,
+    reference: SeriesRef,
+    pub(super) pairs: &'a [u32],
+    /// In-order chunks, oldest first, then late ones.
+    pub(super) chunks: &'a [PlannedChunk],
+}
+
+impl<'a> SeriesPlan<'a> {
+    /// A chunk's range, whether it is late, and where it is.
+    pub(super) fn chunk(&self, chunk: PlannedChunk) -> Option<(TimeRange, bool, Planned<'a>)> {
+        let place = chunk.chunk.place(self.reference, chunk.end)?;
+        let planned = if place.file == HERE {
+            let (start, len) = (place.offset as usize, place.len as usize - FRAME_BYTES);
+            Planned::Here(self.part.bytes.get(start..start + len)?)
+        } else {
+            Planned::There(place)
+        };
+        Some((place.range, place.late, planned))
+    }
+}
+
+/// One chunk of a series.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PlannedChunk {
+    /// Where its aligned range ends.
+    end: TimestampMs,
+    chunk: SpilledChunk,
+}
+
+const _: () = assert!(size_of::<PlannedChunk>() == 24, "a plan has several for every series");
+
+/// Where a planned chunk is.
+pub(super) enum Planned<'a> {
+    /// In the part.
+    Here(&'a [u8]),
+    /// In a spill file.
+    There(SpillPlace),
+}
+
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<CutPlan>();
+};
+
+impl CutPlan {
+    /// Nothing to be written?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.series_count() == 0
+    }
+
+    /// How many series.
+    #[must_use]
+    pub fn series_count(&self) -> usize {
+        self.parts.iter().map(|part| part.series.len()).sum()
+    }
+
+    /// The cut that it is of.
+    #[must_use]
+    pub fn cut(&self) -> Cut {
+        self.cut
+    }
+}
+
+impl PlanPart {
+    /// What the plan says of one of its series.
+    pub(super) fn of(&self, at: usize) -> Option<SeriesPlan<'_>> {
+        let series = self.series.get(at)?;
+        let before = at.checked_sub(1).and_then(|before| self.series.get(before));
+        let (pairs, chunks) =
+            before.map_or((0, 0), |s| (s.pairs_end as usize, s.chunks_end as usize));
+        Some(SeriesPlan {
+            part: self,
+            reference: series.reference,
+            pairs: self.pairs.get(pairs..series.pairs_end as usize)?,
+            chunks: self.chunks.get(chunks..series.chunks_end as usize)?,
+        })
+    }
+
+    /// Takes the bytes of a chunk in. `false`: it is none of ours, and has no room.
+    fn push(&mut self, range: TimeRange, late: bool, bytes: &[u8]) -> bool {
+        let end = super::mem_series::range_end(range.min());
+        let place = || {
+            let len = u32::try_from(bytes.len() + FRAME_BYTES).ok()?;
+            let offset = u32::try_from(self.bytes.len()).ok()?;
+            let series = SeriesRef::default();
+            Some(SpillPlace { series, file: HERE, offset, len, range, late })
+        };
+        let chunk = place().and_then(|place| SpilledChunk::of(&place, end));
+        self.chunks.extend(chunk.map(|chunk| PlannedChunk { end, chunk }));
+        if chunk.is_some() {
+            self.bytes.extend_from_slice(bytes);
+        }
+        chunk.is_some()
+    }
+}
+
+/// A plan that is being put together.
+#[derive(Debug)]
+pub struct Extraction {
+    plan: CutPlan,
+    next: u32,
+    /// Of each of the Head's pairs its number in the plan, plus one; 0: it has none yet.
+    numbers: Vec<u32>,
+    pairs: u32,
+}
+
+impl Extraction {
+    /// Nothing extracted yet of a cut that has begun.
+    #[must_use]
+    pub fn of(head: &Head, cut: Cut) -> Self {
+        let numbers = vec![0; head.pairs.ids_end() as usize];
+        Self { plan: CutPlan { cut, parts: Vec::new() }, next: 0, numbers, pairs: 0 }
+    }
+
+    /// The plan, once everything is extracted.
+    #[must_use]
+    pub fn into_plan(self) -> CutPlan {
+        self.plan
+    }
+}
+
+impl Head {
+    /// Goes on with an extraction for about so many series; `true`: it is done.
+    pub fn extract_some(&mut self, extraction: &mut Extraction, series: usize) -> bool {
+        let Cut { range, series_end, .. } = extraction.plan.cut;
+        for _ in 0..series {
+            if extraction.next >= series_end {
+                return true;
+            }
+            self.close_within(extraction.next, range);
+            self.extract(extraction);
+            extraction.next += 1;
+        }
+        false
+    }
+
+    fn extract(&self, extraction: &mut Extraction) {
+        let index = extraction.next;
+        let Some((series, rest)) = self.series.get(index).zip(self.rest.get(index)) else { return };
+        let Cut { range, generation, .. } = extraction.plan.cut;
+        let parts = &mut extraction.plan.parts;
+        let is_full = |part: &PlanPart| {
+            part.series.len() >= PART_SERIES || part.texts.len() + part.bytes.len() >= PART_BYTES
+        };
+        if parts.last().is_none_or(is_full) {
+            parts.push(PlanPart::default());
+        }
+        let Some(part) = parts.last_mut() else { return };
+        let before = part.chunks.len();
+        for chunk in rest.spilled.iter() {
+            let overlaps = self.spilled.range(*chunk).is_some_and(|r| range.overlaps(r));
+            if let Some(end) = self.spilled.end(*chunk).filter(|_| overlaps) {
+                part.chunks.push(PlannedChunk { end, chunk: *chunk });
+            }
+        }
+        for chunk in rest.chunks.iter().filter(|chunk| range.overlaps(chunk.range)) {
+            part.push(chunk.range, false, &chunk.bytes);
+        }
+        // One that lies across an end of the range is still open.
+        if let Some(open) = series.open_range().filter(|open| range.overlaps(*open))
+            && let Some(chunk) = series.open_chunk()
+        {
+            part.push(open, false, &chunk.bytes);
+        }
+        if let Some(late) = &rest.late {
+            for chunk in late.of(range, generation) {
+                match &chunk.source {
+                    LateSource::Memory(bytes) => {
+                        part.push(chunk.range, true, bytes);
+                    }
+                    LateSource::Spilled(spilled) => {
+                        let end = self.spilled.end(*spilled);
+                        let planned = end.map(|end| PlannedChunk { end, chunk: *spilled });
+                        part.chunks.extend(planned);
+                    }
+                }
+            }
+            for chunk in late::chunks_of(late.buffered_of(range, generation)) {
+                part.push(chunk.range, true, &chunk.bytes);
+            }
+        }
+        if part.chunks.len() == before {
+            return;
+        }
+        for pair in &rest.pairs {
+            let Some(number) = extraction.numbers.get_mut(pair.0 as usize) else { continue };
+            if *number == 0 {
+                extraction.pairs += 1;
+                *number = extraction.pairs;
+                part.texts.extend_from_slice(self.pairs.text_of(*pair));
+                part.text_ends.push(length(part.texts.len()));
+            }
+            part.pairs.push(*number - 1);
+        }
+        part.series.push(PlannedSeries {
+            reference: series.reference,
+            pairs_end: length(part.pairs.len()),
+            chunks_end: length(part.chunks.len()),
+        });
+    }
+}
+
+/// A part's lengths fit 32 bits: [`PART_BYTES`], and one series with all of its labels and chunks.
+fn length(len: usize) -> u32 {
+    u32::try_from(len).expect("a part of a plan is far smaller than 4 GiB")
+}

@@ -1,0 +1,232 @@
+//! A cut from its beginning to its end, while samples go on coming: what is in the block, what stays, and that nothing is
+//! in both or in none.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use ulid::Ulid;
+
+use super::cut::{Cut, Truncation};
+use super::cut_plan::Extraction;
+use super::remove::Removal;
+use super::saved::Saving;
+use super::sorted_cut::SortedCut;
+use super::spill::SpillFiles;
+use super::testing::{index_of, keys, labels, sample, send};
+use super::*;
+use crate::encoding::xor::XorReader;
+use crate::io::Disk as _;
+use crate::io::sim::{NoPace, SimDisk, run};
+use crate::model::{BlockRange, Labels};
+use crate::storage::wal::LogBuffer;
+
+const MINUTE: i64 = 60_000;
+const SERIES: u32 = 5;
+
+type Model = BTreeMap<(u32, i64), u64>;
+
+struct Store {
+    head: RefCell<Head>,
+    log: LogBuffer,
+    files: SpillFiles<SimDisk>,
+    /// Everything that was taken.
+    model: Model,
+    next: u32,
+}
+
+impl Store {
+    fn new() -> Self {
+        let disk = SimDisk::new(1);
+        let files = run(async {
+            disk.create_dir("head").await.unwrap();
+            SpillFiles::open(disk, "head".to_owned()).await.unwrap()
+        });
+        let head = RefCell::new(Head::with_window(keys(), 10 * 60 * MINUTE));
+        Self { head, log: LogBuffer::new(), files, model: Model::new(), next: 0 }
+    }
+
+    fn send(&mut self, series: u32, t: i64) {
+        let v = f64::from(self.next);
+        self.next += 1;
+        let (mut head, sample) = (self.head.borrow_mut(), sample(t, v));
+        let appended = send(&mut head, &mut self.log, series, &[sample]);
+        // What is doubtful is asked in other tests; here no instant is sent twice.
+        for doubtful in &appended.doubtful {
+            let (part, text) = testing::request(&[(series, vec![sample])]);
+            let bounds = head.bounds(TimestampMs(1 << 60));
+            let log = &mut self.log;
+            let known = head.append_doubtful(&part, &text, *doubtful, None, bounds, log);
+            assert_eq!(known.written, 1);
+        }
+        if appended.refused.is_empty() {
+            self.model.insert((series, t), v.to_bits());
+        }
+    }
+
+    fn spill(&self) {
+        run(self.files.spill(&self.head, 0, &mut NoPace)).unwrap();
+    }
+
+    fn read(&self) -> Model {
+        let mut all = Model::new();
+        for series in 0..SERIES {
+            let Some(index) = index_of(&self.head.borrow(), series) else { continue };
+            let pieces = self.head.borrow().pieces(index, TimeRange::ALL);
+            let (mut samples, mut pace) = (Vec::new(), NoPace);
+            let read = self.files.read_series(&pieces, TimeRange::ALL, &mut samples, &mut pace);
+            assert!(run(read).is_empty());
+            all.extend(samples.iter().map(|s| ((series, s.t.0), s.v.to_bits())));
+        }
+        all
+    }
+
+    fn freeze(&mut self, range: BlockRange) -> (Cut, Extraction) {
+        let head = &mut self.head.borrow_mut();
+        let cut = head.freeze(Ulid::from(7u128), range, &mut self.log);
+        (cut, Extraction::of(head, cut))
+    }
+
+    /// What the block has, which is written in the right order.
+    fn block(&self, sorted: &SortedCut) -> Model {
+        let symbols: Vec<&str> = sorted.symbols().collect();
+        assert!(symbols.is_sorted_by(|a, b| a < b), "{symbols:?}");
+        let numbers: BTreeMap<String, u32> =
+            (0..SERIES).map(|series| (labels(series).to_string(), series)).collect();
+        let (mut all, mut before) = (Model::new(), None);
+        for start in (0..sorted.len()).step_by(2) {
+            let batch = start..(start + 2).min(sorted.len());
+            let places = sorted.places(batch.clone());
+            let mut read = run(self.files.read(&places, &mut NoPace)).into_iter();
+            for at in batch {
+                let series = sorted.series(at, &mut read).unwrap();
+                assert!(series.lost.is_empty());
+                let text = |at: &u32| symbols[*at as usize];
+                let labels: Vec<_> =
+                    series.labels.iter().map(|(name, value)| (text(name), text(value))).collect();
+                let labels = Some(labels);
+                assert!(before < labels, "{before:?} {labels:?}");
+                let set = Labels::from_pairs(labels.iter().flatten().copied()).unwrap();
+                before = labels;
+                let number = numbers[&set.to_string()];
+                assert!(series.chunks.is_sorted_by(|a, b| a.range.max() < b.range.min()));
+                for chunk in &series.chunks {
+                    for sample in XorReader::new(&chunk.bytes).unwrap().map(Result::unwrap) {
+                        all.insert((number, sample.t.0), sample.v.to_bits());
+                    }
+                }
+            }
+            assert_eq!(read.count(), 0, "all that was read was asked for");
+        }
+        all
+    }
+}
+
+/// Minutes, so that some lie in each of the two-hour ranges.
+fn sends() -> impl Strategy<Value = Vec<(u32, i64)>> {
+    proptest::collection::vec((0..SERIES, 0i64..300), 0..120)
+}
+
+proptest! {
+    #[test]
+    fn a_cut_has_what_came_before_it_and_the_head_keeps_the_rest(
+        before in sends(), meanwhile in sends(), after in sends(), range in 0i64..3,
+        spills in any::<[bool; 3]>(), slice in 1usize..4,
+    ) {
+        let mut store = Store::new();
+        // No instant twice: each sample has its own second.
+        let mut at = 0i64;
+        let mut send = |store: &mut Store, sends: &[(u32, i64)]| {
+            for (series, minute) in sends {
+                at += 1;
+                store.send(*series, minute * MINUTE + at);
+            }
+        };
+        send(&mut store, &before);
+        if spills[0] { store.spill() }
+        let range = BlockRange::new(TimestampMs(range * 120 * MINUTE), TimestampMs((range + 1) * 120 * MINUTE)).unwrap();
+        let (cut, mut extraction) = store.freeze(range);
+        let in_block: Model = store.model.clone().into_iter().filter(|((_, t), _)| range.contains(TimestampMs(*t))).collect();
+        let mut sends = meanwhile.chunks(7);
+        while !store.head.borrow_mut().extract_some(&mut extraction, slice) {
+            send(&mut store, sends.next().unwrap_or_default());
+        }
+        if spills[1] { store.spill() }
+        prop_assert_eq!(&store.read(), &store.model);
+        let sorted = extraction.into_plan().into_sorted();
+        prop_assert_eq!(store.block(&sorted), in_block.clone());
+        let mut truncation = Truncation::of(cut);
+        let mut sends = after.chunks(7);
+        loop {
+            let range = store.head.borrow().stats().range;
+            let all = store.model.keys().map(|(_, t)| TimestampMs(*t));
+            prop_assert!(all.filter(|t| !cut.range.contains(*t)).all(|t| range.unwrap().contains(t)));
+            if store.head.borrow_mut().truncate_some(&mut truncation, slice) { break }
+            if spills[2] { store.spill() }
+            send(&mut store, sends.next().unwrap_or_default());
+        }
+        let left: Model = store.model.clone().into_iter().filter(|(at, _)| !in_block.contains_key(at)).collect();
+        prop_assert_eq!(store.read(), left.clone());
+        // Its own account of what is left is right.
+        let stats = store.head.borrow().stats();
+        let times: Vec<i64> = left.keys().map(|(_, t)| *t).collect();
+        prop_assert_eq!(stats.range.map(|r| r.min().0), times.iter().min().copied());
+        let mut removal = Removal::of(truncation.into_empty());
+        while !store.head.borrow_mut().remove_some(&mut removal, 100) {}
+        let with_samples: std::collections::BTreeSet<u32> = left.keys().map(|(series, _)| *series).collect();
+        let head = store.head.borrow();
+        prop_assert_eq!(head.select(&[]).len(), with_samples.len());
+        prop_assert_eq!(head.stats().series, with_samples.len() as u64);
+        drop(head);
+        // And a checkpoint may be written again.
+        let head = store.head.borrow();
+        head.save(Saving::begin(head.series_count()), 1 << 20, &mut Vec::new());
+    }
+}
+
+#[test]
+fn what_is_left_behind_is_cut_after_the_next_cut_of_what_is_in_order() {
+    let mut store = Store::new();
+    let minute = |m: i64| m * MINUTE;
+    for m in 0..=600 {
+        store.send(0, minute(m));
+    }
+    let mut cuts = Vec::new();
+    let cut_next = |store: &mut Store, cuts: &mut Vec<(i64, i64)>| {
+        let Some(range) = store.head.borrow().next_cut() else { return false };
+        let (cut, mut extraction) = store.freeze(range);
+        while !store.head.borrow_mut().extract_some(&mut extraction, 100) {}
+        let mut truncation = Truncation::of(cut);
+        while !store.head.borrow_mut().truncate_some(&mut truncation, 100) {}
+        cuts.push((range.start().0 / MINUTE, range.end().0 / MINUTE));
+        true
+    };
+    while cut_next(&mut store, &mut cuts) {}
+    assert_eq!(cuts, [(0, 120), (120, 240), (240, 360), (360, 480)]);
+    store.send(1, minute(130));
+    store.send(1, minute(10) + 1);
+    assert!(!cut_next(&mut store, &mut cuts), "a late sample alone makes no block");
+    for m in 601..700 {
+        store.send(0, minute(m));
+    }
+    cuts.clear();
+    while cut_next(&mut store, &mut cuts) {}
+    assert_eq!(cuts, [(480, 600), (0, 120), (120, 240)]);
+    let stats = store.head.borrow().stats();
+    assert_eq!(stats.range, stats.in_order);
+    assert_eq!(stats.range.unwrap().min().0, minute(600));
+}
+
+#[test]
+fn a_cut_that_is_given_up_changes_nothing() {
+    let mut store = Store::new();
+    for m in 0..400 {
+        store.send(0, m * MINUTE);
+    }
+    let range = store.head.borrow().next_cut().unwrap();
+    let (cut, mut extraction) = store.freeze(range);
+    store.head.borrow_mut().extract_some(&mut extraction, 100);
+    store.head.borrow_mut().give_up(cut);
+    assert_eq!(store.read(), store.model);
+    assert_eq!(store.head.borrow().next_cut(), Some(range));
+}
