@@ -24,6 +24,7 @@ use crate::rt::task;
 use crate::shard::manifest::Manifest;
 pub use crate::shard::manifest::ManifestError;
 use crate::shard::replaying::Replaying;
+use crate::shard::work::Workbench;
 use crate::shard::{
     CommitLayout, FileOptions, OpenError, ReplayReport, Request, Response, Shard, SyncMode,
 };
@@ -137,6 +138,7 @@ impl Core {
             self;
         let id = seat.shard();
         let background = background.join().await;
+        let work = Workbench::on(background.clone(), place.clone());
         let disk = match RealDisk::mount(&place).await {
             Ok(disk) => disk,
             Err(source) => return failed(LifeError::Mount { shard: id, source }),
@@ -155,7 +157,8 @@ impl Core {
             Coordinator::new(peers.clone(), shards, fingerprinter.clone(), replaying.clone());
         let (opened, cannot_open) = (shard.clone(), failed.clone());
         let opening = task::spawn("open shard", async move {
-            let opening = opened.open(disk, options, fingerprinter, commit_layout, &replaying);
+            let opening =
+                opened.open(disk, options, fingerprinter, commit_layout, &replaying, work);
             match opening.await {
                 Ok(ReplayReport { batches, samples, bytes, damage, .. }) => {
                     let damaged = damage.len();

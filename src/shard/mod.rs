@@ -10,6 +10,7 @@ pub mod reading;
 pub mod replaying;
 pub mod request;
 pub mod status;
+pub mod work;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -21,23 +22,27 @@ use commit::{Commits, WriteFailed};
 use replaying::Replaying;
 pub use request::{FoldRequest, Request, Response, Selection, Stored};
 pub use status::{PairUse, ShardStatus, ValueUse};
+use ulid::Ulid;
+use work::Workbench;
 
-use crate::io::{Clock, Disk};
+use crate::io::{Clock, Disk, Pace};
 use crate::model::{Fingerprinter, LabelText, Part, Refusals, RefusedSamples, ShardId, TimeRange};
 use crate::rt::clock::Stopwatch;
 use crate::rt::local::Notify;
 use crate::rt::pace::Slice;
 use crate::rt::task::{self, JoinHandle};
-pub use crate::storage::files::FileOptions;
-use crate::storage::block::BlockError;
-use crate::storage::blocks::Inventory;
+use crate::storage::block::reader::Block;
+use crate::storage::block::{self, BlockError, IndexCache};
+use crate::storage::blocks::Origin;
+use crate::storage::blocks::{self, Inventory};
 use crate::storage::files;
+pub use crate::storage::files::FileOptions;
 use crate::storage::head::Head;
 use crate::storage::head::doubt;
 use crate::storage::head::pairs::{PairId, Pairs};
 use crate::storage::head::spill::SpillFiles;
 pub use crate::storage::replay::{Layout, ReplayReport};
-use crate::storage::served::Served;
+use crate::storage::served::{Served, ServedBlock};
 pub use crate::storage::wal::SyncMode;
 use crate::storage::wal::{Spares, WalWriter};
 
@@ -45,6 +50,8 @@ use crate::storage::wal::{Spares, WalWriter};
 const APPEND_ENTRIES: usize = 1024;
 /// How long the reading back of the log holds the core: nobody waits yet but those who ask how far it is.
 const OPENING_SLICE: Duration = Duration::from_millis(5);
+/// What a shard keeps of its blocks' indexes in memory, in bytes.
+const INDEX_CACHE_BYTES: usize = 64 << 20;
 /// Label pairs that are looked at without a pause.
 const PAIRS_AT_ONCE: usize = 1024;
 
@@ -74,6 +81,28 @@ impl<C, D: Disk> Clone for Shard<C, D> {
     }
 }
 
+/// What a shard works with once it is open.
+struct OpenedShard<D: Disk> {
+    spill: Rc<SpillFiles<D>>,
+    disk: D,
+    cache: Rc<IndexCache>,
+    own: Origin,
+    work: Workbench,
+}
+
+impl<D: Disk> OpenedShard<D> {
+    /// Opens a block of this shard.
+    async fn open_block(
+        &self,
+        ulid: Ulid,
+        pace: &mut impl Pace,
+    ) -> Result<Rc<ServedBlock<D>>, BlockError> {
+        let dir = block::dir(&files::shard_dir(self.own.shard), ulid);
+        let block = Block::open(&self.disk, &dir, Rc::clone(&self.cache), pace).await?;
+        Ok(Rc::new(ServedBlock { block, is_mixed: false }))
+    }
+}
+
 struct Inner<C, D: Disk> {
     id: ShardId,
     clock: C,
@@ -81,8 +110,11 @@ struct Inner<C, D: Disk> {
     owns: Rc<dyn Fn(u64) -> bool>,
     head: RefCell<Head>,
     served: Served<D>,
-    /// Where the Head's chunks are that have left memory; there once the shard is open.
-    spill: RefCell<Option<Rc<SpillFiles<D>>>>,
+    /// What it works with once it is open.
+    opened: RefCell<Option<Rc<OpenedShard<D>>>>,
+    /// Blocks cut, and cuts that failed.
+    cuts: Cell<u64>,
+    cut_failures: Cell<u64>,
     /// What queries found damaged, each told once.
     told_damage: RefCell<BTreeSet<String>>,
     damaged_reads: Cell<u64>,
@@ -116,7 +148,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             owns,
             head: RefCell::new(Head::new(fingerprinter)),
             served: Served::new(Vec::new()),
-            spill: RefCell::new(None),
+            opened: RefCell::new(None),
+            cuts: Cell::new(0),
+            cut_failures: Cell::new(0),
             told_damage: RefCell::default(),
             damaged_reads: Cell::new(0),
             ready: Cell::new(false),
@@ -136,6 +170,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     ///
     /// - `fingerprinter`: the one it was made with.
     /// - `commit_layout`: used by shard 0 if the number of shards has changed.
+    /// - `work`: where its long work is done.
     ///
     /// # Errors
     /// A disk that does not read or write. Damage is logged and costs what it covers.
@@ -146,6 +181,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         fingerprinter: Fingerprinter,
         commit_layout: Option<CommitLayout>,
         replaying: &Replaying,
+        work: Workbench,
     ) -> Result<ReplayReport, OpenError> {
         let started = Stopwatch::start();
         let inner = &self.0;
@@ -154,6 +190,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let owns = Rc::clone(&inner.owns);
         let progress = |read, total| replaying.note(id, read, total);
         let pace = &mut Slice::of(OPENING_SLICE);
+        let (own, run) = (Origin { shard: options.shard, shards }, options.run);
+        let (blocks_disk, cache) = (disk.clone(), Rc::new(IndexCache::new(INDEX_CACHE_BYTES)));
         let inventory = Inventory::take(&disk, pace).await?;
         let sources = inventory.sources();
         let is_published = |ulid| sources.contains(&ulid);
@@ -166,10 +204,22 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         if changes {
             replaying.await_layout(id, commit_layout).await.map_err(OpenError::Layout)?;
         }
-        let (head, files, writer, report) = begun.finish().await?;
-        inner.damaged.set(report.damage.len() as u64);
+        let (mut head, files, writer, report) = begun.finish().await?;
+        head.raise_min_valid(inventory.cut_until());
+        let opened = blocks::open(&blocks_disk, own, &inventory, &cache, run, pace).await?;
+        for damage in &opened.damage {
+            tracing::error!(shard = %id, %damage, "a block is damaged; it is put aside");
+        }
+        inner.served.change(opened.blocks, &[]);
+        inner.damaged.set((report.damage.len() + opened.damage.len()) as u64);
         *inner.head.borrow_mut() = head;
-        *inner.spill.borrow_mut() = Some(Rc::clone(files.spill()));
+        *inner.opened.borrow_mut() = Some(Rc::new(OpenedShard {
+            spill: Rc::clone(files.spill()),
+            disk: blocks_disk,
+            cache,
+            own,
+            work,
+        }));
         let counted = Rc::clone(files.spares());
         *inner.wal_bytes.borrow_mut() = Rc::new(move || counted.segment_bytes_in_use());
         self.start_committing(writer, Rc::clone(files.spares()), sync);
@@ -206,9 +256,15 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         *self.0.committer.borrow_mut() = Some(committing);
     }
 
+    /// What it works with. Only a shard that is open is asked about its data.
+    fn opened(&self) -> Result<Rc<OpenedShard<D>>, String> {
+        self.0.opened.borrow().clone().ok_or_else(|| "the shard is not open".to_owned())
+    }
+
     /// Where the Head's chunks are that have left memory.
     fn spill(&self) -> Rc<SpillFiles<D>> {
-        self.0.spill.borrow().clone().expect("only a shard that is open is asked about its data")
+        let opened = self.opened().expect("only a shard that is open is asked about its data");
+        Rc::clone(&opened.spill)
     }
 
     /// Takes no more writes, and resolves when what was taken is durable.

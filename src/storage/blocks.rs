@@ -17,8 +17,10 @@ use super::files::shard_dir;
 use super::quarantine;
 use super::replay::Damage;
 use super::served::ServedBlock;
-use crate::encoding::block::meta::{BlockMeta, Origin, Ulid};
+use crate::encoding::block::meta::Ulid;
+pub use crate::encoding::block::meta::{BlockMeta, Origin};
 use crate::io::{Disk, File, Pace};
+use crate::model::TimestampMs;
 
 /// No `meta.json` is longer than this, in bytes.
 const META_BYTES_MAX: u64 = 64 << 20;
@@ -76,6 +78,18 @@ impl Inventory {
     #[must_use]
     pub fn sources(&self) -> BTreeSet<Ulid> {
         self.blocks.iter().flat_map(|block| block.meta.compaction.sources.iter().copied()).collect()
+    }
+}
+
+impl Inventory {
+    /// Before this instant Heads have been cut into blocks.
+    #[must_use]
+    pub fn cut_until(&self) -> TimestampMs {
+        let is_cut = |block: &&Listed| {
+            block.meta.floodplain.is_some() && block.meta.compaction.parents.is_empty()
+        };
+        let ends = self.blocks.iter().filter(is_cut).map(|block| block.meta.max_time);
+        ends.max().map_or(TimestampMs::MIN, TimestampMs)
     }
 }
 

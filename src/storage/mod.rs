@@ -5,6 +5,7 @@ pub mod block;
 pub mod blocks;
 pub mod checkpoint;
 pub mod compaction;
+pub mod cutting;
 pub mod files;
 pub mod head;
 pub mod quarantine;
