@@ -1,7 +1,7 @@
 //! Writes a block's index: symbols, then series, then what is made from them. The format is `encoding::block::index`'s.
 //!
 //! Owns the file and the promises about order. In memory it has where every 32nd symbol is, how often each label name is
-//! used, and what is being written; postings are made from the series on disk (`postings`), and the offset table, whose
+//! used, and what is being written; postings are made from the series on disk (`postings_writer`), and the offset table, whose
 //! length stands before it, waits in a file of its own:
 //! ```text
 //! index                 the index
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use super::append_file::AppendFile;
 use super::error::BlockError;
 use super::label_pairs::LabelPairs;
-use super::postings::PostingsWriter;
+use super::postings_writer::PostingsWriter;
 use super::symbol_texts::SymbolTexts;
 use crate::encoding::block::index::read::{
     ChunkMeta, HEAD_BYTES, HEADER_BYTES, SERIES_ALIGNMENT, TOC_BYTES, Toc, Version,
