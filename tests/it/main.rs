@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod block_writer;
 mod crash;
 mod http;
 mod interop_chunks;
