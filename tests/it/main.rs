@@ -7,6 +7,7 @@
 )]
 
 mod block_reader;
+mod block_writer;
 mod crash;
 mod http;
 mod interop_chunks;

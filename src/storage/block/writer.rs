@@ -9,6 +9,7 @@
 //! Source: Prometheus `tsdb/chunks/chunks.go` (`WriteChunks`), `tsdb/index/index.go` (`Writer`), `tsdb/compact.go`.
 
 use super::append_file::AppendFile;
+use super::directory;
 use super::error::BlockError;
 pub use super::index_writer::IndexLimits;
 use super::index_writer::IndexWriter;
@@ -112,9 +113,9 @@ impl<D: Disk> BlockWriter<D> {
         options: WriterOptions,
     ) -> Result<Self, BlockError> {
         assert!(u32::try_from(options.segment_bytes_max).is_ok(), "offsets have 32 bits");
-        let dir = super::creation_dir(shard_dir, ulid);
+        let dir = directory::creation_dir(shard_dir, ulid);
         // What an attempt left that failed earlier.
-        super::remove_tree(disk, &dir).await?;
+        directory::remove_tree(disk, &dir).await?;
         let chunks_dir = format!("{dir}/{}", super::CHUNKS);
         disk.create_dir(&chunks_dir).await.map_err(BlockError::io(&chunks_dir, "create"))?;
         let index = IndexWriter::create(disk, &dir, options.limits).await?;
@@ -274,9 +275,9 @@ impl<D: Disk> BlockWriter<D> {
             file.finish().await?;
         }
         for dir in [&format!("{}/{}", self.dir, super::CHUNKS), &self.dir] {
-            super::sync_dir(&self.disk, dir).await?;
+            directory::sync_dir(&self.disk, dir).await?;
         }
-        super::publish(&self.disk, &self.shard_dir, self.ulid).await?;
+        directory::publish(&self.disk, &self.shard_dir, self.ulid).await?;
         Ok(meta)
     }
 
@@ -285,7 +286,7 @@ impl<D: Disk> BlockWriter<D> {
     /// # Errors
     /// Those of the disk; the next start removes what is left.
     pub async fn discard(self) -> Result<(), BlockError> {
-        super::remove_tree(&self.disk, &self.dir).await
+        directory::remove_tree(&self.disk, &self.dir).await
     }
 }
 
