@@ -6,4 +6,5 @@ pub mod files;
 pub mod head;
 pub mod quarantine;
 pub mod replay;
+mod replay_state;
 pub mod wal;
