@@ -10,6 +10,7 @@ pub mod files;
 pub mod head;
 pub mod quarantine;
 pub mod replay;
+mod replay_state;
 pub mod selection;
 pub mod served;
 pub mod wal;

@@ -7,22 +7,18 @@
 //! be read is damage: it is reported, and costs what it covers.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use ulid::Ulid;
 
-use crate::encoding::record::{
-    ChunksRecord, CutRecord, OpenChunksRecord, Record, RecordError, SamplesRecord, SavedChunk,
-    SeriesRecord, SpillPlace, SpilledChunksRecord, records,
-};
-use crate::encoding::xor;
+use crate::encoding::record::{CutRecord, records};
 use crate::io::{Disk, File, Pace};
-use crate::model::{SeriesRef, route_hash};
 use crate::storage::checkpoint::{self, CheckpointId};
 use crate::storage::head::Head;
 use crate::storage::head::cut::Truncation;
 use crate::storage::head::remove::Removal;
 use crate::storage::head::spill::{self, SpillFiles};
+use crate::storage::replay_state::{Applied, LogState};
 use crate::storage::wal::SegmentId;
 use crate::storage::wal::segment::{Hole, SegmentReader};
 
@@ -134,6 +130,11 @@ pub enum ReplayError {
 fn io_error(path: &str, action: &'static str) -> impl FnOnce(std::io::Error) -> ReplayError {
     move |source| ReplayError::Io { path: path.to_owned(), action, source }
 }
+
+/// Series that are truncated without a pause.
+const SERIES_AT_ONCE: usize = 256;
+/// Steps of a removal without a pause.
+const REMOVAL_UNITS: usize = 20_000;
 
 /// A file that is to be read.
 struct Found {
@@ -354,296 +355,4 @@ async fn survey<D: Disk>(
     }
     log.files.sort_by_key(|file| (file.is_segment, file.id));
     Ok((log, damage))
-}
-
-/// What is known while one log is read.
-#[derive(Default)]
-struct LogState {
-    /// Number of the last batch of the log.
-    sequence: Option<u64>,
-    references: ReferenceMap,
-    /// Samples whose series the log has not named, because what named it is damaged.
-    orphans: u64,
-    /// Chunks likewise.
-    orphan_chunks: u64,
-    /// Chunks of this shard that cannot be read.
-    unreadable_chunks: u64,
-    /// What is wrong with the first of those that are in spill files.
-    spill_error: Option<String>,
-    /// The spill files there are: number to length in bytes.
-    spill_files: BTreeMap<u32, u64>,
-    /// Those that the checkpoint refers to.
-    spill_files_named: BTreeSet<u32>,
-}
-
-/// Series that are truncated without a pause.
-const SERIES_AT_ONCE: usize = 256;
-/// Steps of a removal without a pause.
-const REMOVAL_UNITS: usize = 20_000;
-
-/// What a record held for this shard.
-enum Applied {
-    /// So many samples of the log.
-    Samples(u64),
-    /// Chunks that are to be read from another shard's spill files, and the indexes of their series.
-    Elsewhere(Vec<(u32, SpillPlace)>),
-    /// The beginning of a cut.
-    Cut(CutRecord),
-}
-
-/// With more than this in memory, chunks that come from former shards leave it again, in bytes.
-const CHUNK_BYTES_MAX: u64 = 64 << 20;
-
-impl LogState {
-    /// Notes that the batch `number` is the next one of the log; how many are missing before it.
-    fn follow(&mut self, number: u64) -> Option<u64> {
-        let last = self.sequence.replace(number);
-        last.and_then(|last| number.checked_sub(last + 1)).filter(|lost| *lost > 0)
-    }
-
-    /// What could not be taken over, in words.
-    ///
-    /// - `tells`: does this shard tell of what all that read the log have seen?
-    fn lost(&self, tells: bool) -> impl Iterator<Item = String> {
-        let samples = if tells { self.orphans } else { 0 };
-        let chunks = self.unreadable_chunks + if tells { self.orphan_chunks } else { 0 };
-        let samples = (samples > 0)
-            .then(|| format!("{samples} samples are lost: what named their series is damaged"));
-        let chunks = (chunks > 0).then(|| {
-            let first = self.spill_error.as_deref().map(|error| format!("; {error}"));
-            let first = first.unwrap_or_default();
-            format!(
-                "{chunks} chunks are lost: they, or what named their series, are damaged{first}"
-            )
-        });
-        samples.into_iter().chain(chunks)
-    }
-
-    /// Applies one record.
-    fn apply(
-        &mut self,
-        record: Record<'_>,
-        owns: Option<&dyn Fn(u64) -> bool>,
-        head: &mut Head,
-    ) -> Result<Applied, RecordError> {
-        match record {
-            Record::Series(series) => self.apply_series(series, owns, head)?,
-            Record::Samples(samples) => {
-                return Ok(Applied::Samples(self.apply_samples(samples, head)));
-            }
-            Record::SpilledChunks(places) if owns.is_some() => {
-                return self.elsewhere(places).map(Applied::Elsewhere);
-            }
-            Record::SpilledChunks(places) => self.apply_spilled_chunks(places, head)?,
-            Record::Chunks(chunks) => self.apply_chunks(chunks, head, Head::replay_chunk)?,
-            Record::LateChunks(chunks) => {
-                self.apply_chunks(chunks, head, Head::replay_late_chunk)?;
-            }
-            Record::OpenChunks(chunks) => self.apply_open_chunks(chunks, head)?,
-            Record::Cut(cut) => return Ok(Applied::Cut(cut)),
-            Record::Checkpoint(_) => {} // the survey has read it
-        }
-        Ok(Applied::Samples(0))
-    }
-
-    /// Takes over where chunks lie in this shard's own spill files.
-    fn apply_spilled_chunks(
-        &mut self,
-        places: SpilledChunksRecord<'_>,
-        head: &mut Head,
-    ) -> Result<(), RecordError> {
-        for place in places {
-            let place = place?;
-            self.spill_files_named.insert(place.file);
-            let mut orphans = 0;
-            if let Some(index) = self.index_of(place.series, &mut orphans) {
-                let there = self.spill_files.get(&place.file).copied();
-                let needed = u64::from(place.offset) + u64::from(place.len);
-                if there.is_none_or(|len| len < needed) {
-                    self.spill_error.get_or_insert_with(|| {
-                        let len = there.unwrap_or(0);
-                        format!("spill file {} has {len} bytes, {needed} are needed", place.file)
-                    });
-                    self.unreadable_chunks += 1;
-                } else {
-                    self.unreadable_chunks += u64::from(!head.replay_spilled(index, place));
-                }
-            }
-            self.orphan_chunks += orphans;
-        }
-        Ok(())
-    }
-
-    /// The chunks in a former shard's spill files that belong here.
-    fn elsewhere(
-        &mut self,
-        places: SpilledChunksRecord<'_>,
-    ) -> Result<Vec<(u32, SpillPlace)>, RecordError> {
-        let mut here = Vec::new();
-        for place in places {
-            let place = place?;
-            let mut orphans = 0;
-            here.extend(self.index_of(place.series, &mut orphans).map(|index| (index, place)));
-            self.orphan_chunks += orphans;
-        }
-        Ok(here)
-    }
-
-    /// Takes chunks over from a former shard's spill files, and lets some leave memory again if there are many.
-    async fn take_over<D: Disk>(
-        &mut self,
-        chunks: &[(u32, SpillPlace)],
-        former: &SpillFiles<D>,
-        spill: &SpillFiles<D>,
-        head: &RefCell<Head>,
-        pace: &mut impl Pace,
-    ) {
-        let places: Vec<SpillPlace> = chunks.iter().map(|(_, place)| *place).collect();
-        for ((index, place), read) in chunks.iter().zip(former.read(&places, pace).await) {
-            let SpillPlace { series, range, late, .. } = *place;
-            let taken = match &read {
-                Err(error) => {
-                    self.spill_error.get_or_insert_with(|| error.to_string());
-                    false
-                }
-                Ok(bytes) => {
-                    let chunk = SavedChunk { series, encoding: xor::ENCODING, range, bytes };
-                    let mut head = head.borrow_mut();
-                    if late {
-                        head.replay_late_chunk(*index, chunk)
-                    } else {
-                        head.replay_chunk(*index, chunk)
-                    }
-                }
-            };
-            self.unreadable_chunks += u64::from(!taken);
-        }
-        // A disk without room for it is told of by the checkpoint that follows.
-        let _ = spill.spill(head, CHUNK_BYTES_MAX, pace).await;
-    }
-
-    fn apply_series(
-        &mut self,
-        series: SeriesRecord<'_>,
-        owns: Option<&dyn Fn(u64) -> bool>,
-        head: &mut Head,
-    ) -> Result<(), RecordError> {
-        for series in series {
-            let (reference, labels) = series?;
-            let index = match owns {
-                None => head.replay_series(labels, reference),
-                Some(owns) if owns(route_hash(labels)) => head.replay_unnamed_series(labels),
-                Some(_) => Some(ReferenceMap::ELSEWHERE),
-            };
-            self.references.insert(reference, index.unwrap_or(ReferenceMap::ELSEWHERE));
-        }
-        Ok(())
-    }
-
-    /// The index that a reference has in the Head; `None` if it is another shard's. A reference that the log has not named
-    /// is counted in `orphans`.
-    #[inline]
-    fn index_of(&self, reference: SeriesRef, orphans: &mut u64) -> Option<u32> {
-        let index = self.references.get(reference);
-        *orphans += u64::from(index.is_none());
-        index.filter(|index| *index != ReferenceMap::ELSEWHERE)
-    }
-
-    fn apply_samples(&mut self, samples: SamplesRecord<'_>, head: &mut Head) -> u64 {
-        const GROUP: usize = 32;
-        let (mut applied, mut orphans) = (0, 0);
-        let mut iter = samples.iter();
-        let mut group = Vec::with_capacity(GROUP);
-        while iter.size_hint().0 > 0 {
-            // A group at a time, so that the cache misses of its series overlap.
-            for logged in iter.by_ref().take(GROUP) {
-                if let Some(index) = self.index_of(logged.series, &mut orphans) {
-                    head.prefetch(index);
-                    group.push((index, logged.sample));
-                }
-            }
-            applied += group.len() as u64;
-            for (index, sample) in group.drain(..) {
-                head.replay_sample(index, sample);
-            }
-        }
-        self.orphans += orphans;
-        applied
-    }
-
-    fn apply_chunks(
-        &mut self,
-        chunks: ChunksRecord<'_>,
-        head: &mut Head,
-        take_over: fn(&mut Head, u32, SavedChunk<'_>) -> bool,
-    ) -> Result<(), RecordError> {
-        for chunk in chunks {
-            let chunk = chunk?;
-            let mut orphans = 0;
-            if let Some(index) = self.index_of(chunk.series, &mut orphans) {
-                self.unreadable_chunks += u64::from(!take_over(head, index, chunk));
-            }
-            self.orphan_chunks += orphans;
-        }
-        Ok(())
-    }
-
-    fn apply_open_chunks(
-        &mut self,
-        chunks: OpenChunksRecord<'_>,
-        head: &mut Head,
-    ) -> Result<(), RecordError> {
-        for chunk in chunks {
-            let chunk = chunk?;
-            let mut orphans = 0;
-            if let Some(index) = self.index_of(chunk.series, &mut orphans) {
-                self.unreadable_chunks += u64::from(!head.replay_open_chunk(index, chunk));
-            }
-            self.orphan_chunks += orphans;
-        }
-        Ok(())
-    }
-}
-
-/// From a log's references to a Head's indexes. References are nearly dense, but may begin anywhere.
-#[derive(Default)]
-struct ReferenceMap {
-    pages: HashMap<u64, Box<[u32; Self::PAGE]>, foldhash::fast::FixedState>,
-}
-
-impl ReferenceMap {
-    const PAGE: usize = 4096;
-    /// Not named by the log.
-    const UNKNOWN: u32 = u32::MAX;
-    /// Another shard's.
-    const ELSEWHERE: u32 = u32::MAX - 1;
-
-    fn place(reference: SeriesRef) -> (u64, usize) {
-        let page = Self::PAGE as u64;
-        (reference.0 / page, usize::try_from(reference.0 % page).unwrap_or(0))
-    }
-
-    fn insert(&mut self, reference: SeriesRef, index: u32) {
-        let (page, at) = Self::place(reference);
-        let page = self.pages.entry(page).or_insert_with(|| Box::new([Self::UNKNOWN; Self::PAGE]));
-        if let Some(slot) = page.get_mut(at) {
-            *slot = index;
-        }
-    }
-
-    /// The indexes of all series that the log names and that belong here, sorted.
-    fn indexes(&self) -> Vec<u32> {
-        let all = self.pages.values().flat_map(|page| page.iter().copied());
-        let mut indexes: Vec<u32> = all.filter(|index| *index < Self::ELSEWHERE).collect();
-        indexes.sort_unstable();
-        indexes.dedup();
-        indexes
-    }
-
-    #[inline]
-    fn get(&self, reference: SeriesRef) -> Option<u32> {
-        let (page, at) = Self::place(reference);
-        let index = *self.pages.get(&page)?.get(at)?;
-        (index != Self::UNKNOWN).then_some(index)
-    }
 }

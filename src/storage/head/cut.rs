@@ -95,6 +95,8 @@ impl Head {
     /// Nothing is appended in order before `t` from now on: blocks have what is there.
     pub fn raise_min_valid(&mut self, t: TimestampMs) {
         self.min_valid = self.min_valid.max(t);
+        // An empty Head, too, counts the window from what the blocks have.
+        self.newest = self.newest.max(t.saturating_sub(1));
     }
 
     /// Goes on with a truncation for about so many series; `true`: it is done, and the cut has ended.

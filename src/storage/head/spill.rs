@@ -87,7 +87,24 @@ pub struct SpillFiles<D: Disk> {
     /// Files that take another batch, by the end of their range.
     writing: RefCell<BTreeMap<TimestampMs, Writing<D::File>>>,
     next_number: Cell<u32>,
-    is_spilling: Cell<bool>,
+    /// The files that a batch on its way goes into; `None`: there is none on its way.
+    filling: RefCell<Option<BTreeSet<u32>>>,
+}
+
+/// A batch is on its way for as long as this lives, also if nobody waits for its end.
+struct Filling<'a>(&'a RefCell<Option<BTreeSet<u32>>>);
+
+impl<'a> Filling<'a> {
+    fn begin(files: &'a RefCell<Option<BTreeSet<u32>>>) -> Self {
+        assert!(files.replace(Some(BTreeSet::new())).is_none(), "one spill at a time");
+        Self(files)
+    }
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        self.0.replace(None);
+    }
 }
 
 struct Writing<F> {
@@ -95,12 +112,6 @@ struct Writing<F> {
     file: Rc<F>,
     /// Where the next batch begins.
     offset: u64,
-}
-
-impl<F> Clone for Writing<F> {
-    fn clone(&self) -> Self {
-        Self { number: self.number, file: Rc::clone(&self.file), offset: self.offset }
-    }
 }
 
 impl<D: Disk> SpillFiles<D> {
@@ -113,7 +124,7 @@ impl<D: Disk> SpillFiles<D> {
             open: RefCell::default(),
             writing: RefCell::default(),
             next_number: Cell::new(u32::MAX),
-            is_spilling: Cell::new(false),
+            filling: RefCell::default(),
         }
     }
 
@@ -167,24 +178,20 @@ impl<D: Disk> SpillFiles<D> {
 
     /// Writes a batch and makes it durable; the bytes that it took.
     async fn write(&self, batch: &mut SpillBatch) -> io::Result<u64> {
-        assert!(!self.is_spilling.replace(true), "one spill at a time");
-        let mut written = Ok(0);
+        let _filling = Filling::begin(&self.filling);
+        let mut written = 0;
         for (end, of_range) in &mut batch.ranges {
-            written = match (written, self.write_range(*end, of_range).await) {
-                (Ok(before), Ok(bytes)) => Ok(before + bytes),
-                (Err(error), _) | (_, Err(error)) => Err(error),
-            };
-            if written.is_err() {
-                self.writing.borrow_mut().remove(end);
-                break;
-            }
+            written += self.write_range(*end, of_range).await?;
         }
-        self.is_spilling.set(false);
-        written
+        Ok(written)
     }
 
     async fn write_range(&self, end: TimestampMs, batch: &mut RangeBatch) -> io::Result<u64> {
-        let Writing { number, file, offset } = self.file_for(end).await?;
+        // It takes the file out, and puts it back when all went well: otherwise nothing more goes into it.
+        let Writing { number, file, offset } = self.take_file(end).await?;
+        if let Some(filling) = &mut *self.filling.borrow_mut() {
+            filling.insert(number);
+        }
         batch.bytes.resize(batch.bytes.len().next_multiple_of(BLOCK_BYTES), 0);
         file.write_at(&batch.bytes, offset).await?;
         file.sync().await?;
@@ -196,28 +203,24 @@ impl<D: Disk> SpillFiles<D> {
             leaving.place.file = number;
             leaving.place.offset = leaving.place.offset.saturating_add(start);
         }
-        let len = batch.bytes.len() as u64;
-        if let Some(writing) = self.writing.borrow_mut().get_mut(&end) {
-            writing.offset += len;
-        }
-        batch.bytes = Vec::new();
+        let len = std::mem::take(&mut batch.bytes).len() as u64;
+        let writing = Writing { number, file, offset: offset + len };
+        self.writing.borrow_mut().insert(end, writing);
         Ok(len)
     }
 
-    /// The file that takes the next batch of a range; a new one if there is none yet or it is long enough.
-    async fn file_for(&self, end: TimestampMs) -> io::Result<Writing<D::File>> {
-        let writing = self.writing.borrow().get(&end).cloned();
+    /// Takes out the file that takes the next batch of a range; a new one if there is none or it is long enough.
+    async fn take_file(&self, end: TimestampMs) -> io::Result<Writing<D::File>> {
+        let writing = self.writing.borrow_mut().remove(&end);
         if let Some(writing) = writing.filter(|writing| writing.offset < FILE_BYTES_MAX) {
             return Ok(writing);
         }
         let number = self.next_number.get();
-        self.next_number
-            .set(number.checked_add(1).ok_or_else(|| io::Error::other("no more file numbers"))?);
+        let next = number.checked_add(1).ok_or_else(|| io::Error::other("no more file numbers"))?;
+        self.next_number.set(next);
         let file = Rc::new(self.disk.create(&self.path(number), 0).await?);
         self.open.borrow_mut().insert(number, Rc::clone(&file));
-        let writing = Writing { number, file, offset: 0 };
-        self.writing.borrow_mut().insert(end, writing.clone());
-        Ok(writing)
+        Ok(Writing { number, file, offset: 0 })
     }
 
     async fn file(&self, number: u32) -> io::Result<Rc<D::File>> {
@@ -328,9 +331,7 @@ impl<D: Disk> SpillFiles<D> {
     /// Those of the disk.
     pub async fn remove_unused(&self, in_use: &BTreeSet<u32>) -> io::Result<()> {
         let mut keep = in_use.clone();
-        if self.is_spilling.get() {
-            keep.extend(self.writing.borrow().values().map(|writing| writing.number));
-        }
+        keep.extend(self.filling.borrow().iter().flatten());
         self.writing.borrow_mut().retain(|_, writing| keep.contains(&writing.number));
         self.open.borrow_mut().retain(|number, _| keep.contains(number));
         for number in list(&self.disk, &self.dir).await?.into_keys() {
