@@ -7,7 +7,7 @@ pub mod cursor;
 pub mod error;
 mod index_file;
 mod pages;
-mod postings;
+mod posting_lists;
 pub mod reader;
 mod section;
 mod select;
