@@ -22,7 +22,7 @@ mod index_file;
 mod index_writer;
 mod label_pairs;
 mod pages;
-mod postings;
+mod posting_lists;
 mod postings_writer;
 pub mod reader;
 #[cfg(test)]
