@@ -5,6 +5,7 @@
 
 pub mod commit;
 pub mod manifest;
+pub mod options;
 pub mod replaying;
 pub mod request;
 pub mod status;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commit::{Commits, WriteFailed};
+pub use options::{BLOCK_MS, RETENTION_MS, StorageOptions};
 use replaying::Replaying;
 pub use request::{FoldRequest, Request, Response, Selection, Stored};
 pub use status::{PairUse, ShardStatus, ValueUse};
