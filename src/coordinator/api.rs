@@ -9,6 +9,7 @@ use std::time::Duration;
 pub use crate::model::RefusedSamples;
 use crate::model::{Fingerprinter, Labels, Matcher, Refusal, TimeRange, WriteBatch};
 use crate::query::{Answer, EvalRange, Options, QueryError};
+pub use crate::shard::status;
 pub use crate::shard::{BLOCK_MS, RETENTION_MS, ShardStatus, StorageOptions, SyncMode};
 
 /// The store as one core sees it. Cheap to clone.

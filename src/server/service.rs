@@ -197,6 +197,7 @@ impl<S: Store> Server<S> {
             readiness: self.readiness(),
             process: &Process::look(),
             started: self.settings.started,
+            storage: &self.settings.storage,
             inflight_bytes: self.budget.held(),
             inflight_bytes_max: self.settings.inflight_bytes_max,
             queries_max: self.settings.query_concurrency_max,

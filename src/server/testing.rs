@@ -13,7 +13,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hdrhistogram::Histogram;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
@@ -23,12 +22,12 @@ use super::metrics::Counters;
 use super::service::Server;
 use super::settings::Settings;
 use crate::coordinator::api::{
-    BadSampleMode, Cardinality, Limited, ReadError, Readiness, RefusedSamples, ShardStatus, Store,
-    WriteError, WriteOutcome,
+    BadSampleMode, Cardinality, Limited, ReadError, Readiness, ShardStatus, Store, WriteError,
+    WriteOutcome,
 };
 use crate::model::{
-    Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Sample, ShardId, TimeRange,
-    TimestampMs, WriteBatch,
+    Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Sample, TimeRange, TimestampMs,
+    WriteBatch,
 };
 use crate::query::{
     Answer, EvalRange, Leaf, LeafFold, Options, QueryError, Unpaced, evaluate, prepare,
@@ -221,28 +220,10 @@ impl Store for FakeStore {
     async fn status(&self) -> Vec<ShardStatus> {
         assert!(!self.panics.get(), "told to panic");
         vec![ShardStatus {
-            shard: ShardId(0),
             series: self.samples.borrow().len() as u64,
-            series_created: 0,
-            series_removed: 0,
-            chunks: 0,
-            chunks_created: 0,
-            chunks_removed: 0,
-            head_range: None,
-            oldest: None,
-            samples_appended: 0,
-            refused: RefusedSamples::default(),
-            wal_segment: 0,
-            wal_bytes: 0,
-            wal_written_bytes: 0,
-            wal_flushes: Histogram::new(3).unwrap(),
-            wal_failures: 0,
-            wal_failed: false,
-            wal_corruptions: 0,
             checkpoints: 4,
             checkpoint_failures: 1,
-            replay_ms: None,
-            panics: 0,
+            ..ShardStatus::default()
         }]
     }
 

@@ -447,6 +447,7 @@ impl<C: Clock> Shard<C> {
             checkpoints: inner.checkpoints.get(),
             checkpoint_failures: inner.checkpoint_failures.get(),
             panics: task::panics(),
+            ..ShardStatus::default()
         }
     }
 }
