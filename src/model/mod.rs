@@ -8,6 +8,7 @@ pub mod matcher;
 pub mod refusal;
 pub mod regexp;
 pub mod sample;
+pub mod tally;
 pub mod time;
 
 pub use batch::{LabelText, LabelsAt, Part, PartEntry, REFUSALS_MAX, Span, Symbol, WriteBatch};
@@ -18,4 +19,5 @@ pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use refusal::{Refusal, RefusalReason, Refusals, RefusedSamples};
 pub use regexp::{Anchored, GoRegex, RegexpError};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale_nan};
+pub use tally::{ChunkTally, Tally};
 pub use time::{BlockRange, TimeRange, TimestampMs};

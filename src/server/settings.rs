@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::cli::serve::CorsOrigin;
 use super::cli::{BadSample, ServeFlags};
+use crate::coordinator::api::StorageOptions;
 use crate::model::TimestampMs;
 
 /// What the handlers go by.
@@ -18,6 +19,10 @@ pub struct Settings {
     pub page_title: String,
     /// Every flag and its value.
     pub flags: BTreeMap<String, String>,
+    /// How the data is kept.
+    pub storage: StorageOptions,
+    /// Are requests to delete series and to make snapshots answered?
+    pub admin_api: bool,
     /// Is remote write taken?
     pub receives_remote_write: bool,
     /// What becomes of a request with bad samples.
@@ -51,6 +56,8 @@ impl Settings {
             cors_origin: serve.cors_origin.clone(),
             page_title: serve.page_title.clone(),
             flags,
+            storage: serve.storage(),
+            admin_api: serve.admin_api,
             receives_remote_write: serve.receives_remote_write,
             bad_sample: serve.bad_sample,
             read_timeout: serve.read_timeout,

@@ -6,6 +6,7 @@
 pub mod commit;
 mod maintenance;
 pub mod manifest;
+pub mod options;
 pub mod reading;
 pub mod replaying;
 pub mod request;
@@ -19,8 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commit::{Commits, WriteFailed};
+pub use options::{BLOCK_MS, RETENTION_MS, StorageOptions};
 use replaying::Replaying;
-pub use request::{FoldRequest, Request, Response, Selection, Stored};
+pub use request::{BlockMeta, FoldRequest, Request, Response, Selection, Stored};
 pub use status::{PairUse, ShardStatus, ValueUse};
 use ulid::Ulid;
 use work::Workbench;
@@ -406,6 +408,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             checkpoints: inner.checkpoints.get(),
             checkpoint_failures: inner.checkpoint_failures.get(),
             panics: task::panics(),
+            ..ShardStatus::default()
         }
     }
 }

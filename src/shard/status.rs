@@ -1,8 +1,12 @@
 //! What a shard tells of itself: for `/metrics` and the status pages.
+//!
+//! All of it has a default, that of a shard which has done nothing yet: who counts something new sets its fields only.
+
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::model::{RefusedSamples, ShardId, TimeRange, TimestampMs};
+use crate::model::{ChunkTally, RefusedSamples, ShardId, Tally, TimeRange, TimestampMs};
 
 /// One shard's counters and gauges. Counters begin at zero when the process starts.
 #[derive(Debug, Clone)]
@@ -47,10 +51,190 @@ pub struct ShardStatus {
     pub checkpoints: u64,
     /// Checkpoints that could not be written.
     pub checkpoint_failures: u64,
+    /// Checkpoints removed since the start, because a newer one covers what they did.
+    pub checkpoint_deletions: u64,
+    /// Checkpoints that could not be removed.
+    pub checkpoint_deletion_failures: u64,
+    /// Full chunks that have left memory.
+    pub spill: SpillStatus,
+    /// Samples that came late.
+    pub late: LateStatus,
+    /// What was cut off the Head once a block had it.
+    pub truncations: TruncationStatus,
+    /// The blocks that the shard answers from.
+    pub blocks: BlocksStatus,
+    /// Blocks that were cut or merged.
+    pub compactions: CompactionStatus,
+    /// Blocks deleted since the start because they were past the retention time.
+    pub retired_by_time: u64,
+    /// Blocks deleted since the start because all together were past the retention size.
+    pub retired_by_size: u64,
+    /// Cleanups of tombstones since the start, in seconds.
+    pub cleanups: Tally,
+    /// Stored data that could not be read.
+    pub damage: DamageStatus,
+    /// The pages of blocks' indexes in memory.
+    pub index_cache: IndexCacheStatus,
     /// How long the replay took, in milliseconds; `None` while it lasts.
     pub replay_ms: Option<u64>,
     /// Tasks that panicked on this shard's core.
     pub panics: u64,
+}
+
+/// Full chunks that have left memory for files.
+#[derive(Debug, Clone, Default)]
+pub struct SpillStatus {
+    /// Chunks written since the start.
+    pub chunks: u64,
+    /// What their files take on disk now, in bytes.
+    pub bytes: u64,
+    /// Chunks that could not be read back, or not as they were written.
+    pub damaged_chunks: u64,
+}
+
+/// Samples that came when their series had a newer one already.
+#[derive(Debug, Clone)]
+pub struct LateStatus {
+    /// Taken since the start, replayed ones not counted.
+    pub samples: u64,
+    /// By how many seconds they were late, the refused ones included.
+    pub seconds: Tally,
+}
+
+/// What was cut off the Head once a block had it.
+#[derive(Debug, Clone, Default)]
+pub struct TruncationStatus {
+    /// Begun since the start.
+    pub begun: u64,
+    /// That ended with an error.
+    pub failed: u64,
+    /// How long they took, all together.
+    pub took: Duration,
+}
+
+/// The blocks that a shard answers from.
+#[derive(Debug, Clone, Default)]
+pub struct BlocksStatus {
+    /// How many.
+    pub count: u64,
+    /// What they take on disk, in bytes.
+    pub bytes: u64,
+    /// What their symbol tables take in memory, in bytes.
+    pub symbol_bytes: u64,
+    /// How often the set of blocks changed since the start.
+    pub changes: u64,
+    /// Blocks that could not be opened.
+    pub failures: u64,
+}
+
+/// Blocks that were cut from the Head, merged, or rewritten.
+#[derive(Debug, Clone)]
+pub struct CompactionStatus {
+    /// How often a cut or a merge was found due since the start.
+    pub triggered: u64,
+    /// That ended with a block, or with none because nothing was left.
+    pub done: u64,
+    /// That ended with an error.
+    pub failed: u64,
+    /// That were due and put off: for want of room, or because the shard had to catch up.
+    pub skipped: u64,
+    /// Of those done, merges of blocks that overlap.
+    pub vertical: u64,
+    /// How long those done took, in seconds.
+    pub seconds: Tally,
+    /// Is a block being written now?
+    pub is_writing: bool,
+    /// The chunks of the blocks that were cut from the Head.
+    pub chunks: ChunkTally,
+}
+
+/// Stored data that could not be read, and what was made of it.
+#[derive(Debug, Clone, Default)]
+pub struct DamageStatus {
+    /// Blocks that are out of service: they did not open, or were quarantined.
+    pub blocks: u64,
+    /// Chunks that were passed over since the start.
+    pub chunks: u64,
+    /// Answers since the start that left something damaged out.
+    pub answers: u64,
+}
+
+/// The pages of blocks' indexes that a shard holds in memory.
+#[derive(Debug, Clone, Default)]
+pub struct IndexCacheStatus {
+    /// Pages asked for since the start that were there.
+    pub hits: u64,
+    /// Pages asked for since the start that had to be read.
+    pub misses: u64,
+    /// Pages that went to make room.
+    pub evictions: u64,
+    /// Bytes held now.
+    pub bytes: u64,
+    /// How many there may be.
+    pub bytes_max: u64,
+}
+
+impl Default for ShardStatus {
+    /// Of shard 0, before anything has happened.
+    fn default() -> Self {
+        Self {
+            shard: ShardId(0),
+            series: 0,
+            series_created: 0,
+            series_removed: 0,
+            chunks: 0,
+            chunks_created: 0,
+            chunks_removed: 0,
+            head_range: None,
+            oldest: None,
+            samples_appended: 0,
+            refused: RefusedSamples::default(),
+            wal_segment: 0,
+            wal_bytes: 0,
+            wal_written_bytes: 0,
+            wal_flushes: Histogram::new(3).expect("bounds that the crate documents as valid"),
+            wal_failures: 0,
+            wal_failed: false,
+            wal_corruptions: 0,
+            checkpoints: 0,
+            checkpoint_failures: 0,
+            checkpoint_deletions: 0,
+            checkpoint_deletion_failures: 0,
+            spill: SpillStatus::default(),
+            late: LateStatus::default(),
+            truncations: TruncationStatus::default(),
+            blocks: BlocksStatus::default(),
+            compactions: CompactionStatus::default(),
+            retired_by_time: 0,
+            retired_by_size: 0,
+            cleanups: Tally::of_cleanups(),
+            damage: DamageStatus::default(),
+            index_cache: IndexCacheStatus::default(),
+            replay_ms: None,
+            panics: 0,
+        }
+    }
+}
+
+impl Default for LateStatus {
+    fn default() -> Self {
+        Self { samples: 0, seconds: Tally::of_lateness() }
+    }
+}
+
+impl Default for CompactionStatus {
+    fn default() -> Self {
+        Self {
+            triggered: 0,
+            done: 0,
+            failed: 0,
+            skipped: 0,
+            vertical: 0,
+            seconds: Tally::of_compactions(),
+            is_writing: false,
+            chunks: ChunkTally::default(),
+        }
+    }
 }
 
 /// How often a shard's label pairs are used. Values that live on several shards are told apart from different ones by

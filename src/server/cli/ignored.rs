@@ -32,7 +32,6 @@ const fn switch(name: &'static str, why: &'static str) -> Ignored {
 }
 
 const NO_CONFIG: &str = "there is no configuration file; nothing is scraped, no rule runs, samples come by remote_write";
-const NO_DELETION: &str = "nothing is deleted yet; keep an eye on the disk";
 const NO_GO: &str = "it tunes the Go runtime, and this is not a Go program";
 const NO_UI: &str = "there is no web interface yet";
 const NO_RULES: &str = "rules are not evaluated here";
@@ -40,6 +39,9 @@ const NO_ALERTS: &str = "alerts are not sent from here";
 const NO_ADMIN: &str = "there is no such API yet";
 const NO_REMOTE_READ: &str = "remote read is not served yet";
 const OWN_FORMAT: &str = "it tunes a file format that this server does not write";
+const OWN_CUTS: &str = "where chunks and their files end is not to be chosen here";
+const OVERLAPS: &str = "blocks may overlap, and those that do are always compacted";
+const NO_DELAY: &str = "compaction is not put off";
 
 const TABLE: &[Ignored] = &[
     value("config.file", NO_CONFIG),
@@ -58,7 +60,6 @@ const TABLE: &[Ignored] = &[
         ),
     },
     switch("web.enable-lifecycle", NO_ADMIN),
-    switch("web.enable-admin-api", NO_ADMIN),
     switch("web.enable-otlp-receiver", "OTLP is not received yet; send remote_write"),
     value("web.remote-write-receiver.accepted-protobuf-messages", "both messages are accepted"),
     value("web.max-notifications-subscribers", NO_UI),
@@ -66,23 +67,21 @@ const TABLE: &[Ignored] = &[
     value("web.console.templates", NO_UI),
     value("web.console.libraries", NO_UI),
     value("web.search.max-limit", NO_ADMIN),
-    value("storage.tsdb.retention", NO_DELETION),
-    value("storage.tsdb.retention.time", NO_DELETION),
-    value("storage.tsdb.retention.size", NO_DELETION),
     switch("storage.tsdb.no-lockfile", "the data directory is always locked"),
-    switch("storage.tsdb.allow-overlapping-blocks", OWN_FORMAT),
-    switch("storage.tsdb.allow-overlapping-compaction", OWN_FORMAT),
+    switch("storage.tsdb.allow-overlapping-blocks", OVERLAPS),
+    switch("storage.tsdb.allow-overlapping-compaction", OVERLAPS),
     switch("storage.tsdb.wal-compression", OWN_FORMAT),
     value("storage.tsdb.wal-compression-type", OWN_FORMAT),
     value("storage.tsdb.wal-segment-size", OWN_FORMAT),
     value("storage.tsdb.head-chunks-write-queue-size", OWN_FORMAT),
-    value("storage.tsdb.samples-per-chunk", OWN_FORMAT),
-    value("storage.tsdb.min-block-duration", OWN_FORMAT),
-    value("storage.tsdb.max-block-duration", OWN_FORMAT),
-    value("storage.tsdb.max-block-chunk-segment-size", OWN_FORMAT),
-    value("storage.tsdb.block-reload-interval", OWN_FORMAT),
-    value("storage.tsdb.delay-compact-file.path", OWN_FORMAT),
-    value("storage.tsdb.delayed-compaction.max-percent", OWN_FORMAT),
+    value("storage.tsdb.samples-per-chunk", OWN_CUTS),
+    value("storage.tsdb.max-block-chunk-segment-size", OWN_CUTS),
+    value(
+        "storage.tsdb.block-reload-interval",
+        "blocks are changed by this server alone, which knows when it does",
+    ),
+    value("storage.tsdb.delay-compact-file.path", NO_DELAY),
+    value("storage.tsdb.delayed-compaction.max-percent", NO_DELAY),
     value("storage.remote.flush-deadline", "nothing is forwarded from here"),
     value("storage.remote.read-sample-limit", NO_REMOTE_READ),
     value("storage.remote.read-concurrent-limit", NO_REMOTE_READ),

@@ -73,7 +73,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         return Err(serve_error(&mut definition, kind, sentence));
     }
     let matches = definition.clone().try_get_matches_from(prepared.args)?;
-    let flags = match matches.subcommand() {
+    let mut texts = match matches.subcommand() {
         Some((name, matches)) => {
             definition.find_subcommand(name).map(|sub| flag_texts(sub, matches)).unwrap_or_default()
         }
@@ -87,8 +87,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
             serve_error(&mut definition, clap::error::ErrorKind::ValueValidation, text)
         })?;
         warnings.extend(flags.warnings());
+        for (name, text) in flags.dependent_defaults() {
+            texts.entry(name.to_owned()).and_modify(|given| {
+                if given.is_empty() {
+                    *given = text;
+                }
+            });
+        }
     }
-    Ok(Invocation { command, warnings, flags })
+    Ok(Invocation { command, warnings, flags: texts })
 }
 
 /// An error about the flags of `serve`, with the usage of that command.
@@ -195,6 +202,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::coordinator::api::StorageOptions;
 
     fn run(line: &str) -> Invocation {
         parse(line.split_whitespace().map(OsString::from)).unwrap()
@@ -265,7 +273,7 @@ mod tests {
     #[test]
     fn prometheus_flags_without_a_meaning_here_warn_and_are_dropped() {
         let run = run("floodplain --config.file /etc/prometheus.yml \
-             --storage.tsdb.retention.time=15d --no-storage.tsdb.wal-compression \
+             --scrape.timestamp-tolerance=2ms --no-storage.tsdb.wal-compression \
              --storage.tsdb.path=/x");
         assert_eq!(run.warnings.len(), 3, "{:?}", run.warnings);
         assert!(
@@ -302,6 +310,79 @@ mod tests {
         assert_eq!(text("web.enable-remote-write-receiver"), Some("false"));
         assert_eq!(text("shards"), Some(""));
         assert_eq!(text("help"), None);
+    }
+
+    #[test]
+    fn data_is_kept_for_15_days_unless_a_time_or_a_size_is_given() {
+        const DAY_MS: i64 = 86_400_000;
+        let kept = |line: &str| {
+            let storage = serve(line).storage();
+            (storage.retention_ms, storage.retention_bytes)
+        };
+        assert_eq!(kept("floodplain"), (Some(15 * DAY_MS), None));
+        assert_eq!(
+            kept("floodplain --storage.tsdb.retention.time=1y2w"),
+            (Some(379 * DAY_MS), None)
+        );
+        assert_eq!(kept("floodplain --storage.tsdb.retention=2d"), (Some(2 * DAY_MS), None));
+        assert_eq!(kept("floodplain --storage.tsdb.retention.time=0"), (None, None));
+        assert_eq!(kept("floodplain --storage.tsdb.retention.size=5GB"), (None, Some(5 << 30)));
+        let both = "floodplain --storage.tsdb.retention.size=1EB --storage.tsdb.retention.time=1d";
+        assert_eq!(kept(both), (Some(DAY_MS), Some(1 << 60)));
+        assert!(
+            refusal("floodplain --storage.tsdb.retention.time=15").contains("not a valid duration")
+        );
+    }
+
+    #[test]
+    fn defaults_that_depend_on_other_flags_are_told_as_they_are() {
+        let told = |line: &str| {
+            let flags = run(line).flags;
+            ["retention.time", "retention.size", "min-block-duration", "max-block-duration"]
+                .map(|name| flags.get(&format!("storage.tsdb.{name}")).cloned().unwrap())
+        };
+        assert_eq!(told("floodplain"), ["15d", "0B", "2h", "1d12h"]);
+        assert_eq!(
+            told("floodplain --storage.tsdb.retention.size=1TB"),
+            ["0s", "1TB", "2h", "31d"]
+        );
+        assert_eq!(
+            told(
+                "floodplain --storage.tsdb.retention.time=90d --storage.tsdb.max-block-duration=6h"
+            ),
+            ["90d", "0B", "2h", "6h"]
+        );
+    }
+
+    #[test]
+    fn blocks_are_cut_at_two_hours_and_are_never_shorter() {
+        assert!(run("floodplain --storage.tsdb.min-block-duration=120m").warnings.is_empty());
+        let text = refusal("floodplain --storage.tsdb.min-block-duration=1h");
+        assert!(text.contains("blocks are always cut at 2h"), "{text}");
+        let text = refusal("floodplain --storage.tsdb.max-block-duration=1h");
+        assert!(text.contains("none can be shorter"), "{text}");
+        let flags = serve("floodplain --storage.tsdb.max-block-duration=2h");
+        assert_eq!(flags.storage().max_block_ms, 7_200_000);
+        let short = serve("floodplain --storage.tsdb.retention.time=1h").storage();
+        assert_eq!(short.max_block_ms, 7_200_000);
+    }
+
+    #[test]
+    fn late_samples_are_taken_for_an_hour_unless_it_is_told_otherwise() {
+        assert_eq!(serve("floodplain").storage(), StorageOptions::default());
+        let flags = serve(
+            "floodplain --storage.tsdb.out-of-order-time-window=0 \
+             --storage.tsdb.index-cache-bytes-per-shard=1MB",
+        );
+        assert_eq!(flags.storage().out_of_order_window_ms, 0);
+        assert_eq!(flags.storage().index_cache_bytes, 1 << 20);
+    }
+
+    #[test]
+    fn the_admin_api_is_off_unless_it_is_asked_for() {
+        assert!(!serve("floodplain").admin_api);
+        assert!(serve("floodplain --web.enable-admin-api").admin_api);
+        assert!(!serve("floodplain --no-web.enable-admin-api").admin_api);
     }
 
     #[test]

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::coordinator::api::{BLOCK_MS, RETENTION_MS, StorageOptions};
 use crate::model::regexp::{Anchored, GoRegex};
-use crate::query::durations::{DurationError, parse_duration};
+use crate::query::durations::{DurationError, format_duration_ms, parse_duration};
 use crate::server::byte_size::ByteSize;
 use crate::wire::DECODED_BYTES_MAX as REQUEST_BYTES_MAX;
 
 /// Flags of `floodplain serve`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    after_help = "Durations are written 250ms, 5m or 1h30m; sizes 512MB or 1GiB (a kilobyte is 1024 bytes).
+    after_help = "Durations are written 250ms, 5m, 1h30m or 15d; sizes 512MB or 1GiB (a kilobyte is 1024 bytes).
 Flags that are on or off can be turned off with --no-<flag>. Prometheus's other flags are accepted with a warning.
 
 Examples:
@@ -30,6 +31,56 @@ pub struct ServeFlags {
     /// (interval:100ms; a crash of the machine loses up to that much), or when the kernel likes (never)
     #[arg(long = "storage.wal.sync", value_name = "WHEN", default_value = "always")]
     pub wal_sync: WalSync,
+
+    /// How long samples are kept; 0 is for ever [default: 15d, or for ever if --storage.tsdb.retention.size is given]
+    #[arg(
+        long = "storage.tsdb.retention.time",
+        alias = "storage.tsdb.retention",
+        value_name = "DURATION",
+        value_parser = duration
+    )]
+    pub retention_time: Option<Duration>,
+
+    /// How much the data may take on disk, log and Head included; beyond, the oldest blocks are deleted. 0 is no limit
+    #[arg(long = "storage.tsdb.retention.size", value_name = "SIZE", default_value = "0B")]
+    pub retention_size: ByteSize,
+
+    /// How much older than the newest sample a sample may be if its series has a newer one already; older ones are
+    /// refused. 0 refuses all of them. (Prometheus has this in its configuration file only.)
+    #[arg(
+        long = "storage.tsdb.out-of-order-time-window",
+        value_name = "DURATION",
+        default_value = "1h",
+        value_parser = duration
+    )]
+    pub out_of_order_window: Duration,
+
+    /// How long a block is that is cut from the Head
+    #[arg(
+        long = "storage.tsdb.min-block-duration",
+        value_name = "DURATION",
+        default_value = "2h",
+        value_parser = min_block_duration,
+        hide = true
+    )]
+    pub min_block_duration: Duration,
+
+    /// How long a block may become by compaction [default: a tenth of the retention time, at most 31d]
+    #[arg(
+        long = "storage.tsdb.max-block-duration",
+        value_name = "DURATION",
+        value_parser = max_block_duration,
+        hide = true
+    )]
+    pub max_block_duration: Option<Duration>,
+
+    /// How many bytes of the indexes of blocks one core holds in memory
+    #[arg(
+        long = "storage.tsdb.index-cache-bytes-per-shard",
+        value_name = "SIZE",
+        default_value = "64MiB"
+    )]
+    pub index_cache_bytes: ByteSize,
 
     /// How many cores to use, each with its own part of the data [default: all of them]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -67,6 +118,18 @@ pub struct ServeFlags {
     /// The title of the start page
     #[arg(long = "web.page-title", value_name = "TEXT", default_value = "Floodplain")]
     pub page_title: String,
+
+    /// Answer the requests below /api/v1/admin/tsdb, which delete series and make snapshots
+    #[arg(
+        long = "web.enable-admin-api",
+        value_name = "BOOL",
+        default_value_t = false,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
+    pub admin_api: bool,
 
     /// Take remote writes at /api/v1/write
     #[arg(
@@ -187,8 +250,9 @@ impl ServeFlags {
             );
         }
         for address in self.listen.iter().filter(|address| !address.ip().is_loopback()) {
+            let can = if self.admin_api { "read, write and delete" } else { "read and write" };
             warnings.push(format!(
-                "--web.listen-address={address} is reachable from the network, and anyone who reaches it can read and write"
+                "--web.listen-address={address} is reachable from the network, and anyone who reaches it can {can}"
             ));
         }
         warnings
@@ -209,6 +273,37 @@ impl ServeFlags {
             "" => String::new(),
             path => format!("/{path}"),
         }
+    }
+
+    /// How the data is kept.
+    #[must_use]
+    pub fn storage(&self) -> StorageOptions {
+        let retention_bytes = Some(self.retention_size.0 as u64).filter(|bytes| *bytes > 0);
+        let retention_ms = match self.retention_time {
+            Some(time) => Some(milliseconds(time)).filter(|ms| *ms > 0),
+            None => retention_bytes.is_none().then_some(RETENTION_MS),
+        };
+        StorageOptions {
+            retention_ms,
+            retention_bytes,
+            out_of_order_window_ms: milliseconds(self.out_of_order_window),
+            max_block_ms: self
+                .max_block_duration
+                .map_or_else(|| StorageOptions::max_block_ms(retention_ms), milliseconds),
+            index_cache_bytes: self.index_cache_bytes.0,
+        }
+    }
+
+    /// Flags whose default depends on others, each with the value that it has if it is not given.
+    pub(super) fn dependent_defaults(&self) -> [(&'static str, String); 2] {
+        let storage = self.storage();
+        [
+            (
+                "storage.tsdb.retention.time",
+                format_duration_ms(storage.retention_ms.unwrap_or_default()),
+            ),
+            ("storage.tsdb.max-block-duration", format_duration_ms(storage.max_block_ms)),
+        ]
     }
 
     /// Looks at what no flag can see alone.
@@ -280,6 +375,29 @@ fn duration(text: &str) -> Result<Duration, DurationError> {
     parse_duration(text).map(|ns| Duration::from_nanos(ns.unsigned_abs()))
 }
 
+/// Never more than a duration's text can say, which is less than what fits.
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Two hours, and nothing else.
+fn min_block_duration(text: &str) -> Result<Duration, String> {
+    match duration(text) {
+        Ok(given) if milliseconds(given) == BLOCK_MS => Ok(given),
+        Ok(_) => Err("blocks are always cut at 2h; leave the flag out, or write 2h".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// At least two hours.
+fn max_block_duration(text: &str) -> Result<Duration, String> {
+    match duration(text) {
+        Ok(given) if milliseconds(given) >= BLOCK_MS => Ok(given),
+        Ok(_) => Err("blocks are cut at 2h, and none can be shorter".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn cors_origin(text: &str) -> Result<CorsOrigin, String> {
     if text == ".*" {
         return Ok(CorsOrigin::Any);
@@ -318,6 +436,10 @@ mod tests {
         let warnings = Flags::parse_from(line).serve.warnings();
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].starts_with("--web.listen-address=0.0.0.0:2 is"), "{warnings:?}");
+        assert!(warnings[0].ends_with("can read and write"), "{warnings:?}");
+        let line = ["x", "--web.listen-address=:2", "--web.enable-admin-api"];
+        let warnings = Flags::parse_from(line).serve.warnings();
+        assert!(warnings[0].ends_with("can read, write and delete"), "{warnings:?}");
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Family<'_> {
             before = b',';
             self.out.extend_from_slice(name.as_bytes());
             self.out.push(b'=');
-            number::value(self.out, bound);
+            bound_value(self.out, bound);
         }
         if before == b',' {
             self.out.push(b'}');
@@ -144,6 +144,17 @@ impl Family<'_> {
         self.out.push(b' ');
         number::bare_value(self.out, v);
         self.out.push(b'\n');
+    }
+}
+
+/// A bound as the value of a label. It is compared as text, so it must be Go's: with an exponent from a million on.
+fn bound_value(out: &mut Vec<u8>, bound: f64) {
+    let text = format!("{bound:e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) if bound >= 1e6 && bound.is_finite() => {
+            out.extend_from_slice(format!("\"{digits}e+{exponent:0>2}\"").as_bytes());
+        }
+        _ => number::value(out, bound),
     }
 }
 
@@ -184,6 +195,19 @@ s_seconds_sum 1.5
 s_seconds_count 3
 "##
         );
+    }
+
+    #[test]
+    fn a_bound_is_spelled_as_go_spells_it() {
+        let spelled = |bound| {
+            let mut out = Vec::new();
+            bound_value(&mut out, bound);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(spelled(409_600.0), "\"409600\"");
+        assert_eq!(spelled(1_638_400.0), "\"1.6384e+06\"");
+        assert_eq!(spelled(1e10), "\"1e+10\"");
+        assert_eq!(spelled(f64::INFINITY), "\"+Inf\"");
     }
 
     #[test]

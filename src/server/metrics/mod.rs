@@ -1,10 +1,11 @@
 //! The server's own metrics, under the names that dashboards know.
 //!
-//! Owns which families there are: `service`, `ingest` and `store` write them, each those of its noun. The numbers come from the cores' request counters (`counters`), the shards' reports,
+//! Owns which families there are: `service`, `ingest`, `store` and `blocks` write them, each those of its noun. The numbers come from the cores' request counters (`counters`), the shards' reports,
 //! and the kernel (`process`); `exposition` writes the format. Names that begin with `prometheus_` mean what they mean in
 //! Prometheus, over all shards together; what it has no name for begins with `floodplain_`.
-//! Source of the names: `web/web.go`, `tsdb/head.go`, `tsdb/db.go`, `tsdb/wlog/wlog.go`, `promql/engine.go`, Prometheus 3.14.
+//! Source of the names: `web/web.go`, `tsdb/head.go`, `tsdb/db.go`, `tsdb/compact.go`, `tsdb/wlog/wlog.go`, `promql/engine.go`, Prometheus 3.14.
 
+mod blocks;
 pub mod counters;
 pub mod exposition;
 mod ingest;
@@ -16,7 +17,7 @@ pub use counters::Counters;
 use exposition::Exposition;
 use process::Process;
 
-use crate::coordinator::api::{Readiness, ShardStatus};
+use crate::coordinator::api::{Readiness, ShardStatus, StorageOptions};
 use crate::model::TimestampMs;
 
 /// Everything that one scrape tells about.
@@ -32,6 +33,8 @@ pub struct Scrape<'a> {
     pub process: &'a Process,
     /// When it started.
     pub started: TimestampMs,
+    /// How the data is kept.
+    pub storage: &'a StorageOptions,
     /// Bytes of writes in flight.
     pub inflight_bytes: usize,
     /// How many of them there may be.
@@ -52,6 +55,12 @@ impl Scrape<'_> {
         self.refusals(&mut to);
         self.head(&mut to);
         self.wal(&mut to);
+        self.head_to_disk(&mut to);
+        self.late_samples(&mut to);
+        self.blocks(&mut to);
+        self.compactions(&mut to);
+        self.damage(&mut to);
+        self.index_cache(&mut to);
         self.shards(&mut to);
         self.process(&mut to);
         to.finish()
@@ -69,14 +78,22 @@ mod tests {
 
     use super::*;
     use crate::coordinator::api::RefusedSamples;
+    use crate::coordinator::api::status::{
+        BlocksStatus, CompactionStatus, DamageStatus, IndexCacheStatus, LateStatus, SpillStatus,
+        TruncationStatus,
+    };
     use crate::model::{Refusal, RefusalReason, ShardId, TimeRange};
     use crate::server::route::Endpoint;
 
     fn shard(shard: u16, flushes_us: &[u64]) -> ShardStatus {
+        let range = TimeRange::new(TimestampMs(1_000), TimestampMs(5_500)).unwrap();
         let mut wal_flushes = Histogram::new(3).unwrap();
         for flush in flushes_us {
             wal_flushes.record(*flush).unwrap();
         }
+        let mut compactions = CompactionStatus { done: 2, is_writing: true, ..Default::default() };
+        compactions.seconds.observe(3.5);
+        compactions.chunks.observe(120, 200, range);
         ShardStatus {
             shard: ShardId(shard),
             series: 10,
@@ -85,7 +102,7 @@ mod tests {
             chunks: 20,
             chunks_created: 20,
             chunks_removed: 0,
-            head_range: TimeRange::new(TimestampMs(1_000), TimestampMs(5_500)),
+            head_range: Some(range),
             oldest: Some(TimestampMs(500)),
             samples_appended: 1_000_000_000_000,
             refused: RefusedSamples { duplicate: 7, labels: 1, ..RefusedSamples::default() },
@@ -93,13 +110,24 @@ mod tests {
             wal_bytes: 4096,
             wal_written_bytes: 8192,
             wal_flushes,
-            wal_failures: 0,
             wal_failed: shard == 1,
-            wal_corruptions: 0,
             checkpoints: 4,
             checkpoint_failures: 1,
+            checkpoint_deletions: 3,
+            spill: SpillStatus { chunks: 9, bytes: 4096, damaged_chunks: 0 },
+            late: LateStatus { samples: 5, ..LateStatus::default() },
+            truncations: TruncationStatus {
+                begun: 2,
+                failed: 1,
+                took: Duration::from_millis(1250),
+            },
+            blocks: BlocksStatus { count: 3, bytes: 1 << 20, ..BlocksStatus::default() },
+            compactions,
+            retired_by_time: 1,
+            damage: DamageStatus { blocks: 1, chunks: 2, answers: 3 },
+            index_cache: IndexCacheStatus { hits: 8, bytes: 100, ..Default::default() },
             replay_ms: Some(1500),
-            panics: 0,
+            ..ShardStatus::default()
         }
     }
 
@@ -117,6 +145,7 @@ mod tests {
             readiness: Readiness::Ready,
             process: &Process::look(),
             started: TimestampMs(1_700_000_000_500),
+            storage: &StorageOptions::default(),
             inflight_bytes: 5,
             inflight_bytes_max: 1 << 30,
             queries_max: 20,
@@ -138,6 +167,33 @@ mod tests {
             "prometheus_tsdb_wal_fsync_duration_seconds{quantile=\"0.99\"} 0.002",
             "prometheus_tsdb_wal_fsync_duration_seconds_count 10",
             "prometheus_tsdb_data_replay_duration_seconds 1.5",
+            "prometheus_tsdb_head_chunks_storage_size_bytes 8192",
+            "prometheus_tsdb_mmap_chunks_total 18",
+            "prometheus_tsdb_head_truncations_failed_total 2",
+            "prometheus_tsdb_head_gc_duration_seconds_sum 2.5",
+            "prometheus_tsdb_head_gc_duration_seconds_count 4",
+            "prometheus_tsdb_checkpoint_creations_total 10",
+            "prometheus_tsdb_checkpoint_creations_failed_total 2",
+            "prometheus_tsdb_checkpoint_deletions_total 6",
+            "prometheus_tsdb_head_out_of_order_samples_appended_total{type=\"float\"} 10",
+            "prometheus_tsdb_sample_ooo_delta_bucket{le=\"600\"} 0",
+            "prometheus_tsdb_blocks_loaded 6",
+            "prometheus_tsdb_storage_blocks_bytes 2097152",
+            "prometheus_tsdb_reloads_failures_total 0",
+            "prometheus_tsdb_retention_limit_seconds 1296000",
+            "prometheus_tsdb_retention_limit_bytes 0",
+            "prometheus_tsdb_time_retentions_total 2",
+            "prometheus_tsdb_compactions_total 4",
+            "prometheus_tsdb_compaction_populating_block 2",
+            "prometheus_tsdb_compaction_duration_seconds_bucket{le=\"4\"} 2",
+            "prometheus_tsdb_compaction_duration_seconds_sum 7",
+            "prometheus_tsdb_compaction_chunk_samples_bucket{le=\"102.515625\"} 0",
+            "prometheus_tsdb_compaction_chunk_samples_bucket{le=\"153.7734375\"} 2",
+            "prometheus_tsdb_compaction_chunk_range_seconds_bucket{le=\"1.6384e+06\"} 2",
+            "prometheus_tsdb_tombstone_cleanup_seconds_count 0",
+            "floodplain_damaged_blocks 2",
+            "floodplain_damaged_chunks_total 4",
+            "floodplain_index_cache_hits_total 16",
             "prometheus_http_requests_total{code=\"204\",handler=\"/api/v1/write\"} 1",
             "prometheus_api_remote_write_invalid_labels_samples_total 6",
             "floodplain_remote_write_refused_samples_total{reason=\"duplicate\"} 14",
@@ -155,6 +211,7 @@ mod tests {
     fn without_shards_there_are_still_all_families() {
         let text = exposition(&[]);
         assert!(text.contains("prometheus_tsdb_head_series 0\n"));
+        assert!(text.contains("prometheus_tsdb_compaction_duration_seconds_bucket{le=\"1\"} 0\n"));
         assert!(
             text.contains("prometheus_tsdb_wal_fsync_duration_seconds{quantile=\"0.5\"} NaN\n")
         );

@@ -1,0 +1,260 @@
+//! Metrics of what is on disk for good: blocks, how they come to be and go, late samples, damage, the index cache.
+
+use super::Scrape;
+use super::exposition::{Buckets, Exposition, Kind};
+use crate::coordinator::api::ShardStatus;
+use crate::model::Tally;
+
+/// Name, help, and where a shard's number is.
+type Number = (&'static str, &'static str, fn(&ShardStatus) -> u64);
+/// Name, help, and where a shard's observations are.
+type Observed = (&'static str, &'static str, fn(&ShardStatus) -> &Tally);
+
+impl Scrape<'_> {
+    fn sum(&self, of: fn(&ShardStatus) -> u64) -> u64 {
+        self.shards.iter().map(of).sum()
+    }
+
+    /// All shards' observations, added up; `none` is what there is without a shard.
+    fn tally(&self, none: Tally, of: fn(&ShardStatus) -> &Tally) -> Buckets {
+        let all = self.shards.iter().map(of).fold(none, |mut all, tally| {
+            all.add(tally);
+            all
+        });
+        Buckets { counts: all.counts().collect(), above: all.above(), sum: all.sum() }
+    }
+
+    pub(super) fn blocks(&self, to: &mut Exposition) {
+        to.gauge(
+            "prometheus_tsdb_blocks_loaded",
+            "Blocks that are answered from.",
+            self.sum(|s| s.blocks.count) as f64,
+        );
+        to.gauge(
+            "prometheus_tsdb_storage_blocks_bytes",
+            "What the blocks take on disk.",
+            self.sum(|s| s.blocks.bytes) as f64,
+        );
+        to.gauge(
+            "prometheus_tsdb_symbol_table_size_bytes",
+            "What the symbol tables of the blocks take in memory.",
+            self.sum(|s| s.blocks.symbol_bytes) as f64,
+        );
+        to.counter(
+            "prometheus_tsdb_reloads_total",
+            "How often the blocks that are answered from became others.",
+            self.sum(|s| s.blocks.changes),
+        );
+        to.counter(
+            "prometheus_tsdb_reloads_failures_total",
+            "Blocks that could not be opened.",
+            self.sum(|s| s.blocks.failures),
+        );
+        to.gauge(
+            "prometheus_tsdb_retention_limit_seconds",
+            "How long data is kept; 0: for ever.",
+            self.storage.retention_ms.unwrap_or(0) as f64 / 1000.0,
+        );
+        to.gauge(
+            "prometheus_tsdb_retention_limit_bytes",
+            "How much data is kept, log and Head included; 0: all of it.",
+            self.storage.retention_bytes.unwrap_or(0) as f64,
+        );
+        to.counter(
+            "prometheus_tsdb_time_retentions_total",
+            "Blocks deleted because they were past the retention time.",
+            self.sum(|s| s.retired_by_time),
+        );
+        to.counter(
+            "prometheus_tsdb_size_retentions_total",
+            "Blocks deleted because all together were past the retention size.",
+            self.sum(|s| s.retired_by_size),
+        );
+    }
+
+    pub(super) fn compactions(&self, to: &mut Exposition) {
+        let counters: [Number; 5] = [
+            (
+                "prometheus_tsdb_compactions_total",
+                "Blocks that were cut from a Head, merged or rewritten.",
+                |s| s.compactions.done,
+            ),
+            (
+                "prometheus_tsdb_compactions_triggered_total",
+                "How often a cut or a merge was due.",
+                |s| s.compactions.triggered,
+            ),
+            (
+                "prometheus_tsdb_compactions_failed_total",
+                "Cuts and merges that failed; what they were to replace stays.",
+                |s| s.compactions.failed,
+            ),
+            (
+                "prometheus_tsdb_compactions_skipped_total",
+                "Cuts and merges that were due and put off.",
+                |s| s.compactions.skipped,
+            ),
+            ("prometheus_tsdb_vertical_compactions_total", "Merges of blocks that overlap.", |s| {
+                s.compactions.vertical
+            }),
+        ];
+        for (name, help, of) in counters {
+            to.counter(name, help, self.sum(of));
+        }
+        to.gauge(
+            "prometheus_tsdb_compaction_populating_block",
+            "How many blocks are being written now, at most one a shard.",
+            self.sum(|s| u64::from(s.compactions.is_writing)) as f64,
+        );
+        let none = ShardStatus::default();
+        let histograms: [Observed; 5] = [
+            (
+                "prometheus_tsdb_compaction_duration_seconds",
+                "How long cuts and merges took.",
+                |s| &s.compactions.seconds,
+            ),
+            (
+                "prometheus_tsdb_compaction_chunk_samples",
+                "Samples of the chunks of blocks that were cut from a Head.",
+                |s| &s.compactions.chunks.samples,
+            ),
+            (
+                "prometheus_tsdb_compaction_chunk_size_bytes",
+                "Bytes of the chunks of blocks that were cut from a Head.",
+                |s| &s.compactions.chunks.bytes,
+            ),
+            (
+                "prometheus_tsdb_compaction_chunk_range_seconds",
+                "The time that the chunks of blocks span that were cut from a Head.",
+                |s| &s.compactions.chunks.seconds,
+            ),
+            (
+                "prometheus_tsdb_tombstone_cleanup_seconds",
+                "How long it took to rewrite blocks without what was deleted of them.",
+                |s| &s.cleanups,
+            ),
+        ];
+        for (name, help, of) in histograms {
+            let buckets = self.tally(of(&none).clone(), of);
+            to.family(name, Kind::Histogram, help).histogram(&[], &buckets);
+        }
+    }
+
+    pub(super) fn head_to_disk(&self, to: &mut Exposition) {
+        to.gauge(
+            "prometheus_tsdb_head_chunks_storage_size_bytes",
+            "What the files take that full chunks of the Head have left memory for.",
+            self.sum(|s| s.spill.bytes) as f64,
+        );
+        to.counter(
+            "prometheus_tsdb_mmap_chunks_total",
+            "Full chunks of the Head that have left memory.",
+            self.sum(|s| s.spill.chunks),
+        );
+        to.counter(
+            "prometheus_tsdb_mmap_chunk_corruptions_total",
+            "Chunks that have left memory and could not be read back as they were.",
+            self.sum(|s| s.spill.damaged_chunks),
+        );
+        to.counter(
+            "prometheus_tsdb_head_truncations_total",
+            "How often the Head let go of what a block has.",
+            self.sum(|s| s.truncations.begun),
+        );
+        to.counter(
+            "prometheus_tsdb_head_truncations_failed_total",
+            "How often that failed.",
+            self.sum(|s| s.truncations.failed),
+        );
+        let took: f64 = self.shards.iter().map(|s| s.truncations.took.as_secs_f64()).sum();
+        to.family(
+            "prometheus_tsdb_head_gc_duration_seconds",
+            Kind::Summary,
+            "How long the Head took to let go of what a block has.",
+        )
+        .summary(&[], &[], took, self.sum(|s| s.truncations.begun));
+        // As in Prometheus, what was tried counts, whether it failed or not.
+        to.counter(
+            "prometheus_tsdb_checkpoint_creations_total",
+            "Checkpoints that were begun.",
+            self.sum(|s| s.checkpoints + s.checkpoint_failures),
+        );
+        to.counter(
+            "prometheus_tsdb_checkpoint_creations_failed_total",
+            "Checkpoints that could not be written; the log stays longer.",
+            self.sum(|s| s.checkpoint_failures),
+        );
+        to.counter(
+            "prometheus_tsdb_checkpoint_deletions_total",
+            "Old checkpoints that were to be removed.",
+            self.sum(|s| s.checkpoint_deletions + s.checkpoint_deletion_failures),
+        );
+        to.counter(
+            "prometheus_tsdb_checkpoint_deletions_failed_total",
+            "Old checkpoints that could not be removed.",
+            self.sum(|s| s.checkpoint_deletion_failures),
+        );
+    }
+
+    pub(super) fn late_samples(&self, to: &mut Exposition) {
+        to.family(
+            "prometheus_tsdb_head_out_of_order_samples_appended_total",
+            Kind::Counter,
+            "Samples that were taken although their series had a newer one.",
+        )
+        .count(&[("type", "float")], self.sum(|s| s.late.samples));
+        let buckets = self.tally(Tally::of_lateness(), |s| &s.late.seconds);
+        to.family(
+            "prometheus_tsdb_sample_ooo_delta",
+            Kind::Histogram,
+            "By how many seconds samples were older than the newest, whether they were taken or not.",
+        )
+        .histogram(&[], &buckets);
+    }
+
+    pub(super) fn damage(&self, to: &mut Exposition) {
+        to.gauge(
+            "floodplain_damaged_blocks",
+            "Blocks that are out of service because they are damaged; see the log and the directory quarantine.",
+            self.sum(|s| s.damage.blocks) as f64,
+        );
+        to.counter(
+            "floodplain_damaged_chunks_total",
+            "Chunks of blocks that were passed over because they are damaged, each time they were read.",
+            self.sum(|s| s.damage.chunks),
+        );
+        to.counter(
+            "floodplain_damaged_answers_total",
+            "Answers of shards that left something damaged out.",
+            self.sum(|s| s.damage.answers),
+        );
+    }
+
+    pub(super) fn index_cache(&self, to: &mut Exposition) {
+        to.counter(
+            "floodplain_index_cache_hits_total",
+            "Pages of blocks' indexes that were asked for and in memory.",
+            self.sum(|s| s.index_cache.hits),
+        );
+        to.counter(
+            "floodplain_index_cache_misses_total",
+            "Pages of blocks' indexes that had to be read.",
+            self.sum(|s| s.index_cache.misses),
+        );
+        to.counter(
+            "floodplain_index_cache_evictions_total",
+            "Pages of blocks' indexes that went to make room.",
+            self.sum(|s| s.index_cache.evictions),
+        );
+        to.gauge(
+            "floodplain_index_cache_bytes",
+            "Pages of blocks' indexes in memory.",
+            self.sum(|s| s.index_cache.bytes) as f64,
+        );
+        to.gauge(
+            "floodplain_index_cache_limit_bytes",
+            "How many bytes of them there may be.",
+            self.sum(|s| s.index_cache.bytes_max) as f64,
+        );
+    }
+}
