@@ -10,7 +10,7 @@ pub use crate::model::RefusedSamples;
 use crate::model::{Fingerprinter, Labels, Matcher, Refusal, TimeRange, WriteBatch};
 use crate::query::{Answer, EvalRange, Options, QueryError};
 pub use crate::shard::status;
-pub use crate::shard::{BLOCK_MS, RETENTION_MS, ShardStatus, StorageOptions, SyncMode};
+pub use crate::shard::{BLOCK_MS, BlockMeta, RETENTION_MS, ShardStatus, StorageOptions, SyncMode};
 
 /// The store as one core sees it. Cheap to clone.
 pub trait Store: Clone + 'static {
@@ -62,6 +62,35 @@ pub trait Store: Clone + 'static {
 
     /// Which names and pairs most series have, over all shards; at most `limit` of each kind.
     fn cardinality(&self, limit: usize) -> impl Future<Output = Result<Cardinality, ReadError>>;
+
+    /// What is known of the blocks that are answered from, of all shards; oldest first, and of the same age by name.
+    fn blocks(&self) -> impl Future<Output = Result<Vec<BlockMeta>, ReadError>>;
+
+    /// Deletes the samples that any of the selectors finds in the range. When it resolves no query sees them any more, nor
+    /// after a crash; from the disk they go when their blocks are compacted or cleaned.
+    ///
+    /// - `selectors`: at least one; one without a condition finds all series.
+    ///
+    /// After an error some of them may be deleted. Asking again does no harm.
+    fn delete_series(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        range: TimeRange,
+    ) -> impl Future<Output = Result<(), AdminError>>;
+
+    /// Rewrites every block of which something is deleted, without that. May take long.
+    fn clean_tombstones(&self) -> impl Future<Output = Result<(), AdminError>>;
+
+    /// Makes a snapshot: one directory below `snapshots/` of the data directory, which Prometheus opens. When it resolves
+    /// the snapshot is durable; after an error there is none. May take long.
+    ///
+    /// - `name`: the directory's, plain letters, digits and a hyphen.
+    /// - `skip_head`: leave out what is not in a block yet.
+    fn snapshot(
+        &self,
+        name: String,
+        skip_head: bool,
+    ) -> impl Future<Output = Result<(), AdminError>>;
 
     /// May requests be answered? Asked for every request: reads a few fields and waits for nobody.
     fn readiness(&self) -> Readiness;
@@ -120,6 +149,17 @@ pub enum ReadError {
     #[error("the store does not answer now")]
     NotReady,
     /// The disk failed, or a block is damaged.
+    #[error("storage: {0}")]
+    Storage(String),
+}
+
+/// Why something that an operator asked for is not done, or not on all shards.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdminError {
+    /// The log is being replayed, or the server stops.
+    #[error("the store does not answer now")]
+    NotReady,
+    /// The disk failed or is full, or a block is damaged.
     #[error("storage: {0}")]
     Storage(String),
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{
-    BadSampleMode, Cardinality, Limited, ReadError, Readiness, ReplayProgress, ShardStatus, Store,
-    WriteError, WriteOutcome,
+    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, ReadError, Readiness,
+    ReplayProgress, ShardStatus, Store, WriteError, WriteOutcome,
 };
 use super::cardinality::cardinality;
 use super::evaluation::Evaluation;
@@ -34,6 +34,9 @@ struct Inner {
     replaying: Replaying,
     stopping: Cell<bool>,
 }
+
+/// Said of what the shards do not answer yet.
+const NOT_YET: &str = "the shards do not do this yet";
 
 /// A shard that answered something else than it was asked, or nothing.
 enum NoAnswer {
@@ -327,5 +330,21 @@ impl Store for Coordinator {
 
     fn fingerprinter(&self) -> &Fingerprinter {
         &self.0.fingerprinter
+    }
+
+    async fn blocks(&self) -> Result<Vec<BlockMeta>, ReadError> {
+        Err(ReadError::Storage(NOT_YET.to_owned()))
+    }
+
+    async fn delete_series(&self, _: Vec<Vec<Matcher>>, _: TimeRange) -> Result<(), AdminError> {
+        Err(AdminError::Storage(NOT_YET.to_owned()))
+    }
+
+    async fn clean_tombstones(&self) -> Result<(), AdminError> {
+        Err(AdminError::Storage(NOT_YET.to_owned()))
+    }
+
+    async fn snapshot(&self, _name: String, _skip_head: bool) -> Result<(), AdminError> {
+        Err(AdminError::Storage(NOT_YET.to_owned()))
     }
 }

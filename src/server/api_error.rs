@@ -1,7 +1,7 @@
 //! Errors of the API: a type that clients match on, a text for people, and the status that goes with the type.
 //!
 //! Source: `web/api/v1/api.go` (`errorType`, `getDefaultErrorCode`), Prometheus 3.14. Where Prometheus answers 500 because
-//! the store is not open yet, this server answers 503: it is worth trying again.
+//! the store is not open yet, this server answers 503: it is worth trying again. What is switched off keeps its 500.
 
 use http::StatusCode;
 
@@ -9,7 +9,7 @@ use super::body::ReadBodyError;
 use super::json;
 use super::params::ParamError;
 use super::reply::{self, Reply};
-use crate::coordinator::api::ReadError;
+use crate::coordinator::api::{AdminError, ReadError};
 
 /// The status for "the client closed the connection", which only logs ever see.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -31,6 +31,8 @@ pub enum ErrorType {
     NotFound,
     /// Not now.
     Unavailable,
+    /// Not as long as the command line is what it is. Clients see the same type as if it were not now.
+    Disabled,
 }
 
 /// An error answer.
@@ -54,7 +56,7 @@ impl ErrorType {
             Self::Timeout => "timeout",
             Self::Internal => "internal",
             Self::NotFound => "not_found",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::Disabled => "unavailable",
         }
     }
 
@@ -67,7 +69,7 @@ impl ErrorType {
             Self::Canceled => StatusCode::from_u16(CLIENT_CLOSED_REQUEST)
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             Self::Timeout | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Internal | Self::Disabled => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound => StatusCode::NOT_FOUND,
         }
     }
@@ -118,6 +120,16 @@ impl From<ReadError> for ApiError {
     }
 }
 
+impl From<AdminError> for ApiError {
+    fn from(error: AdminError) -> Self {
+        let error_type = match error {
+            AdminError::NotReady => ErrorType::Unavailable,
+            AdminError::Storage(_) => ErrorType::Internal,
+        };
+        Self::new(error_type, error.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +144,7 @@ mod tests {
             (ErrorType::Internal, "internal", 500),
             (ErrorType::NotFound, "not_found", 404),
             (ErrorType::Unavailable, "unavailable", 503),
+            (ErrorType::Disabled, "unavailable", 500),
         ] {
             assert_eq!((error_type.name(), error_type.status().as_u16()), (name, status));
         }

@@ -1,5 +1,6 @@
 //! HTTP: the only room with status codes and JSON.
 
+pub mod admin;
 pub mod admission;
 pub mod api_error;
 pub mod body;

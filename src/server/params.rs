@@ -1,6 +1,6 @@
 //! What the parameters of a query mean: times, durations, limits; with Prometheus's texts for what they cannot mean.
 //!
-//! Source: `web/api/v1/api.go` (`parseTime`, `parseDuration`, `parseLimitParam`, `queryRange`), Prometheus 3.14.
+//! Source: `web/api/v1/api.go` (`parseTime`, `parseDuration`, `parseLimitParam`, `queryRange`, `snapshot`), Prometheus 3.14.
 
 use std::time::Duration;
 
@@ -150,6 +150,22 @@ pub fn limit(form: &Form) -> Result<Option<usize>, ParamError> {
     match usize::try_from(limit) {
         Ok(limit) => Ok((limit > 0).then_some(limit)),
         Err(_) => Err(wrong("limit must be non-negative".to_owned())),
+    }
+}
+
+/// Is the parameter `name` true? If it is not given, it is not.
+///
+/// # Errors
+/// A text that Go's `strconv.ParseBool` takes for neither.
+pub fn truth(form: &Form, name: &'static str) -> Result<bool, ParamError> {
+    match form.get(name) {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        text => {
+            let text = quoted(text.as_bytes());
+            let why = "unable to parse boolean: strconv.ParseBool: parsing";
+            Err(ParamError::invalid(name, format!("{why} {text}: invalid syntax")))
+        }
     }
 }
 
@@ -342,6 +358,15 @@ mod tests {
             lookback_delta_ms(&form("lookback_delta=x")).unwrap_err().to_string(),
             "error parsing lookback delta duration: cannot parse \"x\" to a valid duration"
         );
+    }
+
+    #[test]
+    fn truth_is_spelled_as_go_does() {
+        let skip = |query: &str| truth(&form(query), "skip_head").map_err(|e| e.to_string());
+        assert_eq!((skip("skip_head=1"), skip("skip_head=True")), (Ok(true), Ok(true)));
+        assert_eq!((skip(""), skip("skip_head=f")), (Ok(false), Ok(false)));
+        let error = "invalid parameter \"skip_head\": unable to parse boolean: strconv.ParseBool: parsing \"tRUE\": invalid syntax";
+        assert_eq!(skip("skip_head=tRUE"), Err(error.to_owned()));
     }
 
     #[test]

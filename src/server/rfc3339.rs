@@ -38,15 +38,26 @@ pub fn parse(text: &str) -> Option<TimestampMs> {
 /// Writes an instant in UTC, with milliseconds if there are any: `2026-09-14T06:30:00.5Z`.
 #[must_use]
 pub fn format(t: TimestampMs) -> String {
-    let (days, ms) = (t.0.div_euclid(MS_PER_DAY), t.0.rem_euclid(MS_PER_DAY));
-    let (year, month, day) = civil_from_days(days);
-    let (seconds, ms) = (ms / 1000, ms % 1000);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let fraction = match ms {
+    let [year, month, day, hour, minute, second] = fields(t);
+    let fraction = match t.0.rem_euclid(1000) {
         0 => String::new(),
         ms => format!(".{}", format!("{ms:03}").trim_end_matches('0')),
     };
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
+}
+
+/// Writes an instant in UTC to the second, fit for the name of a file: `20260914T063000Z`.
+#[must_use]
+pub fn format_compact(t: TimestampMs) -> String {
+    let [year, month, day, hour, minute, second] = fields(t);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+}
+
+/// Year, month, day, hour, minute and second of an instant in UTC.
+fn fields(t: TimestampMs) -> [i64; 6] {
+    let (year, month, day) = civil_from_days(t.0.div_euclid(MS_PER_DAY));
+    let seconds = t.0.rem_euclid(MS_PER_DAY) / 1000;
+    [year, month, day, seconds / 3600, seconds / 60 % 60, seconds % 60]
 }
 
 /// Decimal fields of fixed widths with a separator between them, and nothing else.
@@ -128,6 +139,13 @@ mod tests {
         assert_eq!(ms("1969-12-31T23:59:59.5Z"), -500);
         assert_eq!(ms("2024-02-29T00:00:00-02:30"), 1_709_173_800_000);
         assert_eq!(ms("0000-03-01T00:00:00Z"), -62_162_035_200_000);
+    }
+
+    #[test]
+    fn in_a_name_an_instant_has_no_separators() {
+        let at = |text| format_compact(parse(text).unwrap());
+        assert_eq!(at("2006-01-02T15:04:05.999Z"), "20060102T150405Z");
+        assert_eq!(at("1969-12-31T23:59:59.5Z"), "19691231T235959Z");
     }
 
     #[test]

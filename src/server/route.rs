@@ -45,8 +45,16 @@ pub enum Endpoint {
     Flags,
     /// What the Head holds, and which labels hold most of it.
     TsdbStatus,
+    /// The blocks that are answered from.
+    TsdbBlocks,
     /// How far the replay of the log is.
     WalReplay,
+    /// Delete series, or a time of them.
+    DeleteSeries,
+    /// Rewrite the blocks of which something is deleted.
+    CleanTombstones,
+    /// Make a snapshot.
+    Snapshot,
     /// A browser asks whether it may ask.
     Preflight,
     /// Everything else: no such path, or not with this method.
@@ -84,7 +92,11 @@ const TABLE: &[(Endpoint, &str, Takes)] = &[
     (Endpoint::RuntimeInfo, "/api/v1/status/runtimeinfo", Takes::Get),
     (Endpoint::Flags, "/api/v1/status/flags", Takes::Get),
     (Endpoint::TsdbStatus, "/api/v1/status/tsdb", Takes::Get),
+    (Endpoint::TsdbBlocks, "/api/v1/status/tsdb/blocks", Takes::Get),
     (Endpoint::WalReplay, "/api/v1/status/walreplay", Takes::Get),
+    (Endpoint::DeleteSeries, "/api/v1/admin/tsdb/delete_series", Takes::PostAndPut),
+    (Endpoint::CleanTombstones, "/api/v1/admin/tsdb/clean_tombstones", Takes::PostAndPut),
+    (Endpoint::Snapshot, "/api/v1/admin/tsdb/snapshot", Takes::PostAndPut),
 ];
 
 /// A request's endpoint, and the part of its path that stood for `:name`.
@@ -117,7 +129,7 @@ pub enum Miss {
 
 impl Endpoint {
     /// All endpoints; each stands at its own [`index`](Self::index).
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::Home,
         Self::Version,
         Self::Metrics,
@@ -137,7 +149,11 @@ impl Endpoint {
         Self::RuntimeInfo,
         Self::Flags,
         Self::TsdbStatus,
+        Self::TsdbBlocks,
         Self::WalReplay,
+        Self::DeleteSeries,
+        Self::CleanTombstones,
+        Self::Snapshot,
         Self::Preflight,
         Self::Unknown,
     ];

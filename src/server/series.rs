@@ -22,16 +22,10 @@ pub const TRUNCATED: &str = "results truncated due to limit";
 /// # Errors
 /// No selector, a parameter that cannot mean anything, or a store that cannot answer.
 pub async fn series<S: Store>(server: &Server<S>, form: &Form) -> Result<Reply, ApiError> {
-    if let Some(error) = form.malformed() {
-        return Err(ApiError::bad_data(format!("error parsing form values: {error}")));
-    }
-    if form.all("match[]").next().is_none() {
-        return Err(ApiError::bad_data("no match[] parameter provided"));
-    }
+    check_selects(form)?;
     let limit = params::limit(form)?;
     let range = params::range(form)?;
-    let selectors = selectors(form)
-        .map_err(|why| ApiError::bad_data(format!("invalid parameter \"match[]\": {why}")))?;
+    let selectors = selectors(form).map_err(invalid_selector)?;
     let found = match range {
         Some(range) => server.store.series(selectors, range, limit).await?,
         None => Limited { items: Vec::new(), truncated: false },
@@ -100,22 +94,50 @@ pub fn truncation(truncated: bool) -> Notes {
     Notes { warnings, infos: Vec::new() }
 }
 
+/// Refuses a request that is malformed or has no selector.
+///
+/// # Errors
+/// That is it.
+pub fn check_selects(form: &Form) -> Result<(), ApiError> {
+    if let Some(error) = form.malformed() {
+        return Err(ApiError::bad_data(format!("error parsing form values: {error}")));
+    }
+    match form.all("match[]").next() {
+        Some(_) => Ok(()),
+        None => Err(ApiError::bad_data("no match[] parameter provided")),
+    }
+}
+
+/// What is to be said of a selector that cannot be used.
+#[must_use]
+pub fn invalid_selector(why: String) -> ApiError {
+    ApiError::bad_data(format!("invalid parameter \"match[]\": {why}"))
+}
+
 /// The selectors of `match[]`, each compiled. One that every series passes is refused: it would read everything.
 fn selectors(form: &Form) -> Result<Vec<Vec<Matcher>>, String> {
     form.all("match[]").map(selector).collect()
 }
 
 fn selector(text: &str) -> Result<Vec<Matcher>, String> {
-    let conditions = parse_metric_selector(text).map_err(|error| error.to_string())?;
-    let matchers = conditions
-        .iter()
-        .map(|condition| Matcher::new(&condition.name, condition.op, &condition.value))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| error.to_string())?;
+    let matchers = matchers(text)?;
     if matchers.iter().all(Matcher::matches_empty) {
         return Err("match[] must contain at least one non-empty matcher".to_owned());
     }
     Ok(matchers)
+}
+
+/// A selector, compiled; every series may pass it.
+///
+/// # Errors
+/// A text that is no selector, and why.
+pub fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
+    let conditions = parse_metric_selector(text).map_err(|error| error.to_string())?;
+    conditions
+        .iter()
+        .map(|condition| Matcher::new(&condition.name, condition.op, &condition.value))
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

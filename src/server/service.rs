@@ -27,7 +27,7 @@ use super::reply::{self, Reply};
 use super::route::{self, Endpoint, Found, Miss};
 use super::settings::Settings;
 use super::write::{self, WriteState};
-use super::{cors, home, query, series, status};
+use super::{admin, cors, home, query, series, status};
 use crate::coordinator::api::{Readiness, Store};
 use crate::model::TimestampMs;
 use crate::rt::local::{Event, Semaphore};
@@ -161,6 +161,10 @@ impl<S: Store> Server<S> {
             Endpoint::RuntimeInfo => Ok(status::runtime_info(self).await),
             Endpoint::Flags => Ok(status::flags(&self.settings.flags)),
             Endpoint::TsdbStatus => status::tsdb(self, &form).await,
+            Endpoint::TsdbBlocks => status::tsdb_blocks(self).await,
+            Endpoint::DeleteSeries => admin::delete_series(self, &form).await,
+            Endpoint::CleanTombstones => admin::clean_tombstones(self).await,
+            Endpoint::Snapshot => admin::snapshot(self, &form).await,
             Endpoint::WalReplay => Ok(status::wal_replay(readiness)),
             Endpoint::Preflight => Ok(reply::empty(StatusCode::NO_CONTENT)),
             Endpoint::Write | Endpoint::Unknown => Ok(reply::empty(StatusCode::NOT_FOUND)),
@@ -175,7 +179,7 @@ impl<S: Store> Server<S> {
         B::Error: std::fmt::Display,
     {
         let query = head.uri.query().unwrap_or_default();
-        if head.method != Method::POST || !is_form(head) {
+        if !matches!(head.method, Method::POST | Method::PUT) || !is_form(head) {
             return Ok(Form::new(b"", query));
         }
         let mut reservation = self.admission.reserve(FORM_BOUNDS.weight_of(&body)?)?;
@@ -268,7 +272,7 @@ fn missed(miss: &Miss, path: &str) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coordinator::api::ReplayProgress;
+    use crate::coordinator::api::{BlockMeta, ReplayProgress};
     use crate::rt::executor::testing::on_one_shard;
     use crate::server::testing::{FakeStore, Pieces, ask, get, post_form, request, server};
 
@@ -483,6 +487,22 @@ mod tests {
             let json: serde_json::Value = serde_json::from_str(&answered.body).unwrap();
             assert_eq!(json["data"]["startTime"], "2023-11-14T22:13:20Z");
             assert_eq!(json["data"]["GOMAXPROCS"], 2);
+            assert_eq!(json["data"]["storageRetention"], "15d");
+        });
+    }
+
+    #[test]
+    fn the_blocks_are_told_as_their_meta_files_have_them() {
+        on_one_shard(|_| async {
+            let store = FakeStore::new();
+            let server = server(&store, "");
+            let ask_blocks = || ask(&server, get("/api/v1/status/tsdb/blocks"));
+            assert_eq!(ask_blocks().await.body, r#"{"status":"success","data":{"blocks":[]}}"#);
+            let meta = r#"{"ulid":"01BKGV7JBM69T2G1BGBGM6KB12","minTime":-5,"maxTime":7200000,"stats":{"numSamples":20,"numSeries":3},"compaction":{"level":1,"sources":["01BKGV7JBM69T2G1BGBGM6KB12"]},"version":1,"floodplain":{"shard":0,"shards":2}}"#;
+            let block = BlockMeta::parse(meta.as_bytes()).unwrap();
+            store.blocks.borrow_mut().extend([block.clone(), block]);
+            let expected = format!(r#"{{"status":"success","data":{{"blocks":[{meta},{meta}]}}}}"#);
+            assert_eq!(ask_blocks().await.body, expected);
         });
     }
 }

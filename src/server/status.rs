@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 
 use super::api_error::{ApiError, ErrorType};
+use super::byte_size::ByteSize;
 use super::form::Form;
 use super::json::{array, number, object, text};
 use super::metrics::process::Process;
 use super::reply::{self, Reply};
 use super::service::Server;
 use super::{rfc3339, version};
-use crate::coordinator::api::{Cardinality, Readiness, ShardStatus, Store};
+use crate::coordinator::api::{Cardinality, Readiness, ShardStatus, StorageOptions, Store};
 use crate::model::TimeRange;
+use crate::query::durations::format_duration_ms;
 
 /// How many of each kind `status/tsdb` lists unless it is told, and at most.
 const CARDINALITY_LIMIT: usize = 10;
@@ -83,7 +85,7 @@ pub async fn runtime_info<S: Store>(server: &Server<S>) -> Reply {
         ("GOMEMLIMIT", Fact::Number(0)),
         ("GOGC", Fact::Text(String::new())),
         ("GODEBUG", Fact::Text(String::new())),
-        ("storageRetention", Fact::Text(String::new())),
+        ("storageRetention", Fact::Text(retention(&server.settings.storage))),
     ];
     reply::success(|out| {
         object(out, members, |out, fact| match fact {
@@ -92,6 +94,13 @@ pub async fn runtime_info<S: Store>(server: &Server<S>) -> Reply {
             Fact::Truth(yes) => out.extend_from_slice(if yes { b"true" } else { b"false" }),
         });
     })
+}
+
+/// How long data is kept and how much of it: `15d or 5GiB`; the empty text if there is no limit.
+fn retention(storage: &StorageOptions) -> String {
+    let size = |bytes| ByteSize(usize::try_from(bytes).unwrap_or(usize::MAX)).in_all_units();
+    let limits = [storage.retention_ms.map(format_duration_ms), storage.retention_bytes.map(size)];
+    limits.into_iter().flatten().collect::<Vec<_>>().join(" or ")
 }
 
 /// `status/walreplay`, which also answers during the replay. It counts MiB of log over all shards, where Prometheus counts
@@ -116,6 +125,22 @@ pub async fn tsdb<S: Store>(server: &Server<S>, form: &Form) -> Result<Reply, Ap
     let cardinality = server.store.cardinality(limit).await?;
     let shards = server.store.status().await;
     Ok(reply::success(|out| tsdb_object(out, &shards, &cardinality)))
+}
+
+/// `status/tsdb/blocks`: what each block's `meta.json` says, oldest first.
+///
+/// # Errors
+/// A store that cannot answer.
+pub async fn tsdb_blocks<S: Store>(server: &Server<S>) -> Result<Reply, ApiError> {
+    let blocks = server.store.blocks().await?;
+    // A meta is numbers and texts, which all have a form in JSON.
+    let metas = serde_json::to_vec(&blocks)
+        .map_err(|error| ApiError::new(ErrorType::Internal, error.to_string()))?;
+    Ok(reply::success(|out| {
+        out.extend_from_slice(br#"{"blocks":"#);
+        out.extend_from_slice(&metas);
+        out.push(b'}');
+    }))
 }
 
 fn cardinality_limit(text: &str) -> Result<usize, ApiError> {
@@ -205,6 +230,18 @@ mod tests {
         assert_eq!(text("-1"), "limit must be a positive number");
         assert_eq!(text("ten"), "limit must be a positive number");
         assert_eq!(text("10001"), "limit must not exceed 10000");
+    }
+
+    #[test]
+    fn limits_of_retention_are_told_as_prometheus_prints_them() {
+        let told = |retention_ms, retention_bytes| {
+            retention(&StorageOptions { retention_ms, retention_bytes, ..Default::default() })
+        };
+        const DAY_MS: i64 = 86_400_000;
+        assert_eq!(told(Some(15 * DAY_MS), None), "15d");
+        assert_eq!(told(Some(15 * DAY_MS), Some(5 << 30)), "15d or 5GiB");
+        assert_eq!(told(None, Some(3 << 29)), "1GiB512MiB");
+        assert_eq!(told(None, None), "");
     }
 
     #[test]

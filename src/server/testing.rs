@@ -22,8 +22,8 @@ use super::metrics::Counters;
 use super::service::Server;
 use super::settings::Settings;
 use crate::coordinator::api::{
-    BadSampleMode, Cardinality, Limited, ReadError, Readiness, ShardStatus, Store, WriteError,
-    WriteOutcome,
+    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, ReadError, Readiness, ShardStatus,
+    Store, WriteError, WriteOutcome,
 };
 use crate::model::{
     Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Sample, TimeRange, TimestampMs,
@@ -53,6 +53,12 @@ pub struct Fake {
     pub answer: RefCell<Option<Result<Answer, QueryError>>>,
     /// The last query.
     pub question: RefCell<Option<Question>>,
+    /// What operators asked for, in order.
+    pub admin: RefCell<Vec<String>>,
+    /// What operators ask for fails so.
+    pub admin_error: RefCell<Option<AdminError>>,
+    /// The blocks there are.
+    pub blocks: RefCell<Vec<BlockMeta>>,
     /// Reports panic.
     pub panics: Cell<bool>,
     fingerprinter: Fingerprinter,
@@ -84,6 +90,9 @@ impl FakeStore {
             gate: RefCell::default(),
             answer: RefCell::default(),
             question: RefCell::default(),
+            admin: RefCell::default(),
+            admin_error: RefCell::default(),
+            blocks: RefCell::default(),
             panics: Cell::new(false),
             fingerprinter: Fingerprinter::new(7),
         }))
@@ -94,6 +103,12 @@ impl FakeStore {
         if let Some(gate) = gate {
             gate.wait().await;
         }
+    }
+
+    /// Notes what an operator asked for.
+    fn administer(&self, what: String) -> Result<(), AdminError> {
+        self.admin.borrow_mut().push(what);
+        self.admin_error.borrow().clone().map_or(Ok(()), Err)
     }
 
     fn matching(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<Labels> {
@@ -230,6 +245,32 @@ impl Store for FakeStore {
     async fn cardinality(&self, limit: usize) -> Result<Cardinality, ReadError> {
         let series_by_metric = vec![("up".to_owned(), limit as u64)];
         Ok(Cardinality { series_by_metric, ..Cardinality::default() })
+    }
+
+    async fn blocks(&self) -> Result<Vec<BlockMeta>, ReadError> {
+        Ok(self.blocks.borrow().clone())
+    }
+
+    async fn delete_series(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        range: TimeRange,
+    ) -> Result<(), AdminError> {
+        self.administer(format!("delete_series {range:?}"))?;
+        for labels in self.matching(&selectors, range) {
+            if let Some(samples) = self.samples.borrow_mut().get_mut(&labels) {
+                samples.retain(|t, _| !range.contains(TimestampMs(*t)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn clean_tombstones(&self) -> Result<(), AdminError> {
+        self.administer("clean_tombstones".to_owned())
+    }
+
+    async fn snapshot(&self, name: String, skip_head: bool) -> Result<(), AdminError> {
+        self.administer(format!("snapshot {name} skip_head={skip_head}"))
     }
 
     fn readiness(&self) -> Readiness {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use commit::{Commits, WriteFailed};
 pub use options::{BLOCK_MS, RETENTION_MS, StorageOptions};
 use replaying::Replaying;
-pub use request::{FoldRequest, Request, Response, Selection, Stored};
+pub use request::{BlockMeta, FoldRequest, Request, Response, Selection, Stored};
 pub use status::{PairUse, ShardStatus, ValueUse};
 
 use crate::io::{Clock, Disk};

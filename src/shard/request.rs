@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::commit::WriteFailed;
 use super::status::{PairUse, ShardStatus};
+pub use crate::encoding::block::meta::BlockMeta;
 use crate::model::{LabelText, Labels, Matcher, Part, Refusals, TimeRange};
 use crate::query::{Leaf, LeafPart, QueryError};
 

@@ -19,7 +19,8 @@ const ROOMS: &[Room] = &[
     Room { name: "rt", uses: &["model", "io"], owns: &["glommio", "hyper"] },
     Room { name: "storage", uses: &["model", "encoding", "io"], owns: &[] },
     // `query`: a shard folds its own series, so that only groups and steps cross cores.
-    Room { name: "shard", uses: &["model", "storage", "io", "rt", "query"], owns: &[] },
+    // `encoding`: what a block's `meta.json` says goes as it is from the disk to the status page.
+    Room { name: "shard", uses: &["model", "encoding", "storage", "io", "rt", "query"], owns: &[] },
     Room { name: "query", uses: &["model"], owns: &[] },
     Room { name: "coordinator", uses: &["model", "shard", "query", "rt"], owns: &[] },
     Room {
