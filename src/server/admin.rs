@@ -27,9 +27,9 @@ pub async fn delete_series<S: Store>(server: &Server<S>, form: &Form) -> Result<
     let selectors = selectors.map_err(series::invalid_selector)?;
     // Time that runs backwards is none: nothing is in it, and that is no error.
     if let Some(range) = range {
+        server.store.delete_series(selectors, range).await?;
         let selected: Vec<_> = form.all("match[]").collect();
         tracing::info!(?selected, from = range.min().0, to = range.max().0, "series are deleted");
-        server.store.delete_series(selectors, range).await?;
     }
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
