@@ -141,6 +141,13 @@ pub fn is_taken(blocks: &[&BlockMeta], ulid: Ulid, origin: Origin) -> bool {
     blocks.iter().filter(of_origin).any(|meta| is_parent(ulid, meta))
 }
 
+/// Is the block `ulid` among these, or has one of them taken its place or a part of it? Then its name is not free.
+#[must_use]
+pub fn is_known(blocks: &[&BlockMeta], ulid: Ulid) -> bool {
+    let is_part_of = |meta: &&&BlockMeta| part_of(meta).any(|whole| whole == ulid);
+    blocks.iter().any(|meta| meta.ulid == ulid || is_parent(ulid, meta) || is_part_of(&meta))
+}
+
 fn is_parent(ulid: Ulid, of: &BlockMeta) -> bool {
     of.compaction.parents.iter().any(|parent| parent.ulid == ulid)
 }
@@ -223,6 +230,8 @@ mod tests {
         assert_eq!(own.compaction.sources, [Ulid(1)]);
         assert!(is_taken(&[&mixed, &own], Ulid(1), OWN));
         assert!(!is_taken(&[&mixed, &own], Ulid(1), Origin { shard: 1, shards: 2 }));
+        assert!(is_known(&[&own], Ulid(1)) && is_known(&[&own], Ulid(2)));
+        assert!(!is_known(&[&own], Ulid(3)));
         assert_eq!(names(&[&mixed, &own]), [0; 0], "other shards need it");
     }
 

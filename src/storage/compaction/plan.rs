@@ -17,6 +17,7 @@
 
 use std::collections::BTreeSet;
 
+use super::history::replaced;
 use crate::encoding::block::meta::{BlockMeta, Origin, Ulid};
 
 /// The shortest range of a block, in milliseconds.
@@ -45,6 +46,9 @@ pub struct Candidate<'a> {
 pub enum Plan {
     /// All is well.
     Nothing,
+    /// These are removed, because other blocks have taken their place or nothing is left of them: before anything else,
+    /// for it is these others that say so.
+    Drop(Vec<Ulid>),
     /// One block is made of these, in the order of time; of a single one, to be rid of what is deleted.
     Merge(Vec<Ulid>),
 }
@@ -77,6 +81,14 @@ impl PlanOptions {
 /// What is to be done next about these blocks: all that a shard reads, those that may hold other shards' series included.
 #[must_use]
 pub fn plan(blocks: &[Candidate<'_>], options: &PlanOptions) -> Plan {
+    let metas: Vec<&BlockMeta> = blocks.iter().map(|block| block.meta).collect();
+    let replaced = replaced(&metas);
+    let is_own = |meta: &&&BlockMeta| meta.floodplain == Some(options.own);
+    let dropped = metas.iter().filter(is_own).map(|meta| meta.ulid);
+    let dropped: Vec<Ulid> = dropped.filter(|ulid| replaced.contains(ulid)).collect();
+    if !dropped.is_empty() {
+        return Plan::Drop(dropped);
+    }
     let mixed: BTreeSet<Ulid> = blocks
         .iter()
         .filter(|block| block.meta.floodplain != Some(options.own))
@@ -89,7 +101,6 @@ pub fn plan(blocks: &[Candidate<'_>], options: &PlanOptions) -> Plan {
         .iter()
         .copied()
         .filter(|block| !mixed.contains(&block.meta.ulid) && !waits(block))
-        .filter(|block| !block.meta.compaction.deletable)
         .collect();
     own.sort_by_key(|block| (block.meta.min_time, block.meta.ulid));
     let whole: Vec<Candidate<'_>> = own.iter().copied().filter(|block| !is_part(block)).collect();
@@ -237,6 +248,7 @@ mod tests {
             .collect();
         match plan(&candidates, options) {
             Plan::Nothing => vec![],
+            Plan::Drop(ulids) => panic!("{ulids:?} are dropped"),
             Plan::Merge(ulids) => ulids.into_iter().map(|ulid| ulid.0).collect(),
         }
     }
@@ -428,9 +440,16 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_is_to_be_dropped_is_not_merged() {
-        let dropped = with(block(0, 20), |meta| meta.compaction.deletable = true);
-        check(vec![dropped, block(10, 30)], &[]);
+    fn what_is_replaced_is_dropped_before_anything_else() {
+        let mut blocks = blocks(&[(0, 20), (10, 30)]);
+        (1..).zip(&mut blocks).for_each(|(n, meta)| meta.ulid = Ulid(n));
+        blocks[0].compaction.deletable = true;
+        let mut foreign = with(block(0, 20), |meta| meta.floodplain = None);
+        foreign.compaction.deletable = true;
+        blocks.push(foreign);
+        let candidates: Vec<_> =
+            blocks.iter().map(|meta| Candidate { meta, tombstone_count: 0 }).collect();
+        assert_eq!(plan(&candidates, &options()), Plan::Drop(vec![Ulid(1)]));
     }
 
     proptest! {
