@@ -4,7 +4,17 @@
 //! Everything that writes makes a new block and leaves the old ones; that these are replaced, the new one says itself.
 //! Only one piece of work at a time is done on a shard's blocks: nothing is deleted from a block that is being merged.
 
+pub mod error;
 pub mod history;
+pub mod merge;
 pub mod plan;
 pub mod retention;
+pub mod rewrite;
+pub mod run;
 pub mod samples;
+pub mod series;
+pub mod stop;
+pub mod symbols;
+
+pub use error::CompactionError;
+pub use stop::Stop;

@@ -63,7 +63,8 @@ pub async fn tombstones<D: Disk>(
     Ok(())
 }
 
-/// Removes what a crash left of a file that was to replace another.
+/// Removes what a crash left of a file that was to replace another, and makes durable which files there are: a process that
+/// was killed may not have come to that. A start does this to each block before it reads it.
 ///
 /// # Errors
 /// Those of the disk.
@@ -71,7 +72,7 @@ pub async fn tidy<D: Disk>(disk: &D, dir: &str) -> Result<(), BlockError> {
     for name in [META, TOMBSTONES] {
         remove_temporary(disk, dir, name).await?;
     }
-    Ok(())
+    sync(disk, dir).await
 }
 
 async fn replace<D: Disk>(disk: &D, dir: &str, name: &str, bytes: &[u8]) -> Result<(), BlockError> {
