@@ -1,7 +1,7 @@
 //! Takes a block from somewhere else: of Prometheus, Thanos or Mimir, or of another data directory.
 //!
-//! It is copied, or linked where both lie on one disk, into a temporary directory and published by a rename, under its own
-//! name: who imports the same directory twice has it once. It may hold anybody's series, so it becomes a block without
+//! It is copied, or linked where both lie on one disk, into a temporary directory and published by a rename, usually
+//! under the name that it had: who imports the same directory twice has it once. It may hold anybody's series, so it becomes a block without
 //! an origin, of which every shard takes its part (`repartition`).
 //! Its `meta.json` is written anew. Its times, counts and level stay; what it says of other blocks does not, nor what
 //! others have put there: no foreign text decides that a block of ours is not needed.
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::CompactionError;
 use super::stop::Stop;
 use crate::encoding::block::chunks;
-use crate::encoding::block::meta::{BlockMeta, Compaction};
+use crate::encoding::block::meta::{BlockMeta, Compaction, Ulid};
 use crate::encoding::block::tombstones::Tombstones;
 use crate::io::{Disk, File, Pace};
 use crate::storage::block::append_file::AppendFile;
@@ -148,6 +148,8 @@ pub struct Adoption<'a, S, D> {
     pub from: &'a str,
     /// What [`check`] has found there.
     pub foreign: &'a Foreign,
+    /// Its name here; usually the one that it has there, if that is not known already (`history::is_known`).
+    pub ulid: Ulid,
     /// How it comes over.
     pub how: How<'a, S>,
     /// The disk to which it goes.
@@ -161,10 +163,10 @@ pub struct Adoption<'a, S, D> {
 }
 
 /// What a block says of itself when it is ours.
-fn adopted(foreign: &BlockMeta) -> BlockMeta {
-    let (level, sources) = (foreign.compaction.level.max(1), vec![foreign.ulid]);
+fn adopted(foreign: &BlockMeta, ulid: Ulid) -> BlockMeta {
+    let (level, sources) = (foreign.compaction.level.max(1), vec![ulid]);
     let compaction = Compaction { level, sources, ..Compaction::default() };
-    BlockMeta { compaction, floodplain: None, ..foreign.clone() }
+    BlockMeta { ulid, compaction, floodplain: None, ..foreign.clone() }
 }
 
 impl<S: Disk, D: Disk> Adoption<'_, S, D> {
@@ -173,7 +175,7 @@ impl<S: Disk, D: Disk> Adoption<'_, S, D> {
     /// # Errors
     /// Those of both disks, or the wish to stop. Then nothing has been published, but in the last step of all.
     pub async fn publish(self, pace: &mut impl Pace) -> Result<BlockMeta, CompactionError> {
-        let meta = adopted(&self.foreign.meta);
+        let meta = adopted(&self.foreign.meta, self.ulid);
         let to = block::creation_dir(self.dir, meta.ulid);
         block::remove_tree(self.disk, &to).await?;
         if let Err(error) = self.place(&to, &meta, pace).await {

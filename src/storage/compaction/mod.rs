@@ -4,10 +4,14 @@
 //! Everything that writes makes a new block and leaves the old ones; that these are replaced, the new one says itself.
 //! Only one piece of work at a time is done on a shard's blocks: nothing is deleted from a block that is being merged.
 
+pub mod delete;
 pub mod error;
+pub mod export;
 pub mod history;
+pub mod import;
 pub mod merge;
 pub mod plan;
+pub mod repartition;
 pub mod retention;
 pub mod rewrite;
 pub mod run;
