@@ -7,8 +7,10 @@
 )]
 
 mod block_reader;
+mod block_store;
 mod block_writer;
 mod crash;
+mod crash_blocks;
 mod http;
 mod interop_chunks;
 mod interop_clients;

@@ -49,7 +49,7 @@ fn ulid(name: &str) -> Option<Ulid> {
 ///
 /// # Errors
 /// Those of the disk. If it was the last step that failed the block is there, but a crash may still take its name.
-pub(super) async fn publish<D: Disk>(
+pub(in crate::storage) async fn publish<D: Disk>(
     disk: &D,
     shard_dir: &str,
     ulid: Ulid,
@@ -73,7 +73,8 @@ pub async fn delete<D: Disk>(disk: &D, shard_dir: &str, ulid: Ulid) -> Result<()
     remove_tree(disk, &to).await
 }
 
-/// Removes what a process that ended left half written or half removed; gives the names.
+/// Removes what a process that ended left half written or half removed; gives the names. The names that are left are
+/// durable then: whoever goes on relies on them.
 ///
 /// # Errors
 /// Those of the disk.
@@ -87,6 +88,11 @@ pub async fn tidy<D: Disk>(disk: &D, shard_dir: &str) -> Result<Vec<String>, Blo
         .filter(|entry| entry.is_dir && is_left(&entry.name))
         .map(|entry| entry.name)
         .collect();
+    // A process that was killed may not have come to this: a crash could still give half a block the block's name.
+    match disk.sync_dir(shard_dir).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(left),
+        synced => synced.map_err(BlockError::io(shard_dir, "flush the directory"))?,
+    }
     for name in &left {
         remove_tree(disk, &below(shard_dir, name)).await?;
     }
@@ -123,7 +129,7 @@ pub async fn remove_tree<D: Disk>(disk: &D, root: &str) -> Result<(), BlockError
 }
 
 /// Makes the names in a directory durable.
-pub(super) async fn sync_dir<D: Disk>(disk: &D, dir: &str) -> Result<(), BlockError> {
+pub(in crate::storage) async fn sync_dir<D: Disk>(disk: &D, dir: &str) -> Result<(), BlockError> {
     disk.sync_dir(dir).await.map_err(BlockError::io(dir, "flush the directory"))
 }
 

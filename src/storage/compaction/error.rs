@@ -1,0 +1,81 @@
+//! Why blocks could not be made of others.
+
+use std::io;
+
+use crate::storage::block::BlockError;
+
+/// Why it did not come to new blocks. The old ones are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum CompactionError {
+    /// A block cannot be read, or not be written.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// It was asked to stop.
+    #[error("stopped before it was done")]
+    Stopped,
+}
+
+impl CompactionError {
+    /// The path of the file or directory that failed.
+    fn path(&self) -> Option<&str> {
+        match self {
+            Self::Block(
+                BlockError::Io { path, .. }
+                | BlockError::Damaged { path, .. }
+                | BlockError::Meta { path, .. }
+                | BlockError::TooLarge { path, .. }
+                | BlockError::Order { path, .. },
+            ) => Some(path),
+            Self::Stopped => None,
+        }
+    }
+
+    /// Is what failed in the directory `dir`, and would it fail again?
+    #[must_use]
+    pub fn is_fault_of(&self, dir: &str) -> bool {
+        let is_within = self.path().and_then(|path| path.strip_prefix(dir));
+        is_within.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) && !self.may_pass()
+    }
+
+    /// Want of descriptors or memory, for now.
+    fn may_pass(&self) -> bool {
+        use io::ErrorKind::{Interrupted, OutOfMemory, ResourceBusy, WouldBlock};
+        const TOO_MANY_OPEN: [i32; 2] = [23, 24];
+        match self {
+            Self::Block(BlockError::Io { source, .. }) => {
+                matches!(source.kind(), Interrupted | OutOfMemory | ResourceBusy | WouldBlock)
+                    || source.raw_os_error().is_some_and(|code| TOO_MANY_OPEN.contains(&code))
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_at_fault_for_what_is_wrong_in_its_directory() {
+        let damaged = |path: &str| -> CompactionError {
+            let (path, what) = (path.to_owned(), "a hole".to_owned());
+            BlockError::Damaged { path, offset: 0, what }.into()
+        };
+        let dir = "shard-000/01A";
+        assert!(damaged("shard-000/01A/index").is_fault_of(dir));
+        assert!(damaged("shard-000/01A").is_fault_of(dir));
+        assert!(!damaged("shard-000/01AB/index").is_fault_of(dir));
+        assert!(!damaged("shard-000/01B/index").is_fault_of(dir));
+        assert!(!CompactionError::Stopped.is_fault_of(dir));
+    }
+
+    #[test]
+    fn a_block_is_not_at_fault_when_descriptors_are_short() {
+        let at_fault = |source: io::Error| {
+            let path = "a/index".to_owned();
+            CompactionError::from(BlockError::Io { path, action: "open", source }).is_fault_of("a")
+        };
+        assert!(at_fault(io::Error::from_raw_os_error(5)));
+        assert!(!at_fault(io::Error::from_raw_os_error(24)));
+    }
+}
