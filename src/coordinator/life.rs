@@ -10,6 +10,8 @@
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::route::shard_of;
 use super::store::Coordinator;
@@ -26,13 +28,12 @@ pub use crate::shard::manifest::ManifestError;
 use crate::shard::replaying::Replaying;
 use crate::shard::work::Workbench;
 use crate::shard::{
-    CommitLayout, FileOptions, OpenError, ReplayReport, Request, Response, Shard, SyncMode,
+    CommitLayout, FileOptions, OpenError, ReplayReport, Request, Response, Shard, StorageOptions,
+    SyncMode,
 };
 
 /// Calls that one shard may have open at another. More wait in their own tasks.
 const WINDOW: u16 = 1024;
-/// Late samples are taken up to an hour behind the newest one.
-const OUT_OF_ORDER_WINDOW_MS: i64 = 60 * 60 * 1000;
 /// Length of a log segment.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
@@ -44,6 +45,7 @@ pub struct Core {
     fingerprinter: Fingerprinter,
     replaying: Replaying,
     options: FileOptions,
+    storage: StorageOptions,
     commit_layout: Option<CommitLayout>,
 }
 
@@ -82,6 +84,7 @@ pub enum LifeError {
 /// - `seed`: keys the fingerprints; unpredictable outside of tests.
 /// - `now_s`: seconds since the epoch.
 /// - `backgrounds`: one for each shard, for its long work.
+/// - `storage`: how data is kept.
 ///
 /// # Errors
 /// A directory that a newer version has changed, or a file system that fails.
@@ -92,6 +95,7 @@ pub fn cores(
     seed: u64,
     now_s: u64,
     backgrounds: Vec<BackgroundSeat>,
+    storage: StorageOptions,
 ) -> Result<Vec<Core>, ManifestError> {
     let manifest = Manifest::begin_run(place.root(), shards, now_s)?;
     let (run, layout) = (manifest.run, manifest.layout());
@@ -108,7 +112,7 @@ pub fn cores(
             layout,
             segment_bytes: SEGMENT_BYTES,
             sync,
-            out_of_order_window_ms: OUT_OF_ORDER_WINDOW_MS,
+            out_of_order_window_ms: storage.out_of_order_window_ms,
             stopwatch: since_first_asked,
         };
         Core {
@@ -116,6 +120,7 @@ pub fn cores(
             fingerprinter: fingerprinter.clone(),
             replaying: replaying.clone(),
             options,
+            storage,
             commit_layout: (seat.shard() == ShardId(0)).then_some(commit_layout),
             seat,
             background,
@@ -134,11 +139,19 @@ impl Core {
         F: FnOnce(Coordinator) -> G,
         G: Future<Output = ()>,
     {
-        let Self { seat, background, place, fingerprinter, replaying, options, commit_layout } =
-            self;
+        let Self {
+            seat,
+            background,
+            place,
+            fingerprinter,
+            replaying,
+            options,
+            storage,
+            commit_layout,
+        } = self;
         let id = seat.shard();
-        let background = background.join().await;
-        let work = Workbench::on(background.clone(), place.clone());
+        let (background, stop) = (background.join().await, Arc::new(AtomicBool::new(false)));
+        let work = Workbench::on(background.clone(), place.clone(), shard_of, Arc::clone(&stop));
         let disk = match RealDisk::mount(&place).await {
             Ok(disk) => disk,
             Err(source) => return failed(LifeError::Mount { shard: id, source }),
@@ -158,7 +171,7 @@ impl Core {
         let (opened, cannot_open) = (shard.clone(), failed.clone());
         let opening = task::spawn("open shard", async move {
             let opening =
-                opened.open(disk, options, fingerprinter, commit_layout, &replaying, work);
+                opened.open(disk, options, fingerprinter, commit_layout, &replaying, work, storage);
             match opening.await {
                 Ok(ReplayReport { batches, samples, bytes, damage, .. }) => {
                     let damaged = damage.len();
@@ -170,6 +183,8 @@ impl Core {
 
         serve(coordinator.clone()).await;
         coordinator.stop();
+        // Long work that is not done by then is done after the next start.
+        stop.store(true, Ordering::Relaxed);
         opening.cancel();
         // From here on nobody asks: when all have left, every request has its answer.
         peers.leave().await;

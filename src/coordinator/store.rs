@@ -1,7 +1,7 @@
 //! The store as one core sees it: questions go to all shards, parts of a write to their owners, answers are put together.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -334,7 +334,13 @@ impl Store for Coordinator {
     }
 
     async fn blocks(&self) -> Result<Vec<BlockMeta>, ReadError> {
-        Err(ReadError::Storage(NOT_YET.to_owned()))
+        let mut blocks = BTreeMap::new();
+        for response in self.ask_all(|| Request::Blocks).await.map_err(NoAnswer::from)? {
+            let Response::Blocks(of_shard) = response else { return Err(other(&response).into()) };
+            // A block that may hold anybody's series is read by several shards.
+            blocks.extend(of_shard.into_iter().map(|meta| ((meta.min_time, meta.ulid), meta)));
+        }
+        Ok(blocks.into_values().collect())
     }
 
     async fn delete_series(&self, _: Vec<Vec<Matcher>>, _: TimeRange) -> Result<(), AdminError> {

@@ -88,7 +88,8 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
     let options = Options { stop: StopFlag::new(), ..Options::default() };
     let (backgrounds, seats) = background::start(&options, shards)?;
     let sync = sync_mode(flags.wal_sync);
-    let cores = cores(data.place(), shards, sync, entropy::seed(), seconds, seats)?;
+    let seed = entropy::seed();
+    let cores = cores(data.place(), shards, sync, seed, seconds, seats, flags.storage())?;
 
     let log = Log::start(io::stderr())?;
     log.install(flags.log_level.filter(), flags.log_format)?;

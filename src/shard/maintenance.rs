@@ -199,7 +199,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             return Ok(None);
         }
         let opened = self.opened()?;
-        let Done::Cut(written) = opened.work.run(Job::Cut(opened.own, plan)).await?;
+        let Done::Cut(written) = opened.work.run(Job::Cut(opened.own, plan)).await? else {
+            return Err("a job gave what another one gives".to_owned());
+        };
         for what in written.lost {
             tracing::error!(shard = %inner.id, damage = what, "a chunk cannot be read, and is missing in the block");
             inner.damaged_reads.set(inner.damaged_reads.get() + 1);

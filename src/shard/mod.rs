@@ -3,12 +3,14 @@
 //! A shard shares nothing with the others but the progress of its start. Its life: [`Shard::open`] reads the logs back,
 //! then it answers [`Request`]s until [`Shard::close`] has made the last of what it took durable.
 
+mod blocks;
 pub mod commit;
 mod maintenance;
 pub mod manifest;
 pub mod options;
 pub mod reading;
 pub mod replaying;
+mod report;
 pub mod request;
 pub mod status;
 pub mod work;
@@ -23,12 +25,13 @@ use commit::{Commits, WriteFailed};
 pub use options::{BLOCK_MS, RETENTION_MS, StorageOptions};
 use replaying::Replaying;
 pub use request::{BlockMeta, FoldRequest, Request, Response, Selection, Stored};
+use status::CompactionStatus;
 pub use status::{PairUse, ShardStatus, ValueUse};
 use ulid::Ulid;
 use work::Workbench;
 
 use crate::io::{Clock, Disk, Pace};
-use crate::model::{Fingerprinter, LabelText, Part, Refusals, RefusedSamples, ShardId, TimeRange};
+use crate::model::{Fingerprinter, LabelText, Part, Refusals, RefusedSamples, ShardId};
 use crate::rt::clock::Stopwatch;
 use crate::rt::local::Notify;
 use crate::rt::pace::Slice;
@@ -36,7 +39,7 @@ use crate::rt::task::{self, JoinHandle};
 use crate::storage::block::reader::Block;
 use crate::storage::block::{self, BlockError, IndexCache};
 use crate::storage::blocks::Origin;
-use crate::storage::blocks::{self, Inventory};
+use crate::storage::blocks::{Inventory, open as open_blocks};
 use crate::storage::files;
 pub use crate::storage::files::FileOptions;
 use crate::storage::head::Head;
@@ -52,8 +55,6 @@ use crate::storage::wal::{Spares, WalWriter};
 const APPEND_ENTRIES: usize = 1024;
 /// How long the reading back of the log holds the core: nobody waits yet but those who ask how far it is.
 const OPENING_SLICE: Duration = Duration::from_millis(5);
-/// What a shard keeps of its blocks' indexes in memory, in bytes.
-const INDEX_CACHE_BYTES: usize = 64 << 20;
 /// Label pairs that are looked at without a pause.
 const PAIRS_AT_ONCE: usize = 1024;
 
@@ -90,6 +91,7 @@ struct OpenedShard<D: Disk> {
     cache: Rc<IndexCache>,
     own: Origin,
     work: Workbench,
+    options: StorageOptions,
 }
 
 impl<D: Disk> OpenedShard<D> {
@@ -117,9 +119,16 @@ struct Inner<C, D: Disk> {
     /// Blocks cut, and cuts that failed.
     cuts: Cell<u64>,
     cut_failures: Cell<u64>,
+    compactions: RefCell<CompactionStatus>,
+    retired_by_time: Cell<u64>,
+    retired_by_size: Cell<u64>,
     /// What queries found damaged, each told once.
     told_damage: RefCell<BTreeSet<String>>,
     damaged_reads: Cell<u64>,
+    /// Answers that left something out for it.
+    damaged_answers: Cell<u64>,
+    /// Blocks that this start has put aside.
+    damaged_blocks: Cell<u64>,
     ready: Cell<bool>,
     commits: Commits,
     refill: Notify,
@@ -153,8 +162,13 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             opened: RefCell::new(None),
             cuts: Cell::new(0),
             cut_failures: Cell::new(0),
+            compactions: RefCell::default(),
+            retired_by_time: Cell::new(0),
+            retired_by_size: Cell::new(0),
             told_damage: RefCell::default(),
             damaged_reads: Cell::new(0),
+            damaged_answers: Cell::new(0),
+            damaged_blocks: Cell::new(0),
             ready: Cell::new(false),
             commits: Commits::new(),
             refill: Notify::new(),
@@ -173,6 +187,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     /// - `fingerprinter`: the one it was made with.
     /// - `commit_layout`: used by shard 0 if the number of shards has changed.
     /// - `work`: where its long work is done.
+    /// - `storage`: how it keeps its data.
     ///
     /// # Errors
     /// A disk that does not read or write. Damage is logged and costs what it covers.
@@ -184,6 +199,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         commit_layout: Option<CommitLayout>,
         replaying: &Replaying,
         work: Workbench,
+        storage: StorageOptions,
     ) -> Result<ReplayReport, OpenError> {
         let started = Stopwatch::start();
         let inner = &self.0;
@@ -193,7 +209,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let progress = |read, total| replaying.note(id, read, total);
         let pace = &mut Slice::of(OPENING_SLICE);
         let (own, run) = (Origin { shard: options.shard, shards }, options.run);
-        let (blocks_disk, cache) = (disk.clone(), Rc::new(IndexCache::new(INDEX_CACHE_BYTES)));
+        let (blocks_disk, cache) =
+            (disk.clone(), Rc::new(IndexCache::new(storage.index_cache_bytes)));
         let inventory = Inventory::take(&disk, pace).await?;
         let sources = inventory.sources();
         let is_published = |ulid| sources.contains(&ulid);
@@ -208,12 +225,13 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         }
         let (mut head, files, writer, report) = begun.finish().await?;
         head.raise_min_valid(inventory.cut_until());
-        let opened = blocks::open(&blocks_disk, own, &inventory, &cache, run, pace).await?;
+        let opened = open_blocks(&blocks_disk, own, &inventory, &cache, run, pace).await?;
         for damage in &opened.damage {
             tracing::error!(shard = %id, %damage, "a block is damaged; it is put aside");
         }
         inner.served.change(opened.blocks, &[]);
-        inner.damaged.set((report.damage.len() + opened.damage.len()) as u64);
+        inner.damaged.set(report.damage.len() as u64);
+        inner.damaged_blocks.set(opened.damage.len() as u64);
         *inner.head.borrow_mut() = head;
         *inner.opened.borrow_mut() = Some(Rc::new(OpenedShard {
             spill: Rc::clone(files.spill()),
@@ -221,11 +239,13 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             cache,
             own,
             work,
+            options: storage,
         }));
         let counted = Rc::clone(files.spares());
         *inner.wal_bytes.borrow_mut() = Rc::new(move || counted.segment_bytes_in_use());
         self.start_committing(writer, Rc::clone(files.spares()), sync);
         self.start_maintaining(files, report.log_bytes);
+        self.start_tending_blocks(opened.mixed);
 
         let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         inner.replay_ms.set(Some(took));
@@ -312,6 +332,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 let values = self.label_values(&name, &selection).await;
                 values.map_or_else(Response::Failed, Response::Names)
             }
+            Request::Blocks => Response::Blocks(self.block_metas()),
             Request::PairUse(texts) => Response::PairUse(Box::new(self.pair_use(texts).await)),
         }
     }
@@ -380,36 +401,6 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             used.names.push((name, values));
         }
         used
-    }
-
-    fn status(&self) -> ShardStatus {
-        let inner = &self.0;
-        let (head, commits) = (inner.head.borrow().stats(), inner.commits.stats());
-        ShardStatus {
-            shard: inner.id,
-            series: head.series,
-            series_created: head.series + head.series_removed,
-            series_removed: head.series_removed,
-            chunks: head.chunks,
-            chunks_created: head.chunks + head.chunks_removed,
-            chunks_removed: head.chunks_removed,
-            head_range: head.range,
-            oldest: head.range.map(TimeRange::min),
-            samples_appended: head.samples_appended,
-            refused: inner.refused.get(),
-            wal_segment: commits.segment,
-            wal_bytes: (inner.wal_bytes.borrow())(),
-            wal_written_bytes: commits.bytes,
-            wal_flushes: commits.flushes_us,
-            wal_failures: commits.failures,
-            wal_failed: commits.has_failed,
-            wal_corruptions: inner.damaged.get(),
-            replay_ms: inner.replay_ms.get(),
-            checkpoints: inner.checkpoints.get(),
-            checkpoint_failures: inner.checkpoint_failures.get(),
-            panics: task::panics(),
-            ..ShardStatus::default()
-        }
     }
 }
 

@@ -64,8 +64,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
 
     /// Counts and logs what a selection found damaged, and hands it on.
     fn tell_damage(&self, selected: &mut Selected<'_, D>, mut tell: impl FnMut(String)) {
-        for what in selected.take_damage() {
-            let inner = &self.0;
+        let (inner, damage) = (&self.0, selected.take_damage());
+        if !damage.is_empty() {
+            inner.damaged_answers.set(inner.damaged_answers.get() + 1);
+        }
+        for what in damage {
             inner.damaged_reads.set(inner.damaged_reads.get() + 1);
             if inner.told_damage.borrow_mut().insert(what.clone()) {
                 tracing::error!(shard = %inner.id, damage = what, "stored data is damaged; queries leave it out");

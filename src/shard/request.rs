@@ -24,6 +24,8 @@ pub enum Request {
     LabelNames(Arc<Selection>),
     /// The values of one of their labels.
     LabelValues(Arc<str>, Arc<Selection>),
+    /// What is known of the blocks that are answered from.
+    Blocks,
     /// Counters and gauges.
     Status,
     /// How often label pairs are used; with the texts of so many of the most used ones of a name.
@@ -76,6 +78,8 @@ pub enum Response {
     Series(Vec<Labels>),
     /// To [`Request::LabelNames`] and [`Request::LabelValues`]: each once, in no order.
     Names(Vec<String>),
+    /// To [`Request::Blocks`], in no order.
+    Blocks(Vec<BlockMeta>),
     /// To [`Request::Status`].
     Status(Box<ShardStatus>),
     /// To [`Request::PairUse`].

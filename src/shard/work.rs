@@ -6,14 +6,23 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ulid::Ulid;
+
 use crate::io::Disk;
+use crate::model::ShardId;
 use crate::rt::background::Background;
 use crate::rt::disk::RealDisk;
 use crate::rt::pace::Slice;
 use crate::rt::preflight::DataPlace;
-use crate::storage::blocks::Origin;
+use crate::storage::blocks::{BlockMeta, Origin};
+use crate::storage::compaction::Stop;
+use crate::storage::compaction::merge::{MergeOptions, Target};
+use crate::storage::compaction::repartition::repartition;
+use crate::storage::compaction::run::{self, Made};
 use crate::storage::cutting::{self, CutBlock};
 use crate::storage::head::cut_plan::CutPlan;
 
@@ -24,6 +33,22 @@ const SLICE: Duration = Duration::from_millis(5);
 pub enum Job {
     /// The block of a cut is to be written.
     Cut(Origin, CutPlan),
+    /// One block is to be made of these, in the shard's directory.
+    Compact {
+        /// The directory.
+        dir: String,
+        /// The blocks.
+        parents: Vec<Ulid>,
+    },
+    /// The own part of a block is to be taken that may hold others' series.
+    Repartition {
+        /// The shard's directory.
+        dir: String,
+        /// That of the block.
+        mixed: String,
+        /// Whose part.
+        own: Origin,
+    },
 }
 
 /// What came of it.
@@ -31,7 +56,14 @@ pub enum Job {
 pub enum Done {
     /// Of [`Job::Cut`].
     Cut(CutBlock),
+    /// Of [`Job::Compact`].
+    Compacted(Made),
+    /// Of [`Job::Repartition`]: the blocks that the part is.
+    Partitioned(Vec<BlockMeta>),
 }
+
+/// Which shard, of so many, owns the series with a routing hash.
+pub type Route = fn(u64, u16) -> ShardId;
 
 /// Where jobs are done. Clones are the same place.
 #[derive(Clone)]
@@ -41,14 +73,22 @@ type Working = Pin<Box<dyn Future<Output = Result<Done, String>>>>;
 
 impl Workbench {
     /// A shard's background thread, for the data directory at `place`.
+    ///
+    /// - `stop`: set when what is not done yet is not to be done any more.
     #[must_use]
-    pub fn on(background: Background, place: DataPlace) -> Self {
+    pub fn on(
+        background: Background,
+        place: DataPlace,
+        route: Route,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
         Self(Rc::new(move |job| {
             let (background, place) = (background.clone(), place.clone());
+            let stop = Arc::clone(&stop);
             Box::pin(async move {
                 let working = background.run(move || async move {
                     let disk = RealDisk::mount(&place).await.map_err(|error| error.to_string())?;
-                    perform(&disk, job).await
+                    perform(&disk, job, route, &stop).await
                 });
                 working.await.map_err(|error| error.to_string())?
             })
@@ -64,12 +104,31 @@ impl Workbench {
     }
 }
 
-async fn perform<D: Disk>(disk: &D, job: Job) -> Result<Done, String> {
+async fn perform<D: Disk>(
+    disk: &D,
+    job: Job,
+    route: Route,
+    stop: &AtomicBool,
+) -> Result<Done, String> {
     let mut pace = Slice::of(SLICE);
+    let is_wanted = || stop.load(Ordering::Relaxed);
+    let options = MergeOptions { stop: Stop::when(&is_wanted), ..MergeOptions::default() };
+    let mut name = Ulid::generate;
     match job {
         Job::Cut(own, plan) => {
             let written = cutting::write_block(disk, own, plan, &mut pace).await;
             written.map(Done::Cut).map_err(|error| error.to_string())
+        }
+        Job::Compact { dir, parents } => {
+            let mut target = Target { disk, dir: &dir, name: &mut name };
+            let made = run::compact(&mut target, &parents, &options, &mut pace).await;
+            made.map(Done::Compacted).map_err(|error| error.to_string())
+        }
+        Job::Repartition { dir, mixed, own } => {
+            let mut target = Target { disk, dir: &dir, name: &mut name };
+            let owns = |hash| route(hash, own.shards) == own.shard_id();
+            let parts = repartition(&mut target, &mixed, own, &owns, &options, &mut pace).await;
+            parts.map(Done::Partitioned).map_err(|error| error.to_string())
         }
     }
 }

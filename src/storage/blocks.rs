@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use super::block::reader::Block;
 use super::block::{self, BlockError, IndexCache, META};
-use super::compaction::history;
+use super::compaction::{history, repartition, rewrite};
 use super::files::shard_dir;
 use super::quarantine;
 use super::replay::Damage;
@@ -117,6 +117,8 @@ fn is_damage(error: &BlockError) -> bool {
 pub struct Opened<D: Disk> {
     /// To be read.
     pub blocks: Vec<Rc<ServedBlock<D>>>,
+    /// Blocks that may hold others' series, and that are there still: those of which this shard has its part, too.
+    pub mixed: Vec<Listed>,
     /// Of this shard's directory, what could not be opened and was put aside.
     pub damage: Vec<Damage>,
 }
@@ -139,7 +141,7 @@ pub async fn open<D: Disk>(
     block::tidy(disk, &dir).await?;
     let metas: Vec<&BlockMeta> = inventory.blocks.iter().map(|block| &block.meta).collect();
     let replaced = history::replaced(&metas);
-    let mut opened = Opened { blocks: Vec::new(), damage: Vec::new() };
+    let mut opened = Opened { blocks: Vec::new(), mixed: Vec::new(), damage: Vec::new() };
     for (shard, ulid, why) in &inventory.unreadable {
         if keeper(*shard, own.shards) == own.shard {
             opened.damage.push(set_aside(disk, *shard, *ulid, why, run).await?);
@@ -148,11 +150,19 @@ pub async fn open<D: Disk>(
     for Listed { shard, meta } in &inventory.blocks {
         let is_own = meta.floodplain == Some(own);
         let is_mixed = meta.floodplain.is_none_or(|origin| origin.shards != own.shards);
-        let is_wanted = is_own || is_mixed && !history::is_taken(&metas, meta.ulid, own);
-        if replaced.contains(&meta.ulid) || !is_wanted {
+        let path = block::dir(&shard_dir(*shard), meta.ulid);
+        if replaced.contains(&meta.ulid) || !is_own && !is_mixed {
             continue;
         }
-        let path = block::dir(&shard_dir(*shard), meta.ulid);
+        if is_own {
+            rewrite::tidy(disk, &path).await?;
+        }
+        if is_mixed {
+            opened.mixed.push(Listed { shard: *shard, meta: meta.clone() });
+            if is_taken(disk, &path, &metas, meta.ulid, own).await? {
+                continue;
+            }
+        }
         match Block::open(disk, &path, Rc::clone(cache), pace).await {
             Ok(block) => opened.blocks.push(Rc::new(ServedBlock { block, is_mixed })),
             Err(error) if !is_damage(&error) => return Err(error),
@@ -165,6 +175,25 @@ pub async fn open<D: Disk>(
         }
     }
     Ok(opened)
+}
+
+/// Has `own` its part of the block at `path` already?
+async fn is_taken<D: Disk>(
+    disk: &D,
+    path: &str,
+    metas: &[&BlockMeta],
+    ulid: Ulid,
+    own: Origin,
+) -> Result<bool, BlockError> {
+    if repartition::taken(disk, path).await?.contains(&(own.shards, own.shard)) {
+        return Ok(true);
+    }
+    let is_published = history::is_taken(metas, ulid, own);
+    if is_published {
+        // The part was published, and then the process ended.
+        repartition::mark_taken(disk, path, own).await?;
+    }
+    Ok(is_published)
 }
 
 /// The shard that looks after the directory of `shard`, which may be no more.

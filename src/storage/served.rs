@@ -4,7 +4,7 @@
 //! with that. What only old views need (samples of the Head that a block has now, the files of blocks that were merged)
 //! may go when nobody holds one: [`Served::has_old_readers`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use ulid::Ulid;
@@ -52,6 +52,7 @@ impl<D: Disk> View<D> {
 pub struct Served<D: Disk> {
     current: RefCell<Rc<View<D>>>,
     old: RefCell<Vec<Weak<View<D>>>>,
+    changes: Cell<u64>,
 }
 
 impl<D: Disk> Served<D> {
@@ -59,7 +60,7 @@ impl<D: Disk> Served<D> {
     #[must_use]
     pub fn new(blocks: Vec<Rc<ServedBlock<D>>>) -> Self {
         let current = RefCell::new(Rc::new(View::of(blocks)));
-        Self { current, old: RefCell::new(Vec::new()) }
+        Self { current, old: RefCell::new(Vec::new()), changes: Cell::new(0) }
     }
 
     /// What a query that begins now sees, for as long as it holds it.
@@ -74,8 +75,15 @@ impl<D: Disk> Served<D> {
         let is_kept = |block: &&Rc<ServedBlock<D>>| !removed.contains(&block.block.meta().ulid);
         let mut blocks: Vec<_> = before.blocks.iter().filter(is_kept).cloned().collect();
         blocks.extend(added);
+        self.changes.set(self.changes.get() + 1);
         self.old.borrow_mut().push(Rc::downgrade(&before));
         *self.current.borrow_mut() = Rc::new(View::of(blocks));
+    }
+
+    /// How often that happened.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.get()
     }
 
     /// Does a query still hold a view from before the last change?

@@ -58,6 +58,12 @@ pub enum BlockError {
 }
 
 impl BlockError {
+    /// Is the file or directory not there?
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// For `map_err`: the disk failed at this.
     pub fn io(path: &str, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), action, source }

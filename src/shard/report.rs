@@ -1,0 +1,84 @@
+//! What a shard tells of itself: gathered from its parts when somebody asks.
+
+use super::Shard;
+use super::status::{
+    BlocksStatus, CompactionStatus, DamageStatus, IndexCacheStatus, LateStatus, ShardStatus,
+    SpillStatus, TruncationStatus,
+};
+use crate::io::{Clock, Disk};
+use crate::model::{TimeRange, TimestampMs};
+use crate::rt::task;
+
+impl<C: Clock, D: Disk> Shard<C, D> {
+    /// Counters and gauges.
+    pub(super) fn status(&self) -> ShardStatus {
+        let inner = &self.0;
+        let (head, commits) = (inner.head.borrow().stats(), inner.commits.stats());
+        let view = inner.served.view();
+        let own = || view.blocks().iter().filter(|served| !served.is_mixed);
+        let oldest = view.blocks().iter().map(|served| TimestampMs(served.block.meta().min_time));
+        let cache = self.opened().map(|opened| opened.cache.stats()).unwrap_or_default();
+        let cache_max = self.opened().map_or(0, |opened| opened.options.index_cache_bytes as u64);
+        let compactions = inner.compactions.borrow().clone();
+        let cuts = inner.cuts.get();
+        ShardStatus {
+            shard: inner.id,
+            series: head.series,
+            series_created: head.series + head.series_removed,
+            series_removed: head.series_removed,
+            chunks: head.chunks,
+            chunks_created: head.chunks + head.chunks_removed,
+            chunks_removed: head.chunks_removed,
+            head_range: head.range,
+            oldest: head.range.map(TimeRange::min).into_iter().chain(oldest).min(),
+            samples_appended: head.samples_appended,
+            refused: inner.refused.get(),
+            wal_segment: commits.segment,
+            wal_bytes: (inner.wal_bytes.borrow())(),
+            wal_written_bytes: commits.bytes,
+            wal_flushes: commits.flushes_us,
+            wal_failures: commits.failures,
+            wal_failed: commits.has_failed,
+            wal_corruptions: inner.damaged.get(),
+            replay_ms: inner.replay_ms.get(),
+            checkpoints: inner.checkpoints.get(),
+            checkpoint_failures: inner.checkpoint_failures.get(),
+            spill: SpillStatus { chunks: head.chunks_spilled, ..SpillStatus::default() },
+            late: LateStatus { samples: head.samples_late, ..LateStatus::default() },
+            truncations: TruncationStatus {
+                begun: cuts,
+                failed: inner.cut_failures.get(),
+                ..TruncationStatus::default()
+            },
+            blocks: BlocksStatus {
+                count: own().count() as u64,
+                bytes: own().map(|served| served.block.bytes()).sum(),
+                symbol_bytes: own().map(|served| served.block.held_bytes() as u64).sum(),
+                changes: inner.served.changes(),
+                failures: inner.damaged_blocks.get(),
+            },
+            compactions: CompactionStatus {
+                triggered: compactions.triggered + cuts + inner.cut_failures.get(),
+                done: compactions.done + cuts,
+                failed: compactions.failed + inner.cut_failures.get(),
+                ..compactions
+            },
+            retired_by_time: inner.retired_by_time.get(),
+            retired_by_size: inner.retired_by_size.get(),
+            damage: DamageStatus {
+                blocks: inner.damaged_blocks.get(),
+                chunks: inner.damaged_reads.get(),
+                answers: inner.damaged_answers.get(),
+            },
+            index_cache: IndexCacheStatus {
+                hits: cache.hits,
+                misses: cache.misses,
+                evictions: cache.evictions,
+                bytes: cache.bytes as u64,
+                bytes_max: cache_max,
+            },
+            panics: task::panics(),
+            ..ShardStatus::default()
+        }
+    }
+}
