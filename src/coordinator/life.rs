@@ -169,9 +169,10 @@ impl Core {
         let coordinator =
             Coordinator::new(peers.clone(), shards, fingerprinter.clone(), replaying.clone());
         let (opened, cannot_open) = (shard.clone(), failed.clone());
+        let options = (options, storage);
         let opening = task::spawn("open shard", async move {
             let opening =
-                opened.open(disk, options, fingerprinter, commit_layout, &replaying, work, storage);
+                opened.open(disk, options, fingerprinter, commit_layout, &replaying, work);
             match opening.await {
                 Ok(ReplayReport { batches, samples, bytes, damage, .. }) => {
                     let damaged = damage.len();

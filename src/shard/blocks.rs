@@ -46,9 +46,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 interval.tick().await;
                 let Ok(opened) = shard.opened() else { continue };
                 if let Err(error) = shard.tend_blocks(&opened, &mut mixed, &mut failed).await {
-                    let mut counts = shard.0.compactions.borrow_mut();
-                    counts.failed += 1;
-                    drop(counts);
+                    shard.0.compactions.borrow_mut().failed += 1;
                     tracing::error!(shard = %shard.0.id, error, "work on blocks failed; what there was before is there still");
                     timer::sleep(PAUSE).await;
                 }

@@ -184,22 +184,21 @@ impl<C: Clock, D: Disk> Shard<C, D> {
 
     /// Reads the data back and begins to serve.
     ///
+    /// - `options`: where its data is, and how it is kept.
     /// - `fingerprinter`: the one it was made with.
     /// - `commit_layout`: used by shard 0 if the number of shards has changed.
     /// - `work`: where its long work is done.
-    /// - `storage`: how it keeps its data.
     ///
     /// # Errors
     /// A disk that does not read or write. Damage is logged and costs what it covers.
     pub async fn open(
         &self,
         disk: D,
-        options: FileOptions,
+        (options, storage): (FileOptions, StorageOptions),
         fingerprinter: Fingerprinter,
         commit_layout: Option<CommitLayout>,
         replaying: &Replaying,
         work: Workbench,
-        storage: StorageOptions,
     ) -> Result<ReplayReport, OpenError> {
         let started = Stopwatch::start();
         let inner = &self.0;
