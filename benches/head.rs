@@ -11,7 +11,9 @@ use floodplain::model::{
     TimestampMs,
 };
 use floodplain::storage::head::Head;
+use floodplain::storage::head::cut::Truncation;
 use floodplain::storage::wal::LogBuffer;
+use ulid::Ulid;
 
 const NOW: i64 = 1_700_000_000_000;
 const PART: usize = 1_000;
@@ -104,12 +106,22 @@ fn append(c: &mut Criterion) {
                     spent += start.elapsed();
                     step += 1;
                     advance(&mut parts, step);
+                    drop_what_is_due(&mut head, &mut log);
                 }
                 spent
             });
         });
     }
     group.finish();
+}
+
+/// Days of samples do not stay in a Head: its blocks are cut every two hours.
+fn drop_what_is_due(head: &mut Head, log: &mut LogBuffer) {
+    while let Some(range) = head.next_cut() {
+        let mut truncation = Truncation::of(head.freeze(Ulid::nil(), range, log));
+        while !head.truncate_some(&mut truncation, 1 << 20) {}
+        log.take();
+    }
 }
 
 fn step_of(parts: &[(Part, LabelText)]) -> i64 {

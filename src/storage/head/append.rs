@@ -85,6 +85,12 @@ impl InOrder {
     }
 }
 
+/// From the oldest to the newest sample that was appended; the wrong way round if there was none.
+struct Span {
+    oldest: TimestampMs,
+    newest: TimestampMs,
+}
+
 /// What a sample that is not simply the newest of its series is.
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
@@ -136,6 +142,7 @@ impl Head {
         let bounds = bounds.raised_to(self.min_valid);
         let in_order = InOrder::of(bounds);
         let mut appended = Appended::default();
+        let mut span = Span { oldest: TimestampMs::MAX, newest: TimestampMs::MIN };
         let (mut each, mut at) = (part.iter_within(entries.clone()), entries.start);
         for group in part.entries.get(entries).unwrap_or_default().chunks(GROUP) {
             let found = self.find_group(group);
@@ -152,14 +159,15 @@ impl Head {
                         }
                     },
                 };
-                self.append_in_order(index, samples, in_order, log);
-                appended.written += (samples.len() - self.misplaced.len()) as u64;
-                if !self.misplaced.is_empty() {
+                let misplaced = self.append_in_order(index, samples, in_order, &mut span, log);
+                appended.written += (samples.len() - misplaced) as u64;
+                if misplaced > 0 {
                     self.append_misplaced(index, at, entry, text, bounds, log, &mut appended);
                 }
                 at += 1;
             }
         }
+        self.widen(span.oldest, span.newest);
         log.finish_part();
         self.stats.samples_appended += log.take_sample_count();
         appended
@@ -187,36 +195,33 @@ impl Head {
         found
     }
 
-    /// Appends the samples that are newer than all others of their series, and puts the rest aside.
+    /// Appends the samples that are newer than all others of their series, and puts the rest aside: how many.
     #[inline]
     fn append_in_order(
         &mut self,
         index: u32,
         samples: &[Sample],
         in_order: InOrder,
+        span: &mut Span,
         log: &mut LogBuffer,
-    ) {
-        let Some(series) = self.series.get_mut(index) else { return };
-        let before = series.newest();
+    ) -> usize {
+        let Some(series) = self.series.get_mut(index) else { return 0 };
+        let mut misplaced = 0;
         for sample in samples {
             if series.is_behind(sample.t) && in_order.contains(sample.t) {
                 log.sample(series.reference, *sample);
+                span.oldest = span.oldest.min(sample.t);
+                span.newest = span.newest.max(sample.t);
                 if let Some(chunk) = series.append(*sample) {
-                    self.full_chunks.push(chunk);
+                    let (rest, stats) = (&mut self.rest, &mut self.stats);
+                    Self::keep_chunk(rest, stats, &mut self.full, index, chunk);
                 }
                 continue;
             }
+            misplaced += 1;
             self.misplaced.push(*sample);
         }
-        let newest = series.newest();
-        if newest > before {
-            let is_first = |sample: &&Sample| sample.t > before && in_order.contains(sample.t);
-            let first = samples.iter().find(is_first).map_or(newest, |sample| sample.t);
-            self.widen(first, newest);
-        }
-        if !self.full_chunks.is_empty() {
-            self.keep_full_chunks(index);
-        }
+        misplaced
     }
 
     #[cold]

@@ -73,8 +73,6 @@ pub struct Head {
     generation: u32,
     /// Of the series that is being appended to, the samples that are not simply its newest.
     misplaced: Vec<Sample>,
-    /// And its chunks that became full.
-    full_chunks: Vec<HeadChunk>,
     /// Series with full chunks in memory, oldest first; one may stand several times, or have none any more.
     full: VecDeque<u32>,
     /// The files of chunks that have left memory.
@@ -162,7 +160,6 @@ impl Head {
             newest: TimestampMs::MIN,
             generation: 0,
             misplaced: Vec::new(),
-            full_chunks: Vec::new(),
             full: VecDeque::new(),
             spilled: SpillTable::default(),
             replayed_late: Vec::new(),
@@ -229,26 +226,32 @@ impl Head {
         Some(index)
     }
 
-    /// Takes over that a series' chunks became full.
-    #[cold]
-    fn keep_full_chunks(&mut self, index: u32) {
-        let mut chunks = std::mem::take(&mut self.full_chunks);
-        for chunk in chunks.drain(..) {
-            self.keep_full_chunk(index, chunk);
-        }
-        self.full_chunks = chunks;
+    /// Takes a chunk of a series over that is full.
+    fn keep_full_chunk(&mut self, index: u32, chunk: HeadChunk) {
+        Self::keep_chunk(&mut self.rest, &mut self.stats, &mut self.full, index, chunk);
     }
 
-    fn keep_full_chunk(&mut self, index: u32, chunk: HeadChunk) {
-        let Some(rest) = self.rest.get_mut(index) else { return };
-        self.stats.chunks += 1;
-        self.stats.chunk_bytes += chunk.bytes.len() as u64;
+    #[cold]
+    #[inline(never)]
+    fn keep_chunk(
+        rest: &mut Paged<SeriesRest>,
+        stats: &mut HeadStats,
+        full: &mut VecDeque<u32>,
+        index: u32,
+        chunk: HeadChunk,
+    ) {
+        let Some(rest) = rest.get_mut(index) else { return };
+        stats.chunks += 1;
+        stats.chunk_bytes += chunk.bytes.len() as u64;
         rest.push_chunk(chunk);
-        self.full.push_back(index);
+        full.push_back(index);
     }
 
     /// Notes that there are in-order samples from `min` to `max`.
     fn widen(&mut self, min: TimestampMs, max: TimestampMs) {
+        if min > max {
+            return; // none
+        }
         self.stats.in_order = cover(self.stats.in_order, min, max);
         self.widen_late(min, max);
     }
