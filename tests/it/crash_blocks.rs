@@ -18,6 +18,7 @@ use floodplain::storage::compaction::history::is_known;
 use floodplain::storage::compaction::import::{self, Adoption, How};
 use floodplain::storage::compaction::merge::{MergeOptions, Target};
 use floodplain::storage::compaction::plan::{Candidate, Plan, PlanOptions, RANGE_MS, plan};
+use floodplain::storage::compaction::repartition::OwnPart;
 use floodplain::storage::compaction::retention::{Kept, Limits, expired};
 use floodplain::storage::compaction::run::{Made, clean, compact};
 use floodplain::storage::compaction::{Stop, delete, repartition};
@@ -236,7 +237,7 @@ impl Ledger {
             let mut target = Target { disk: &disk, dir: &dir, name: &mut name };
             let (target, pace) = (&mut target, &mut NoPace);
             let made = repartition::repartition(target, mixed_dir, own, &owns, &options, pace);
-            let blocks = made.await.map_err(text)?;
+            let OwnPart { blocks, mark } = made.await.map_err(text)?;
             let held: Samples = self.blocks[ulid]
                 .iter()
                 .filter(|(labels, _)| shard_of(labels, SHARDS) == own.shard)
@@ -251,6 +252,7 @@ impl Ledger {
                 let shard = store.shards.iter_mut().find(|shard| shard.dir == dir).unwrap();
                 shard.blocks.push(opened.map_err(text)?);
             }
+            mark.map_err(text)?;
             if rng.below(2) == 0 {
                 return Ok(());
             }
@@ -466,4 +468,53 @@ fn a_call_that_fails_costs_no_sample() {
         }
     }
     assert!(failed > 200 && full > 50, "{failed} failed, {full} for want of room");
+}
+
+#[test]
+fn a_flipped_bit_costs_its_block_at_most_and_no_start() {
+    let (mut noticed, mut harmless) = (0, 0);
+    for seed in 0..400 {
+        let (disk, mut ledger) = begun(seed);
+        let mut rng = Rng::new(seed);
+        let of_blocks = |path: &String| !path.starts_with(FOREIGN);
+        let paths: Vec<String> = disk.paths().into_iter().filter(of_blocks).collect();
+        let path = &paths[pick(&mut rng, &paths).unwrap()];
+        let len = run(async { floodplain::io::File::len(&disk.open(path).await.unwrap()) });
+        disk.flip_bit(path, rng.below(8 * len));
+        let story = format!("seed {seed}, a bit of {path} was flipped");
+        let ulid = Ulid::from_string(path.split('/').nth(1).unwrap()).unwrap();
+        let (all, others) = (together(&ledger.blocks), {
+            let mut others = ledger.blocks.clone();
+            others.remove(&ulid);
+            together(&others)
+        });
+        // Compaction meets it, too; whatever comes of that, a start follows.
+        let mut told = 0;
+        for _ in 0..3 {
+            let mut store =
+                run(Store::open(&disk, SHARDS)).unwrap_or_else(|error| panic!("{story}: {error}"));
+            told += store.damaged.len();
+            let (found, lost) = run(store.read()).unwrap_or_else(|e| panic!("{story}: {e}"));
+            told += lost.len();
+            let found = together(&found);
+            for (series, values) in &found {
+                for (t, v) in values {
+                    let sent = all.get(series).and_then(|values| values.get(t));
+                    assert_eq!(sent, Some(v), "{story}: altered or invented");
+                }
+            }
+            for (series, values) in &others {
+                for (t, v) in values {
+                    let there = found.get(series).and_then(|values| values.get(t));
+                    assert_eq!(there, Some(v), "{story}: another block's sample is lost");
+                }
+            }
+            let is_lost = found != all;
+            assert!(!is_lost || told > 0, "{story}: lost in silence");
+            let _ = run(ledger.compact(&mut store, &mut rng));
+        }
+        noticed += u32::from(told > 0);
+        harmless += u32::from(told == 0);
+    }
+    assert!(noticed > 100, "noticed {noticed} times, harmless {harmless} times");
 }
