@@ -46,7 +46,7 @@ impl<F: File> SeriesScan<F> {
         let len = read::series_frame_len(front).map_err(|error| damaged(error.to_string()))?;
         let id =
             u32::try_from(at / SERIES_ALIGNMENT).map_err(|error| damaged(error.to_string()))?;
-        self.at = at + len;
+        self.at = at.saturating_add(len);
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let frame = self.bytes_at(at, len, file).await?;
         let (body, _) = read::split_series(frame).map_err(|error| damaged(error.to_string()))?;

@@ -324,6 +324,26 @@ fn a_block_that_becomes_too_large_says_so_before_and_fails_if_nobody_asks() {
     }
 }
 
+#[test] // a disk that loses a bit of the series must not have postings made from them
+fn series_that_are_read_back_damaged_make_no_block() {
+    run(async {
+        let (disk, mut symbols) = (SimDisk::new(1), ["a", "b"].into_iter());
+        let (options, mut pace) = (WriterOptions::default(), NoPace);
+        let writer = BlockWriter::create(&disk, DIR, ULID, &mut symbols, options, &mut pace);
+        let mut writer = writer.await.unwrap();
+        // Long enough to be on disk before the end.
+        let chunk = |t| ChunkToWrite { range: range(t, t), encoding: 1, bytes: &[0, 1] };
+        let chunks: Vec<_> = (0..400_000).map(chunk).collect();
+        writer.add_series(&[(0, 1)], &chunks, &mut NoPace).await.unwrap();
+        disk.flip_bit(&format!("{}/index", block::creation_dir(DIR, ULID)), 8 * 500_000);
+        match writer.finish(BlockMeta::new(ULID, 0, 1), &mut NoPace).await {
+            Err(BlockError::Damaged { offset: 32, .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(block::list(&disk, DIR).await.unwrap(), []);
+    });
+}
+
 #[test]
 fn a_writer_that_gives_up_leaves_nothing_and_one_that_is_dropped_leaves_what_tidy_removes() {
     run(async {
