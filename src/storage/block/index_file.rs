@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use super::BlockError;
 use super::cache::{IndexCache, PAGE_BYTES};
 use super::pages::{PagedFile, Pages};
-use super::postings::Postings;
+use super::posting_lists::Postings;
 use super::section::Section;
 use crate::encoding::block::index::postings_table::{PostingsTable, Values};
 use crate::encoding::block::index::read::{
@@ -126,28 +126,35 @@ impl<F: File> IndexFile<F> {
     ) -> Result<SymbolTexts, BlockError> {
         references.sort_unstable();
         references.dedup();
-        let mut groups: Vec<(usize, Range<u64>)> = Vec::new();
+        // Each with how many of its symbols are wanted.
+        let mut groups: Vec<(usize, Range<u64>, usize)> = Vec::new();
         for reference in &references {
             let unknown = || self.unknown_symbol(*reference);
-            let group = self.symbols.group_of(*reference).ok_or_else(unknown)?;
-            if groups.last() != Some(&group) {
-                groups.push(group);
+            let (group, range) = self.symbols.group_of(*reference).ok_or_else(unknown)?;
+            match groups.last_mut() {
+                Some((last, _, wanted)) if *last == group => *wanted += 1,
+                _ => groups.push((group, range, 1)),
             }
         }
         pace.breathe().await;
         let mut texts = SymbolTexts::default();
         let mut wanted = references.iter().copied().peekable();
         for groups in groups.chunks(SLICE) {
-            let ranges: Vec<Range<u64>> = groups.iter().map(|(_, range)| range.clone()).collect();
+            let ranges: Vec<Range<u64>> =
+                groups.iter().map(|(_, range, _)| range.clone()).collect();
             let pages = self.paged.pages(&ranges, pace).await?;
-            for (group, range) in groups {
-                let bytes = pages.bytes(range.clone());
+            for (group, range, count) in groups {
+                let (mut left, bytes) = (*count, pages.bytes(range.clone()));
                 for symbol in self.symbols.symbols_in(*group, &bytes) {
                     let (reference, text) =
                         symbol.map_err(|error| self.paged.damaged(range.start, error))?;
                     if wanted.next_if_eq(&reference).is_some() {
                         texts.texts.push_str(text);
                         texts.ends.push((reference, texts.texts.len()));
+                        left -= 1;
+                    }
+                    if left == 0 {
+                        break;
                     }
                 }
             }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::BlockError;
 use super::index_file::IndexFile;
-use super::postings::Postings;
+use super::posting_lists::Postings;
 use super::series::SLICE;
 use crate::io::{File, Pace};
 use crate::model::matcher::MatchOp;
