@@ -18,6 +18,7 @@ use floodplain::storage::compaction::history::is_known;
 use floodplain::storage::compaction::import::{self, Adoption, How};
 use floodplain::storage::compaction::merge::{MergeOptions, Target};
 use floodplain::storage::compaction::plan::{Candidate, Plan, PlanOptions, RANGE_MS, plan};
+use floodplain::storage::compaction::repartition::OwnPart;
 use floodplain::storage::compaction::retention::{Kept, Limits, expired};
 use floodplain::storage::compaction::run::{Made, clean, compact};
 use floodplain::storage::compaction::{Stop, delete, repartition};
@@ -39,6 +40,8 @@ struct Ledger {
     /// What may be there: an import that has not been answered.
     may_be_there: Samples,
     next_ulid: u128,
+    /// What has been done, and how often.
+    did: BTreeMap<&'static str, usize>,
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -74,6 +77,10 @@ fn samples(rng: &mut Rng, (min, max): (i64, i64), is_wanted: impl Fn(&Labels) ->
 }
 
 impl Ledger {
+    fn did(&mut self, what: &'static str, times: usize) {
+        *self.did.entry(what).or_default() += times;
+    }
+
     fn ulid(&mut self) -> Ulid {
         self.next_ulid += 1;
         Ulid(self.next_ulid << 64)
@@ -101,40 +108,60 @@ impl Ledger {
 
     /// One step that a server takes.
     async fn step(&mut self, store: &mut Store, rng: &mut Rng) -> Result<(), String> {
-        match rng.below(8) {
+        match rng.below(10) {
             0..=2 => self.compact(store, rng).await,
-            3 => self.delete(store, rng).await,
-            4 => self.clean(store, rng).await,
-            5 => self.repartition(store, rng).await,
-            6 => self.import(store, rng).await,
+            3 | 4 => self.delete(store, rng).await,
+            5 | 6 => self.clean(store, rng).await,
+            7 => self.repartition(store, rng).await,
+            8 => self.import(store, rng).await,
             _ => self.retain(store, rng).await,
         }
     }
 
     /// Blocks have become others, which hold the same.
     async fn made(&mut self, store: &mut Store, dir: &str, made: Made) -> Result<(), String> {
+        self.did("replace blocks", made.replaced.len());
+        self.did("write a block as several", usize::from(made.blocks.len() > 1));
+        self.did(
+            "merge to nothing",
+            usize::from(made.blocks.is_empty() && !made.replaced.is_empty()),
+        );
         let mut held = Samples::new();
         for ulid in &made.replaced {
             add(&mut held, &self.blocks.remove(ulid).unwrap_or_default());
         }
-        if let Some(first) = made.blocks.first() {
-            self.blocks.insert(first.ulid, held);
-        } else {
-            assert!(held.values().all(BTreeMap::is_empty), "what was merged to nothing was empty");
-        }
-        let shard = store.shards.iter_mut().find(|shard| shard.dir == dir).unwrap();
-        for meta in &made.blocks {
-            let path = block::dir(dir, meta.ulid);
-            shard.blocks.push(open_block(&store.disk, &path).await.map_err(text)?);
-        }
+        self.place(store, dir, &made.blocks, held).await?;
         store.drop_blocks(&made.replaced.into_iter().collect()).await.map_err(text)
+    }
+
+    /// New blocks, which hold this together.
+    async fn place(
+        &mut self,
+        store: &mut Store,
+        dir: &str,
+        made: &[BlockMeta],
+        mut held: Samples,
+    ) -> Result<(), String> {
+        let shard = store.shards.iter_mut().find(|shard| shard.dir == dir).unwrap();
+        let (mut opened, mut parts) = (Vec::new(), BTreeMap::new());
+        for meta in made {
+            let block = open_block(&store.disk, &block::dir(dir, meta.ulid)).await.map_err(text)?;
+            let (there, _) = read(&block).await.map_err(text)?;
+            let part = there.into_keys().filter_map(|labels| held.remove_entry(&labels));
+            parts.insert(meta.ulid, part.collect());
+            opened.push(block);
+        }
+        assert!(held.values().all(BTreeMap::is_empty), "what did not come over was empty");
+        self.blocks.append(&mut parts);
+        shard.blocks.append(&mut opened);
+        Ok(())
     }
 
     /// Some merges are made to fill more than one block.
     fn options(rng: &mut Rng) -> MergeOptions<'static> {
         let mut options = MergeOptions { window_chunks: 5, ..MergeOptions::default() };
         if rng.below(3) == 0 {
-            options.writer.limits.index_bytes_max = 1200;
+            options.writer.limits.index_bytes_max = 800;
         }
         options
     }
@@ -173,24 +200,29 @@ impl Ledger {
 
     async fn clean(&mut self, store: &mut Store, rng: &mut Rng) -> Result<(), String> {
         let options = Self::options(rng);
-        let index = pick(rng, &store.shards).unwrap();
-        let shard = &store.shards[index];
-        let dir = shard.dir.clone();
-        let own = |block: &&Block<SimDisk>| !shard.is_mixed(block.meta());
-        let dirty = |block: &&Block<SimDisk>| !block.tombstones().is_empty();
-        let dirty: Vec<Ulid> =
-            shard.blocks.iter().filter(own).filter(dirty).map(|b| b.meta().ulid).collect();
+        let dirty: Vec<(String, Ulid)> = store
+            .shards
+            .iter()
+            .flat_map(|shard| shard.blocks.iter().map(move |block| (shard, block)))
+            .filter(|(shard, block)| {
+                !shard.is_mixed(block.meta()) && !block.tombstones().is_empty()
+            })
+            .map(|(shard, block)| (shard.dir.clone(), block.meta().ulid))
+            .collect();
         let Some(which) = pick(rng, &dirty) else { return Ok(()) };
+        let (dir, ulid) = dirty[which].clone();
         let mut name = || self.ulid();
         let disk = store.disk.clone();
         let mut target = Target { disk: &disk, dir: &dir, name: &mut name };
-        let made = clean(&mut target, dirty[which], &options, &mut NoPace).await.map_err(text)?;
+        let made = clean(&mut target, ulid, &options, &mut NoPace).await.map_err(text)?;
+        self.did("clean", 1);
         self.made(store, &dir, made).await
     }
 
     async fn delete(&mut self, store: &mut Store, rng: &mut Rng) -> Result<(), String> {
         let from = i64::try_from(rng.below(10)).unwrap() * RANGE_MS - 1_000_000;
-        let range = (from, from + i64::try_from(rng.below(4 * 7_200_000)).unwrap());
+        let length = if rng.below(3) == 0 { 20 } else { 4 };
+        let range = (from, from + i64::try_from(rng.below(length * 7_200_000)).unwrap());
         let pattern = ["m0", "m1", "m.", "m[12]"][usize::try_from(rng.below(4)).unwrap()];
         let matchers = [Matcher::new("__name__", MatchOp::Regex, pattern).unwrap()];
         let is_deleted = |labels: &Labels, t: i64| {
@@ -207,7 +239,8 @@ impl Ledger {
         let range = TimeRange::new(TimestampMs(range.0), TimestampMs(range.1)).unwrap();
         for block in store.shards.iter().flat_map(|shard| &shard.blocks) {
             let deleted = delete::delete(&store.disk, block, &matchers, range, &mut NoPace).await;
-            deleted.map_err(text)?;
+            let deleted = deleted.map_err(text)?;
+            self.did("delete", usize::from(deleted));
         }
         self.may_be_gone.clear();
         Ok(())
@@ -236,25 +269,20 @@ impl Ledger {
             let mut target = Target { disk: &disk, dir: &dir, name: &mut name };
             let (target, pace) = (&mut target, &mut NoPace);
             let made = repartition::repartition(target, mixed_dir, own, &owns, &options, pace);
-            let blocks = made.await.map_err(text)?;
+            let OwnPart { blocks, mark } = made.await.map_err(text)?;
             let held: Samples = self.blocks[ulid]
                 .iter()
                 .filter(|(labels, _)| shard_of(labels, SHARDS) == own.shard)
                 .map(|(labels, values)| (labels.clone(), values.clone()))
                 .collect();
-            if let Some(first) = blocks.first() {
-                self.blocks.insert(first.ulid, held);
-            }
-            for meta in blocks {
-                let path = block::dir(&dir, meta.ulid);
-                let opened = open_block(&store.disk, &path).await;
-                let shard = store.shards.iter_mut().find(|shard| shard.dir == dir).unwrap();
-                shard.blocks.push(opened.map_err(text)?);
-            }
+            self.place(store, &dir, &blocks, held).await?;
+            self.did("take an own part", 1);
+            mark.map_err(text)?;
             if rng.below(2) == 0 {
                 return Ok(());
             }
         }
+        self.did("take all parts", 1);
         self.blocks.remove(ulid);
         store.drop_blocks(&BTreeSet::from([*ulid])).await.map_err(text)
     }
@@ -290,6 +318,7 @@ impl Ledger {
         };
         let meta = adoption.publish(&mut NoPace).await.map_err(text)?;
         self.may_be_there.clear();
+        self.did("import", 1);
         self.blocks.insert(meta.ulid, samples);
         let path = block::dir(&shard.dir, meta.ulid);
         let opened = open_block(&store.disk, &path).await;
@@ -315,6 +344,7 @@ impl Ledger {
         }
         store.drop_blocks(&gone).await.map_err(text)?;
         self.may_be_gone.clear();
+        self.did("drop what is too old", gone.len());
         Ok(())
     }
 
@@ -441,6 +471,19 @@ fn no_sample_is_lost_or_comes_back_by_a_crash_in_the_middle_of_any_other_call() 
 }
 
 #[test]
+fn random_runs_do_all_that_is_to_be_stopped() {
+    let mut did = BTreeMap::new();
+    for seed in 0..150 {
+        let (disk, mut ledger) = begun(seed);
+        run(serve(&disk, &mut ledger, &mut Rng::new(!seed))).unwrap();
+        ledger.did.into_iter().for_each(|(what, times)| *did.entry(what).or_default() += times);
+    }
+    println!("{did:?}");
+    assert_eq!(did.len(), 9, "{did:?}");
+    assert!(did.values().all(|times: &usize| *times >= 3), "{did:?}");
+}
+
+#[test]
 fn a_call_that_fails_costs_no_sample() {
     let (mut failed, mut full) = (0, 0);
     for seed in 0..150 {
@@ -466,4 +509,53 @@ fn a_call_that_fails_costs_no_sample() {
         }
     }
     assert!(failed > 200 && full > 50, "{failed} failed, {full} for want of room");
+}
+
+#[test]
+fn a_flipped_bit_costs_its_block_at_most_and_no_start() {
+    let (mut noticed, mut harmless) = (0, 0);
+    for seed in 0..400 {
+        let (disk, mut ledger) = begun(seed);
+        let mut rng = Rng::new(seed);
+        let of_blocks = |path: &String| !path.starts_with(FOREIGN);
+        let paths: Vec<String> = disk.paths().into_iter().filter(of_blocks).collect();
+        let path = &paths[pick(&mut rng, &paths).unwrap()];
+        let len = run(async { floodplain::io::File::len(&disk.open(path).await.unwrap()) });
+        disk.flip_bit(path, rng.below(8 * len));
+        let story = format!("seed {seed}, a bit of {path} was flipped");
+        let ulid = Ulid::from_string(path.split('/').nth(1).unwrap()).unwrap();
+        let (all, others) = (together(&ledger.blocks), {
+            let mut others = ledger.blocks.clone();
+            others.remove(&ulid);
+            together(&others)
+        });
+        // Compaction meets it, too; whatever comes of that, a start follows.
+        let mut told = 0;
+        for _ in 0..3 {
+            let mut store =
+                run(Store::open(&disk, SHARDS)).unwrap_or_else(|error| panic!("{story}: {error}"));
+            told += store.damaged.len();
+            let (found, lost) = run(store.read()).unwrap_or_else(|e| panic!("{story}: {e}"));
+            told += lost.len();
+            let found = together(&found);
+            for (series, values) in &found {
+                for (t, v) in values {
+                    let sent = all.get(series).and_then(|values| values.get(t));
+                    assert_eq!(sent, Some(v), "{story}: altered or invented");
+                }
+            }
+            for (series, values) in &others {
+                for (t, v) in values {
+                    let there = found.get(series).and_then(|values| values.get(t));
+                    assert_eq!(there, Some(v), "{story}: another block's sample is lost");
+                }
+            }
+            let is_lost = found != all;
+            assert!(!is_lost || told > 0, "{story}: lost in silence");
+            let _ = run(ledger.compact(&mut store, &mut rng));
+        }
+        noticed += u32::from(told > 0);
+        harmless += u32::from(told == 0);
+    }
+    assert!(noticed > 100, "noticed {noticed} times, harmless {harmless} times");
 }

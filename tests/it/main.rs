@@ -9,6 +9,7 @@
 mod block_reader;
 mod block_store;
 mod block_writer;
+mod compaction;
 mod crash;
 mod crash_blocks;
 mod http;

@@ -25,8 +25,6 @@ mod pages;
 mod posting_lists;
 mod postings_writer;
 pub mod reader;
-#[cfg(test)]
-mod reader_tests;
 mod section;
 mod select;
 mod series;
@@ -34,6 +32,8 @@ mod series_scan;
 mod symbol_texts;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod verify;
 pub mod writer;
 

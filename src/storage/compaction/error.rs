@@ -13,6 +13,15 @@ pub enum CompactionError {
     /// It was asked to stop.
     #[error("stopped before it was done")]
     Stopped,
+    /// It failed, and what had been published until then cannot be removed. A start will find it, and take it for the
+    /// truth: until then nothing may be deleted from the blocks of this directory, and none of them be merged.
+    #[error("{why}; and what had been written cannot be removed: {source}")]
+    Unsettled {
+        /// What failed first.
+        why: Box<CompactionError>,
+        /// What failed then.
+        source: BlockError,
+    },
 }
 
 impl CompactionError {
@@ -27,6 +36,7 @@ impl CompactionError {
                 | BlockError::Order { path, .. },
             ) => Some(path),
             Self::Stopped => None,
+            Self::Unsettled { why, .. } => why.path(),
         }
     }
 

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use serde::Deserialize;
 
 use super::CompactionError;
+use super::merge::take_back;
 use super::stop::Stop;
 use crate::encoding::block::chunks;
 use crate::encoding::block::meta::{BlockMeta, Compaction, Ulid};
@@ -173,18 +174,20 @@ impl<S: Disk, D: Disk> Adoption<'_, S, D> {
     /// Publishes the block.
     ///
     /// # Errors
-    /// Those of both disks, or the wish to stop. Then nothing has been published, but in the last step of all.
+    /// Those of both disks, or the wish to stop. What had been written is removed.
     pub async fn publish(self, pace: &mut impl Pace) -> Result<BlockMeta, CompactionError> {
         let meta = adopted(&self.foreign.meta, self.ulid);
         let to = block::creation_dir(self.dir, meta.ulid);
         block::remove_tree(self.disk, &to).await?;
-        if let Err(error) = self.place(&to, &meta, pace).await {
-            // If it is not removed now, it is at the next start.
-            let _ = block::remove_tree(self.disk, &to).await;
-            return Err(error);
+        let mut placed = self.place(&to, &meta, pace).await;
+        if placed.is_ok() {
+            let published = block::directory::publish(self.disk, self.dir, meta.ulid).await;
+            placed = published.map_err(CompactionError::from);
         }
-        block::directory::publish(self.disk, self.dir, meta.ulid).await?;
-        Ok(meta)
+        match placed {
+            Ok(()) => Ok(meta),
+            Err(error) => Err(take_back(self.disk, self.dir, &[meta.ulid], error).await),
+        }
     }
 
     /// Puts all its files into the directory `to`, durably.

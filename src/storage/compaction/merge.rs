@@ -7,8 +7,8 @@
 //!
 //! The index has limits. When a series might exceed them, the block is ended, and the next one begins with that series;
 //! what the blocks say of each other then is `history`'s.
-//! Invariants: nothing but new blocks is written, and no block is published that is not whole; what is left in a temporary
-//! directory is removed, at the latest by the next start.
+//! Invariants: nothing but new blocks is written, and no block is published that is not whole. After a failure none is left:
+//! a block that nobody serves would not hear of later deletions, and bring the samples back at the next start.
 
 use super::error::CompactionError;
 use super::history::History;
@@ -22,7 +22,7 @@ use crate::io::{Disk, Pace};
 use crate::model::TimeRange;
 use crate::storage::block::reader::ChunkBytes;
 use crate::storage::block::writer::{BlockWriter, ChunkToWrite, WriterOptions};
-use crate::storage::block::{Block, BlockError, CHUNKS};
+use crate::storage::block::{self, Block, BlockError, CHUNKS};
 
 /// What a symbols section has beside its symbols, in bytes, where the writer counts.
 const SECTION_BYTES: u64 = 4;
@@ -84,8 +84,7 @@ impl Stretch {
 /// - `keep`: samples outside of this time are not taken.
 ///
 /// # Errors
-/// A source that cannot be read, a target that cannot be written, or the wish to stop. Some blocks may have been published;
-/// they are not the last of their parts.
+/// A source that cannot be read, a target that cannot be written, or the wish to stop. What had been written is removed.
 pub async fn merge<D: Disk, W: Disk>(
     target: &mut Target<'_, W>,
     sources: &[Source<'_, D>],
@@ -103,31 +102,35 @@ pub async fn merge<D: Disk, W: Disk>(
     let takes_all =
         keep == TimeRange::ALL && symbols.bytes() <= room && sources.iter().all(is_whole);
     let merge = Merge { sources, blocks, symbols, keep, takes_all, room, options };
-    let (mut made, mut stretch) = (Vec::new(), Stretch::default());
-    while let Some(used) = merge.used_symbols(&mut stretch, pace).await? {
-        let ulid = (target.name)();
-        let mut writer = BlockWriter::begin(target.disk, target.dir, ulid, options.writer).await?;
-        let is_last = match merge.fill(&mut writer, &used, &mut stretch, pace).await {
-            Ok(is_last) => is_last,
-            Err(error) => {
-                // If it is not removed now, it is at the next start.
-                let _ = writer.discard().await;
-                return Err(error);
-            }
-        };
-        if writer.series_count() == 0 {
-            writer.discard().await?;
-            break;
-        }
-        let is_part = !made.is_empty() || !is_last;
-        let history = if is_part { &history.part(is_last) } else { history };
-        made.push(writer.finish(history.meta(ulid), pace).await?);
-        if is_last {
-            break;
-        }
-        stretch.from = stretch.until.take();
+    let mut begun = Vec::new();
+    match merge.write_blocks(target, history, &mut begun, pace).await {
+        Ok(made) => Ok(made),
+        Err(error) => Err(take_back(target.disk, target.dir, &begun, error).await),
     }
-    Ok(made)
+}
+
+/// Removes blocks that have been written, or were being written, when something failed; gives what is to be said of it.
+pub(super) async fn take_back<D: Disk>(
+    disk: &D,
+    dir: &str,
+    begun: &[Ulid],
+    why: CompactionError,
+) -> CompactionError {
+    let remove = async {
+        for ulid in begun {
+            block::remove_tree(disk, &block::creation_dir(dir, *ulid)).await?;
+        }
+        for ulid in block::list(disk, dir).await? {
+            if begun.contains(&ulid) {
+                block::delete(disk, dir, ulid).await?;
+            }
+        }
+        Ok(())
+    };
+    match remove.await {
+        Ok(()) => why,
+        Err(source) => CompactionError::Unsettled { why: Box::new(why), source },
+    }
 }
 
 /// One merge.
@@ -149,6 +152,37 @@ impl<D: Disk> Merge<'_, D> {
         pace: &mut impl Pace,
     ) -> Result<SeriesMerge<'_, D::File>, CompactionError> {
         SeriesMerge::begin(self.sources, &self.symbols, self.keep, pace).await
+    }
+
+    /// Writes and publishes all blocks.
+    ///
+    /// - `begun`: gets the names of those that have been begun.
+    async fn write_blocks<W: Disk>(
+        &self,
+        target: &mut Target<'_, W>,
+        history: &History,
+        begun: &mut Vec<Ulid>,
+        pace: &mut impl Pace,
+    ) -> Result<Vec<BlockMeta>, CompactionError> {
+        let (mut made, mut stretch) = (Vec::new(), Stretch::default());
+        while let Some(used) = self.used_symbols(&mut stretch, pace).await? {
+            let (ulid, options) = ((target.name)(), self.options.writer);
+            begun.push(ulid);
+            let mut writer = BlockWriter::begin(target.disk, target.dir, ulid, options).await?;
+            let is_last = self.fill(&mut writer, &used, &mut stretch, pace).await?;
+            if writer.series_count() == 0 {
+                writer.discard().await?;
+                break;
+            }
+            let is_part = !made.is_empty() || !is_last;
+            let history = if is_part { &history.part(is_last) } else { history };
+            made.push(writer.finish(history.meta(ulid), pace).await?);
+            if is_last {
+                break;
+            }
+            stretch.from = stretch.until.take();
+        }
+        Ok(made)
     }
 
     /// Which symbols the series of the stretch need, by number; `None` if there are no series. The stretch ends where they

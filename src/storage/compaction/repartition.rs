@@ -28,15 +28,22 @@ use crate::storage::block::{Block, BlockError};
 /// Series that are looked at together.
 const AT_ONCE: usize = 256;
 
-/// Writes the own part of the block in the directory `mixed`, publishes it and marks it as taken; the blocks that it is,
-/// none if nothing in there is the shard's own.
+/// The own part of a mixed block.
+#[derive(Debug)]
+pub struct OwnPart {
+    /// The blocks that it is; none if nothing in there is the shard's own.
+    pub blocks: Vec<BlockMeta>,
+    /// Is the mixed block marked? If that failed, the part is served all the same; the mark has to follow.
+    pub mark: Result<(), BlockError>,
+}
+
+/// Writes the own part of the block in the directory `mixed`, publishes it and marks it as taken.
 ///
 /// - `target`: where the shard's blocks are.
 /// - `owns`: does the series with this routing hash belong to this shard?
 ///
 /// # Errors
-/// A block that cannot be read, a disk that cannot be written, or the wish to stop. The part may have been published, but
-/// not marked.
+/// A block that cannot be read, a disk that cannot be written, or the wish to stop. What had been written is removed.
 pub async fn repartition<D: Disk>(
     target: &mut Target<'_, D>,
     mixed: &str,
@@ -44,14 +51,13 @@ pub async fn repartition<D: Disk>(
     owns: &dyn Fn(u64) -> bool,
     options: &MergeOptions<'_>,
     pace: &mut impl Pace,
-) -> Result<Vec<BlockMeta>, CompactionError> {
+) -> Result<OwnPart, CompactionError> {
     let block = open(target.disk, mixed, pace).await?;
     let series = own_series(&block, owns, &options.stop, pace).await?;
     let history = History::of_own_part(block.meta(), own);
     let sources = [Source { block: &block, series: Selection::Only(series) }];
-    let made = merge(target, &sources, TimeRange::ALL, &history, options, pace).await?;
-    mark_taken(target.disk, mixed, own).await?;
-    Ok(made)
+    let blocks = merge(target, &sources, TimeRange::ALL, &history, options, pace).await?;
+    Ok(OwnPart { blocks, mark: mark_taken(target.disk, mixed, own).await })
 }
 
 /// The series of a block that belong to a shard, ascending.
