@@ -193,11 +193,14 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             self.0.served.view().blocks().iter().any(|block| block.block.meta().ulid == ulid);
         if is_served {
             let job = Job::Repartition { dir, mixed: path.clone(), own };
-            let Done::Partitioned(parts) = opened.work.run(job).await? else {
+            let Done::Partitioned(part) = opened.work.run(job).await? else {
                 return Err("a job gave what another one gives".to_owned());
             };
-            self.serve(opened, &parts, &[ulid]).await?;
-            tracing::info!(shard = %self.0.id, block = %ulid, parts = parts.len(), "the own part of a block is taken");
+            self.serve(opened, &part.blocks, &[ulid]).await?;
+            // The part is served, marked or not; a start that finds it unmarked marks it.
+            part.mark.map_err(|error| error.to_string())?;
+            let parts = part.blocks.len();
+            tracing::info!(shard = %self.0.id, block = %ulid, parts, "the own part of a block is taken");
         }
         let text = |error: block::BlockError| error.to_string();
         let taken = repartition::taken(&opened.disk, &path).await.map_err(text)?;

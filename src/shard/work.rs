@@ -18,10 +18,10 @@ use crate::rt::background::Background;
 use crate::rt::disk::RealDisk;
 use crate::rt::pace::Slice;
 use crate::rt::preflight::DataPlace;
-use crate::storage::blocks::{BlockMeta, Origin};
+use crate::storage::blocks::Origin;
 use crate::storage::compaction::Stop;
 use crate::storage::compaction::merge::{MergeOptions, Target};
-use crate::storage::compaction::repartition::repartition;
+use crate::storage::compaction::repartition::{OwnPart, repartition};
 use crate::storage::compaction::run::{self, Made};
 use crate::storage::cutting::{self, CutBlock};
 use crate::storage::head::cut_plan::CutPlan;
@@ -58,8 +58,8 @@ pub enum Done {
     Cut(CutBlock),
     /// Of [`Job::Compact`].
     Compacted(Made),
-    /// Of [`Job::Repartition`]: the blocks that the part is.
-    Partitioned(Vec<BlockMeta>),
+    /// Of [`Job::Repartition`].
+    Partitioned(OwnPart),
 }
 
 /// Which shard, of so many, owns the series with a routing hash.
