@@ -91,23 +91,35 @@ impl Round {
     }
 
     fn flood(&self, server: &Running, ledger: &Path) -> Child {
-        let mut flood = Command::new(loadgen());
-        flood.arg("flood").arg(format!("--url=http://{}/api/v1/write", server.address));
-        flood.arg(format!("--seed={}", self.seed)).arg("--ledger").arg(ledger);
+        let mut flood = flood(server, ledger, self.seed);
         flood.args(["--series=2000", "--samples-per-request=100", "--connections=4"]);
-        flood.args(["--duration=60s", "--give-up-after=0s", "--preencode-bytes=4MiB", "--quiet"]);
         flood.args(["--protocol", self.protocol, "--compression", self.compression]);
         flood.args(["--churn", self.churn]);
-        flood.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        flood.spawn().unwrap()
     }
+}
+
+/// A flood that ends with its server.
+fn flood(server: &Running, ledger: &Path, seed: u64) -> Command {
+    let mut flood = Command::new(loadgen());
+    flood.arg("flood").arg(format!("--url=http://{}/api/v1/write", server.address));
+    flood.arg(format!("--seed={seed}")).arg("--ledger").arg(ledger);
+    flood.args(["--duration=60s", "--give-up-after=0s", "--preencode-bytes=4MiB", "--quiet"]);
+    flood.stdout(Stdio::null()).stderr(Stdio::null());
+    flood
+}
+
+/// What the server says of itself under this name; with labels, of the first there are.
+fn metric(server: &Running, name: &str) -> u64 {
+    let answer = http::send(server.address, "GET /metrics", &[], b"").unwrap();
+    let text = String::from_utf8(answer.body).unwrap();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 /// How many samples the server says it has appended since it started.
 fn appended(server: &Running) -> u64 {
-    let answer = http::send(server.address, "GET /metrics", &[], b"").unwrap();
-    let text = String::from_utf8(answer.body).unwrap();
-    let line = text.lines().find(|l| l.starts_with("prometheus_tsdb_head_samples_appended_total"));
-    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap()
+    metric(server, "prometheus_tsdb_head_samples_appended_total")
 }
 
 /// What `verify` finds of a flood.
@@ -168,4 +180,47 @@ fn a_server_that_is_killed_in_a_flood_has_every_acknowledged_sample_and_no_other
     println!(
         "{ROUNDS} kills: {acknowledged} samples acknowledged, {unknown} unknown; 0 lost, 0 altered, 0 invented"
     );
+}
+
+/// The layouts that the blocks in a data directory were written in: shards of how many.
+fn layouts(data: &Path) -> Vec<u64> {
+    let dirs = |path: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    };
+    let blocks = dirs(data).iter().flat_map(|shard| dirs(shard)).collect::<Vec<_>>();
+    // One that is being written or removed has a dot in its name.
+    let blocks = blocks.iter().filter(|block| block.extension().is_none());
+    let metas = blocks.filter_map(|block| std::fs::read(block.join("meta.json")).ok());
+    let metas = metas.map(|meta| serde_json::from_slice::<Value>(&meta).unwrap());
+    metas.map(|meta| meta["floodplain"]["shards"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn a_server_that_is_killed_among_its_blocks_has_every_acknowledged_sample_and_no_other() {
+    for (seed, compactions, shards_after) in [(101, 3, 2), (102, 8, 3), (103, 14, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, ledger) = (dir.path().join("data"), dir.path().join("ledger"));
+        let mut server = Running::with_shards(&data, 2);
+        // A day and a quarter, as fast as it goes: blocks are cut, and merged, all the time.
+        let mut flood = flood(&server, &ledger, seed);
+        flood.args(["--series=200", "--interval=15s", "--start-time=now-30h", "--churn=0.01"]);
+        let mut flood = flood.spawn().unwrap();
+        until("so many blocks are cut or merged", || {
+            assert!(flood.try_wait().unwrap().is_none(), "the flood was over before the kill");
+            metric(&server, "prometheus_tsdb_compactions_total") >= compactions
+        });
+        server.child.kill().unwrap(); // SIGKILL
+        flood.wait().unwrap();
+        drop(server.ended());
+        let server = Running::with_shards(&data, shards_after);
+        let story = format!(
+            "seed {seed}, killed after {compactions} cuts and merges, shards 2, {shards_after}"
+        );
+        println!("{}", checked(&verify(&server, &ledger), &story));
+        until("every shard has its part of the blocks of before", || {
+            layouts(&data).iter().all(|shards| *shards == u64::from(shards_after))
+        });
+        checked(&verify(&server, &ledger), &format!("{story}, when blocks are the shards' own"));
+    }
 }
