@@ -214,8 +214,7 @@ fn what_is_exported_is_what_was_sent_the_log_included() {
     let listed = promtool(&["tsdb", "list"], &out);
     assert!(blocks.iter().all(|ulid| listed.contains(ulid.as_str().unwrap())), "{listed}");
     let analysis = promtool(&["tsdb", "analyze"], &out);
-    let total = analysis.lines().find(|line| line.starts_with("Total Series:"));
-    assert!(total.is_some_and(|line| line.ends_with(" 12")), "{analysis}");
+    assert!(analysis.contains("Highest cardinality metric names:\n12 m"), "{analysis}");
     for meta in files_named(&out, "meta.json") {
         assert!(!fs::read_to_string(meta).unwrap().contains("floodplain"));
     }
@@ -336,7 +335,7 @@ fn blocks_with_external_labels_are_refused_before_anything_is_imported() {
     let said = refused(&["import", &blocks.display().to_string(), &path_flag(&data)]);
     assert!(said.contains("external labels, cluster=\"a\""), "{said}");
     assert!(said.contains("nothing is imported"), "{said}");
-    assert_eq!(files_named(&data, "meta.json"), [PathBuf::new(); 0]);
+    assert!(files_named(&data, "meta.json").is_empty());
 }
 
 /// Every file below `dir` with its bytes.
