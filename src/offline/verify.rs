@@ -1,4 +1,4 @@
-//! Reads everything there is and tells what is wrong with it. Writes nothing, takes no lock, and may run beside a server.
+//! Reads everything there is and tells what is wrong with it. Writes nothing, holds no lock, and may run beside a server.
 //!
 //! Blocks do not change while they are there; one that a server removes meanwhile is not missed. The log of a server that
 //! runs does change: checkpoints take the place of segments. So what seems wrong with it is looked at again before it is

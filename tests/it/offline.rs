@@ -292,6 +292,30 @@ fn verify_names_file_and_byte_of_what_is_damaged_and_changes_nothing() {
 }
 
 #[test]
+fn a_hole_in_the_log_is_found_and_an_export_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = (dir.path().join("data"), dir.path().join("out"));
+    let running = Running::with_shards(&data, 1);
+    for minutes in [20, 10, 5] {
+        let values = [(now_ms() - minutes * MINUTE, 1.0)];
+        let series = Series::new(&[("__name__", "m")], &values);
+        request(&[series], Version::V1, Packed::Snappy).send(running.address);
+    }
+    stop(running);
+    let segment = data.join("shard-000/wal/00000001");
+    // The second batch: the first has named the series.
+    flip(&segment, 4096 + 50);
+    let (code, report) = run(&["verify", &data.display().to_string()]);
+    let damage = &report["damage"][0];
+    assert_eq!((code, &damage["offset"]), (1, &Value::from(4096)), "{report}");
+    assert_eq!(damage["file"], segment.display().to_string());
+    let (code, report) = run(&["export", &out.display().to_string(), &path_flag(&data)]);
+    assert_eq!((code, &report["samples"]), (1, &Value::from(2)), "{report}");
+    let missing = report["missing"][0].as_str().unwrap();
+    assert!(missing.contains("shard-000/wal/00000001, byte 4096"), "{missing}");
+}
+
+#[test]
 fn verify_beside_a_server_finds_nothing_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::with_shards(dir.path(), 2);
