@@ -6,6 +6,7 @@ pub mod coordinator;
 pub mod encoding;
 pub mod io;
 pub mod model;
+pub mod offline;
 pub mod query;
 pub mod rt;
 pub mod server;

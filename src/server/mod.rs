@@ -16,6 +16,7 @@ pub mod json;
 pub mod label_name;
 pub mod log;
 pub mod metrics;
+pub mod offline;
 pub mod params;
 pub mod query;
 pub mod refusals;
@@ -51,5 +52,8 @@ pub fn main() -> ExitCode {
     match command {
         Command::Serve(flags) => start::serve(start::Order { flags: *flags, texts, warnings }),
         Command::Doctor(flags) => doctor::run(&flags),
+        Command::Verify(flags) => offline::verify(&flags),
+        Command::Export(flags) => offline::export(&flags),
+        Command::Import(flags) => offline::import(&flags),
     }
 }

@@ -201,7 +201,7 @@ fn parse_whole(text: &str) -> Result<i64, String> {
 }
 
 /// An instant: seconds since 1970 (rounded to milliseconds) or RFC 3339.
-fn parse_time(text: &str) -> Result<TimestampMs, String> {
+pub fn parse_time(text: &str) -> Result<TimestampMs, String> {
     if let Some(seconds) = parse_float(text) {
         return Ok(TimestampMs(milliseconds(seconds)));
     }

@@ -99,6 +99,26 @@ impl Manifest {
         Ok(next)
     }
 
+    /// What holds for the data directory `dir`; `None` if it was never started. Changes nothing.
+    ///
+    /// # Errors
+    /// A newer format, or a file that cannot be read or understood.
+    pub fn read(dir: &Path) -> Result<Option<Self>, ManifestError> {
+        let path = dir.join(FILE_NAME);
+        let failed = |source| ManifestError::Io { path: path.clone(), action: "read", source };
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(failed)?,
+        };
+        match serde_json::from_slice::<Self>(&bytes) {
+            Ok(Self { format, .. }) if format > FORMAT => {
+                Err(ManifestError::Newer { path, format })
+            }
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
     /// Which files hold the data.
     #[must_use]
     pub fn layout(&self) -> Layout {
@@ -162,6 +182,17 @@ mod tests {
     }
 
     #[test]
+    fn who_reads_it_does_not_change_it() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Manifest::read(dir.path()).unwrap(), None);
+        let first = Manifest::begin_run(dir.path(), 2, 0).unwrap();
+        assert_eq!(Manifest::read(dir.path()).unwrap(), Some(first));
+        fs::write(dir.path().join(FILE_NAME), b"{").unwrap();
+        Manifest::read(dir.path()).unwrap_err();
+        assert_eq!(fs::read(dir.path().join(FILE_NAME)).unwrap(), b"{");
+    }
+
+    #[test]
     fn a_changed_number_of_shards_holds_from_when_it_is_committed() {
         let dir = tempfile::tempdir().unwrap();
         let first = Manifest::begin_run(dir.path(), 2, 0).unwrap();
@@ -177,6 +208,8 @@ mod tests {
         fs::write(&path, r#"{"format":2,"id":"x","run":1,"layout":{"shards":1,"since_run":0}}"#)
             .unwrap();
         let error = Manifest::begin_run(dir.path(), 1, 0).unwrap_err();
+        assert!(error.to_string().contains("format 2"), "{error}");
+        let error = Manifest::read(dir.path()).unwrap_err();
         assert!(error.to_string().contains("format 2"), "{error}");
         assert!(fs::read_to_string(path).unwrap().contains("\"format\":2"));
     }

@@ -33,13 +33,40 @@ pub async fn write_block<D: Disk>(
     plan: CutPlan,
     pace: &mut impl Pace,
 ) -> Result<CutBlock, BlockError> {
-    let (dir, head_dir) = (shard_dir(own.shard), dirs(own.shard).head);
-    let spill = SpillFiles::of(disk.clone(), head_dir);
+    let spill = SpillFiles::of(disk.clone(), dirs(own.shard).head);
+    write(&spill, disk, &shard_dir(own.shard), Some(own), plan, pace).await
+}
+
+/// Writes and publishes a block of `plan` that is nobody's, somewhere else.
+///
+/// - `spill`: the files of chunks that have left memory.
+/// - `dir`: the directory of blocks on the disk `target`.
+///
+/// # Errors
+/// Those of the disks; then there is no block, or a temporary one that nobody reads.
+pub async fn write_copy<D: Disk, W: Disk>(
+    spill: &SpillFiles<D>,
+    target: &W,
+    dir: &str,
+    plan: CutPlan,
+    pace: &mut impl Pace,
+) -> Result<CutBlock, BlockError> {
+    write(spill, target, dir, None, plan, pace).await
+}
+
+async fn write<D: Disk, W: Disk>(
+    spill: &SpillFiles<D>,
+    disk: &W,
+    dir: &str,
+    origin: Option<Origin>,
+    plan: CutPlan,
+    pace: &mut impl Pace,
+) -> Result<CutBlock, BlockError> {
     let sorted = plan.into_sorted();
     let cut = sorted.cut();
     let mut symbols = sorted.symbols();
     let options = WriterOptions::default();
-    let mut writer = BlockWriter::create(disk, &dir, cut.ulid, &mut symbols, options, pace).await?;
+    let mut writer = BlockWriter::create(disk, dir, cut.ulid, &mut symbols, options, pace).await?;
     let mut lost = Vec::new();
     for start in (0..sorted.len()).step_by(SERIES_AT_ONCE) {
         let some = start..(start + SERIES_AT_ONCE).min(sorted.len());
@@ -67,7 +94,7 @@ pub async fn write_block<D: Disk>(
         return Ok(CutBlock { meta: None, lost });
     }
     let mut meta = BlockMeta::new(cut.ulid, cut.range.start().0, cut.range.end().0);
-    meta.floodplain = Some(own);
+    meta.floodplain = origin;
     let meta = writer.finish(meta, pace).await?;
     Ok(CutBlock { meta: Some(meta), lost })
 }

@@ -13,4 +13,5 @@ pub mod replay;
 mod replay_state;
 pub mod selection;
 pub mod served;
+pub mod verify_log;
 pub mod wal;

@@ -137,11 +137,11 @@ const SERIES_AT_ONCE: usize = 256;
 const REMOVAL_UNITS: usize = 20_000;
 
 /// A file that is to be read.
-struct Found {
-    is_segment: bool,
-    id: SegmentId,
-    path: String,
-    len: u64,
+pub(super) struct Found {
+    pub(super) is_segment: bool,
+    pub(super) id: SegmentId,
+    pub(super) path: String,
+    pub(super) len: u64,
 }
 
 /// Reads the files back into `head` and makes what was read durable.
@@ -292,16 +292,16 @@ async fn forget(
 
 /// One shard's checkpoint and log, before they are read.
 #[derive(Default)]
-struct Log {
+pub(super) struct Log {
     /// The newest checkpoint, and the segments behind that.
-    files: Vec<Found>,
+    pub(super) files: Vec<Found>,
     /// Segments behind it in which no batch can be read.
     batchless: Vec<Found>,
-    state: LogState,
+    pub(super) state: LogState,
 }
 
 /// The files of one shard that are needed, and the damage that can be seen at once.
-async fn survey<D: Disk>(
+pub(super) async fn survey<D: Disk>(
     disk: &D,
     dirs: &Dirs,
     layout: Layout,

@@ -278,7 +278,7 @@ impl ReferenceMap {
         (reference.0 / page, usize::try_from(reference.0 % page).unwrap_or(0))
     }
 
-    fn insert(&mut self, reference: SeriesRef, index: u32) {
+    pub(super) fn insert(&mut self, reference: SeriesRef, index: u32) {
         let (page, at) = Self::place(reference);
         let page = self.pages.entry(page).or_insert_with(|| Box::new([Self::UNKNOWN; Self::PAGE]));
         if let Some(slot) = page.get_mut(at) {
@@ -296,7 +296,7 @@ impl ReferenceMap {
     }
 
     #[inline]
-    fn get(&self, reference: SeriesRef) -> Option<u32> {
+    pub(super) fn get(&self, reference: SeriesRef) -> Option<u32> {
         let (page, at) = Self::place(reference);
         let index = *self.pages.get(&page)?.get(at)?;
         (index != Self::UNKNOWN).then_some(index)

@@ -21,11 +21,13 @@ const ROOMS: &[Room] = &[
     // `query`: a shard folds its own series, so that only groups and steps cross cores.
     // `encoding`: what a block's `meta.json` says goes as it is from the disk to the status page.
     Room { name: "shard", uses: &["model", "encoding", "storage", "io", "rt", "query"], owns: &[] },
+    // `shard`: which shards there are, as their manifest says.
+    Room { name: "offline", uses: &["model", "storage", "shard", "io", "rt"], owns: &[] },
     Room { name: "query", uses: &["model"], owns: &[] },
     Room { name: "coordinator", uses: &["model", "shard", "query", "rt"], owns: &[] },
     Room {
         name: "server",
-        uses: &["model", "wire", "coordinator", "rt", "query"],
+        uses: &["model", "wire", "coordinator", "offline", "rt", "query"],
         // `flate2`: answers are compressed, too.
         owns: &["hyper", "http", "clap", "flate2"],
     },

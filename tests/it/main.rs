@@ -19,6 +19,7 @@ mod interop_promql;
 mod interop_retry;
 mod kill;
 mod layering;
+mod offline;
 mod peer;
 mod promql_parser;
 mod promql_scripts;

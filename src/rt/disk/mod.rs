@@ -5,6 +5,7 @@
 //! The first file that an executor opens is the marker (rule R3), which is why a [`RealDisk`] has to be mounted.
 
 mod file;
+pub mod plain;
 
 use std::fs;
 use std::io;
@@ -46,14 +47,8 @@ impl RealDisk {
         Ok(Self { root: place.root().into() })
     }
 
-    /// Where `path`, relative and without any `..`, is on the host; the root itself for an empty one.
     fn resolve(&self, path: &str) -> io::Result<PathBuf> {
-        let plain = |part| matches!(part, Component::Normal(_));
-        if Path::new(path).components().all(plain) && !path.contains('\0') {
-            return Ok(self.root.join(path));
-        }
-        let message = format!("{path:?} does not stay below the data directory");
-        Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+        below(&self.root, path)
     }
 
     /// Opens an existing file, with more flags of open(2).
@@ -127,13 +122,7 @@ impl Disk for RealDisk {
     async fn create_dir(&self, path: &str) -> io::Result<()> {
         let (root, path) = (Rc::clone(&self.root), self.resolve(path)?);
         let root = root.to_path_buf();
-        blocking("create directory", move || {
-            fs::create_dir_all(&path)?;
-            // Each name is durable when the directory that has it is flushed, up to the root and with it.
-            let mut above = path.ancestors().skip(1).take_while(|dir| dir.starts_with(&root));
-            above.try_for_each(|dir| fs::File::open(dir)?.sync_all())
-        })
-        .await
+        blocking("create directory", move || create_dirs(&root, &path)).await
     }
 
     async fn remove_dir(&self, path: &str) -> io::Result<()> {
@@ -152,6 +141,24 @@ impl Disk for RealDisk {
         blocking("sync directory", move || fs::File::open(path).map_err(not_begun)?.sync_all())
             .await
     }
+}
+
+/// Where `path`, relative and without any `..`, is below `root`; the root itself for an empty one.
+fn below(root: &Path, path: &str) -> io::Result<PathBuf> {
+    let plain = |part| matches!(part, Component::Normal(_));
+    if Path::new(path).components().all(plain) && !path.contains('\0') {
+        return Ok(root.join(path));
+    }
+    let message = format!("{path:?} does not stay below the data directory");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+/// Makes a directory and those above it up to `root`, durably.
+fn create_dirs(root: &Path, path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    // Each name is durable when the directory that has it is flushed, up to the root and with it.
+    let mut above = path.ancestors().skip(1).take_while(|dir| dir.starts_with(root));
+    above.try_for_each(|dir| fs::File::open(dir)?.sync_all())
 }
 
 /// Tells a flush that could not begin, for want of a descriptor or of memory, from one that failed.

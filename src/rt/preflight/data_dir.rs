@@ -46,6 +46,27 @@ impl DataDir {
         Ok(Self { place, lock })
     }
 
+    /// Makes the directory if it is missing and locks it, for work that goes by ordinary file calls: direct I/O is not
+    /// tried.
+    ///
+    /// Fails with one of the `DataDir…` kinds of [`StartError`].
+    pub fn hold(path: &Path) -> Result<Self, StartError> {
+        let unusable = |source| StartError::DataDir { path: path.to_owned(), source };
+        on_a_disk(path)?;
+        fs::create_dir_all(path).map_err(unusable)?;
+        let place = DataPlace { root: path.canonicalize().map_err(unusable)? };
+        let lock = lock(&place)?;
+        Ok(Self { place, lock })
+    }
+
+    /// Does a process hold the directory `path` at this moment? Changes nothing; `false` also if it cannot be told.
+    #[must_use]
+    pub fn is_in_use(path: &Path) -> bool {
+        // Shared, and for a moment only: two who ask do not take each other for a server.
+        let marker = File::open(path.join(MARKER_NAME));
+        marker.is_ok_and(|marker| matches!(marker.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// Whether [`open`](Self::open) would succeed on the existing directory `path`. Leaves nothing behind.
     ///
     /// Fails as that does.
@@ -208,6 +229,18 @@ mod tests {
         drop(held);
         DataDir::examine(dir.path()).unwrap();
         assert_eq!(fs::read(place.marker()).unwrap(), marker);
+    }
+
+    #[test]
+    fn a_directory_is_in_use_while_it_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!DataDir::is_in_use(dir.path()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let held = DataDir::hold(dir.path()).unwrap();
+        assert!(DataDir::is_in_use(dir.path()));
+        assert!(matches!(DataDir::hold(dir.path()), Err(StartError::DataDirLocked { .. })));
+        drop(held);
+        assert!(!DataDir::is_in_use(dir.path()));
     }
 
     #[test]

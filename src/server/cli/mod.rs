@@ -7,6 +7,7 @@
 //! - Prometheus's flags that have no meaning here are taken out, each with a warning that says so (table in [`ignored`]).
 
 pub mod ignored;
+pub mod offline;
 pub mod serve;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use offline::{ExportFlags, ImportFlags, VerifyFlags};
 pub use serve::{BadSample, LogFormat, ServeFlags, WalSync};
 
 /// Stores Prometheus time series on one Linux host: remote_write floods in, durable, PromQL out.
@@ -28,7 +30,10 @@ const EXAMPLES: &str = "Examples:
   floodplain                                        serve on 127.0.0.1:9090, data in ./data
   floodplain --storage.tsdb.path=/var/lib/floodplain --web.listen-address=0.0.0.0:9090
   floodplain serve --help                           all flags of the server
-  floodplain doctor --storage.tsdb.path=/var/lib/floodplain   can this host run it, and how fast?";
+  floodplain doctor --storage.tsdb.path=/var/lib/floodplain   can this host run it, and how fast?
+  floodplain verify /var/lib/floodplain             read everything: is anything damaged?
+  floodplain import /var/lib/prometheus --storage.tsdb.path=/var/lib/floodplain
+  floodplain export out --storage.tsdb.path=/var/lib/floodplain";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -37,6 +42,12 @@ pub enum Command {
     Serve(Box<ServeFlags>),
     /// Check this host and print what was measured, with a verdict on each line
     Doctor(DoctorFlags),
+    /// Read all of a data directory, a directory of blocks or one block, and tell what is damaged
+    Verify(VerifyFlags),
+    /// Write what a data directory holds as plain blocks of Prometheus; its server must not run
+    Export(ExportFlags),
+    /// Take blocks of Prometheus, Thanos or Mimir into a data directory; its server must not run
+    Import(ImportFlags),
 }
 
 /// Flags of `floodplain doctor`.
@@ -261,6 +272,30 @@ mod tests {
         };
         assert!(flags.json);
         assert_eq!(flags.path, PathBuf::from("/x"));
+    }
+
+    #[test]
+    fn what_is_exported_is_told_by_times_and_selectors() {
+        let line = "floodplain export out --storage.tsdb.path=/x --start=1.5 \
+            --end=2026-01-01T00:00:00Z --match={job=\"a\"} --match=up";
+        let Command::Export(flags) = run(line).command else { panic!("not export") };
+        assert_eq!((flags.out, flags.path), ("out".into(), "/x".into()));
+        assert_eq!(flags.start.map(|t| t.0), Some(1500));
+        assert_eq!(flags.end.map(|t| t.0), Some(1_767_225_600_000));
+        assert_eq!(flags.selectors.len(), 2);
+        assert!(
+            refusal("floodplain export out --match={job=~\"[\"}").contains("missing closing ]")
+        );
+        assert!(refusal("floodplain export out --start=soon").contains("--start"));
+        assert!(refusal("floodplain export").contains("<OUT_DIR>"));
+    }
+
+    #[test]
+    fn the_offline_commands_have_examples() {
+        for command in ["verify", "export", "import"] {
+            let help = refusal(&format!("floodplain {command} --help"));
+            assert!(help.contains(&format!("floodplain {command} /")), "{help}");
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ use crate::storage::block::Block;
 /// What is copied.
 #[derive(Clone, Debug)]
 pub struct ExportOptions<'a> {
-    /// Series for which all of these hold.
-    pub matchers: &'a [Matcher],
+    /// Series for which all matchers of any of these hold; without any, all series.
+    pub selectors: &'a [Vec<Matcher>],
     /// Samples of this time.
     pub time: TimeRange,
     /// A new block's range is this long, in milliseconds, and aligned to that; positive.
@@ -72,11 +72,11 @@ pub async fn export<D: Disk, W: Disk>(
                 continue;
             }
             is_inside &= min <= time.0 && time.1 <= max;
-            let series = if options.matchers.is_empty() {
+            let series = if options.selectors.is_empty() {
                 Selection::All
             } else {
                 if selected.is_none() {
-                    *selected = Some(block.select(options.matchers, pace).await?);
+                    *selected = Some(select(block, options.selectors, pace).await?);
                 }
                 Selection::Only(selected.clone().unwrap_or_default())
             };
@@ -87,6 +87,21 @@ pub async fn export<D: Disk, W: Disk>(
         made.extend(merge(target, &sources, keep, &history, &options.merge, pace).await?);
     }
     Ok(made)
+}
+
+/// The series that any of the selectors select, ascending.
+async fn select<D: Disk>(
+    block: &Block<D>,
+    selectors: &[Vec<Matcher>],
+    pace: &mut impl Pace,
+) -> Result<Vec<SeriesId>, CompactionError> {
+    let mut all = Vec::new();
+    for matchers in selectors {
+        all.extend(block.select(matchers, pace).await?);
+    }
+    all.sort_unstable();
+    all.dedup();
+    Ok(all)
 }
 
 /// The aligned ranges, cut to the time that is wanted, in which there is a block.

@@ -139,7 +139,8 @@ impl<D: Disk> SpillFiles<D> {
         Ok(files)
     }
 
-    fn path(&self, number: u32) -> String {
+    /// The path of a file.
+    pub(in crate::storage) fn path(&self, number: u32) -> String {
         format!("{}/{PREFIX}{number:08}", self.dir)
     }
 
