@@ -21,7 +21,7 @@ const DIR: &str = "head";
 const MINUTE: i64 = 60_000;
 
 /// What the tests compare with: series to time to value.
-type Model = BTreeMap<u32, BTreeMap<i64, i64>>;
+type Model = BTreeMap<u32, BTreeMap<i64, u64>>;
 
 /// A Head, its log since a checkpoint, and that checkpoint.
 struct World {
@@ -52,7 +52,7 @@ impl World {
         let (mut head, mut log) = (self.head.borrow_mut(), self.log.borrow_mut());
         let appended = send(&mut head, &mut log, series, &[sample(t, v as f64)]);
         if appended.written == 1 && appended.doubtful.is_empty() {
-            self.model.entry(series).or_default().entry(t).or_insert(v);
+            self.model.entry(series).or_default().entry(t).or_insert((v as f64).to_bits());
         }
     }
 
@@ -97,7 +97,7 @@ impl World {
             let reading = self.spill.read_series(&pieces, TimeRange::ALL, &mut out, pace);
             assert!(run(reading).is_empty());
             assert_eq!(head.borrow().overlaps(index, TimeRange::ALL), !out.is_empty());
-            all.insert(series, out.iter().map(|s| (s.t.0, s.v as i64)).collect());
+            all.insert(series, out.iter().map(|s| (s.t.0, s.v.to_bits())).collect());
         }
         all
     }
@@ -190,7 +190,10 @@ fn what_is_sent_again_after_it_was_deleted_is_there_again_and_after_a_restart() 
     world.send(0, 5 * MINUTE, 77);
     world.send(0, 20 * MINUTE, 78);
     world.check();
-    assert_eq!(world.model[&0], BTreeMap::from([(5 * MINUTE, 77), (20 * MINUTE, 78)]));
+    assert_eq!(
+        world.model[&0],
+        BTreeMap::from([(5 * MINUTE, 77f64.to_bits()), (20 * MINUTE, 78f64.to_bits())])
+    );
     assert_eq!(world.restarted(), world.model);
 }
 
