@@ -11,6 +11,7 @@ mod block_store;
 mod block_writer;
 mod crash;
 mod crash_blocks;
+mod delete;
 mod http;
 mod interop_chunks;
 mod interop_clients;
