@@ -71,6 +71,9 @@ pub trait Store: Clone + 'static {
     ///
     /// - `selectors`: at least one; one without a condition finds all series.
     ///
+    /// A sample that is sent again afterwards is taken as any other that is as old: the newest instant of its series is still
+    /// the one that in-order samples follow.
+    ///
     /// After an error some of them may be deleted. Asking again does no harm.
     fn delete_series(
         &self,
@@ -159,6 +162,9 @@ pub enum AdminError {
     /// The log is being replayed, or the server stops.
     #[error("the store does not answer now")]
     NotReady,
+    /// Something else has to be done first.
+    #[error("{0}")]
+    Busy(&'static str),
     /// The disk failed or is full, or a block is damaged.
     #[error("storage: {0}")]
     Storage(String),

@@ -21,7 +21,7 @@ use crate::query::{Answer, EvalRange, Leaf, LeafPart, Options, QueryError, evalu
 use crate::rt::mesh::{CallError, Peers};
 use crate::rt::timer;
 use crate::shard::replaying::Replaying;
-use crate::shard::{Request, Response, Selection};
+use crate::shard::{NotDone, Request, Response, Selection};
 
 /// The store as one core sees it. Clones are the same.
 #[derive(Clone)]
@@ -60,6 +60,15 @@ impl From<NoAnswer> for WriteError {
 }
 
 impl From<NoAnswer> for ReadError {
+    fn from(none: NoAnswer) -> Self {
+        match none {
+            NoAnswer::NotReady => Self::NotReady,
+            NoAnswer::Failed(why) => Self::Storage(why),
+        }
+    }
+}
+
+impl From<NoAnswer> for AdminError {
     fn from(none: NoAnswer) -> Self {
         match none {
             NoAnswer::NotReady => Self::NotReady,
@@ -168,6 +177,20 @@ impl Coordinator {
             }
         }
         Ok(parts)
+    }
+
+    /// Has all shards do something; if several do not, what the first of them says.
+    async fn have_done(&self, request: impl Fn() -> Request) -> Result<(), AdminError> {
+        for response in self.ask_all(request).await.map_err(NoAnswer::from)? {
+            match response {
+                Response::Done(done) => done.map_err(|not_done| match not_done {
+                    NotDone::Busy(why) => AdminError::Busy(why),
+                    NotDone::Failed(why) => AdminError::Storage(why),
+                })?,
+                response => return Err(other(&response).into()),
+            }
+        }
+        Ok(())
     }
 
     /// What all shards find, each item once, sorted and cut at `limit`.
@@ -343,12 +366,20 @@ impl Store for Coordinator {
         Ok(blocks.into_values().collect())
     }
 
-    async fn delete_series(&self, _: Vec<Vec<Matcher>>, _: TimeRange) -> Result<(), AdminError> {
-        Err(AdminError::Storage(NOT_YET.to_owned()))
+    async fn delete_series(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        range: TimeRange,
+    ) -> Result<(), AdminError> {
+        if selectors.is_empty() {
+            return Ok(()); // to a shard, none would be all series
+        }
+        let selection = Arc::new(Selection { selectors, range });
+        self.have_done(|| Request::DeleteSeries(Arc::clone(&selection))).await
     }
 
     async fn clean_tombstones(&self) -> Result<(), AdminError> {
-        Err(AdminError::Storage(NOT_YET.to_owned()))
+        self.have_done(|| Request::CleanTombstones).await
     }
 
     async fn snapshot(&self, _name: String, _skip_head: bool) -> Result<(), AdminError> {

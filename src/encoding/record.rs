@@ -9,6 +9,8 @@
 //!            times       form 0: nothing, all are `first t`; 1: count times i32, to be added to `first t`;
 //!                        2: count times i64
 //!            values      count times f64
+//! 8 tombstones  first t i64 │ last t i64, both included │ references, to the end of the body, each a varint: less the one
+//!             before, signed. Of these series every sample of that time that stands before this record is deleted
 //! 9 cut       ULID of a block, 16 bytes │ first t i64 │ t behind the last i64: everything before this record that lies in
 //!             between goes into that block
 //! 16 checkpoint  first segment u64 │ next sequence u64: the log from there on is not in the checkpoint that this begins
@@ -19,9 +21,9 @@
 //!                    more if its samples came late │ offset varint │ length of the frame varint │ first t varint, less the
 //!                    last t of the one before, signed │ last t varint, less the first t; see `spilled`
 //! ```
-//! Kinds 1 and 17 to 20 make up a checkpoint, which a record of kind 16 begins; the log itself has only 1, 2 and 9.
+//! Kinds 1 and 17 to 20 make up a checkpoint, which a record of kind 16 begins; the log itself has only 1, 2, 8 and 9.
 //! Kinds kept for what comes next: 3 samples with start timestamps, 4 and 5 integer and float histograms, 6 exemplars,
-//! 7 metadata, 8 tombstones. A reader that meets a kind it does not know stops there and says so: skipping it would
+//! 7 metadata. A reader that meets a kind it does not know stops there and says so: skipping it would
 //! lose acknowledged data without a word. Samples refer to series by reference only; a reference's series record stands
 //! before its first use. Golden bytes: `tests/golden/wal_records.hex`.
 
@@ -34,6 +36,7 @@ use crate::model::{BlockRange, LabelsError, LabelsRef, Sample, SeriesRef, TimeRa
 const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
 
+const TOMBSTONES: u8 = 8;
 const CUT: u8 = 9;
 const CHECKPOINT: u8 = 16;
 const CHUNKS: u8 = 17;
@@ -64,6 +67,8 @@ pub enum Record<'a> {
     Series(SeriesRecord<'a>),
     /// Float samples.
     Samples(SamplesRecord<'a>),
+    /// Samples are deleted.
+    Tombstones(TombstonesRecord<'a>),
     /// A cut of a block begins.
     Cut(CutRecord),
     /// The first record of a checkpoint.
@@ -205,6 +210,25 @@ fn push_samples_near(out: &mut Vec<u8>, base: u64, samples: &[LoggedSample]) {
         _ => out.extend(samples.iter().flat_map(|s| s.sample.t.0.to_le_bytes())),
     }
     out.extend(samples.iter().flat_map(|s| s.sample.v.to_bits().to_le_bytes()));
+    end(out, start);
+}
+
+/// Appends a record that deletes samples; none if there are no series.
+///
+/// # Panics
+/// If it would be longer than a batch may be; callers bound how many series they put into one record.
+pub fn push_tombstones(out: &mut Vec<u8>, series: &[SeriesRef], range: TimeRange) {
+    if series.is_empty() {
+        return;
+    }
+    let start = begin(out, TOMBSTONES);
+    out.extend_from_slice(&range.min().0.to_le_bytes());
+    out.extend_from_slice(&range.max().0.to_le_bytes());
+    let mut before = 0u64;
+    for reference in series {
+        varint::push_signed(out, reference.0.wrapping_sub(before).cast_signed());
+        before = reference.0;
+    }
     end(out, start);
 }
 
@@ -396,6 +420,7 @@ impl<'a> Records<'a> {
         match kind {
             SERIES => SeriesRecord::of(body).map(Record::Series),
             SAMPLES => SamplesRecord::of(body).map(Record::Samples),
+            TOMBSTONES => TombstonesRecord::of(body).map(Record::Tombstones),
             CUT => CutRecord::of(body).map(Record::Cut),
             CHECKPOINT => CheckpointRecord::of(body).map(Record::Checkpoint),
             CHUNKS => Some(Record::Chunks(ChunksRecord { rest: body })),
@@ -467,6 +492,43 @@ impl<'a> Iterator for SeriesRecord<'a> {
                 .map(|labels| (series, labels))
                 .map_err(RecordError::from),
         )
+    }
+}
+
+/// Samples of some series that are deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TombstonesRecord<'a> {
+    /// Of which time; both ends are.
+    pub range: TimeRange,
+    before: u64,
+    rest: &'a [u8],
+}
+
+impl<'a> TombstonesRecord<'a> {
+    fn of(body: &'a [u8]) -> Option<Self> {
+        let (first, body) = body.split_first_chunk::<8>()?;
+        let (last, rest) = body.split_first_chunk::<8>()?;
+        let time = |bytes| TimestampMs(i64::from_le_bytes(bytes));
+        Some(Self { range: TimeRange::new(time(*first), time(*last))?, before: 0, rest })
+    }
+}
+
+/// The series.
+impl Iterator for TombstonesRecord<'_> {
+    type Item = Result<SeriesRef, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let Some((more, rest)) = varint::split_signed(self.rest) else {
+            self.rest = &[];
+            let what = "a tombstones record ends within a reference";
+            return Some(Err(RecordError::Body { offset: 0, what }));
+        };
+        self.rest = rest;
+        self.before = self.before.wrapping_add(more.cast_unsigned());
+        Some(Ok(SeriesRef(self.before)))
     }
 }
 
@@ -764,6 +826,7 @@ mod tests {
         push_samples(&mut out, &[logged(8, 1000, 1.5), logged(7, 999, 2.0)]);
         push_samples(&mut out, &[logged(8, 0, 1.5), logged(7, i64::MAX, 2.0)]);
         push_cut(&mut out, a_cut());
+        push_tombstones(&mut out, &REFERENCES, deleted());
         let hex: String = out.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             hex,
@@ -771,6 +834,26 @@ mod tests {
                 .split_whitespace()
                 .collect::<String>()
         );
+    }
+
+    const REFERENCES: [SeriesRef; 4] =
+        [SeriesRef(7), SeriesRef(8), SeriesRef(u64::MAX), SeriesRef(1)];
+
+    fn deleted() -> TimeRange {
+        TimeRange::new(TimestampMs(-1), TimestampMs(1000)).unwrap()
+    }
+
+    #[test]
+    fn tombstones_come_back_and_of_no_series_there_are_none() {
+        let mut out = Vec::new();
+        push_tombstones(&mut out, &[], deleted());
+        assert!(out.is_empty());
+        push_tombstones(&mut out, &REFERENCES, deleted());
+        let Some(Ok(Record::Tombstones(record))) = records(&out).next() else {
+            panic!("one record")
+        };
+        assert_eq!(record.range, deleted());
+        assert_eq!(record.map(Result::unwrap).collect::<Vec<_>>(), REFERENCES);
     }
 
     fn a_cut() -> CutRecord {
@@ -924,6 +1007,7 @@ mod tests {
                         Record::OpenChunks(record) => { let _ = record.count(); }
                         Record::SpilledChunks(record) => { let _ = record.count(); }
                         Record::Checkpoint(_) | Record::Cut(_) => {}
+                        Record::Tombstones(record) => record.for_each(drop),
                     }
                 }
             }

@@ -53,7 +53,7 @@ pub async fn snapshot<S: Store>(server: &Server<S>, form: &Form) -> Result<Reply
     let skip_head = params::truth(form, "skip_head")?;
     let name = snapshot_name((server.now)(), entropy::seed());
     server.store.snapshot(name.clone(), skip_head).await.map_err(|error| match error {
-        AdminError::NotReady => error.into(),
+        AdminError::NotReady | AdminError::Busy(_) => error.into(),
         AdminError::Storage(_) => {
             ApiError::new(ErrorType::Internal, format!("create snapshot: {error}"))
         }

@@ -123,7 +123,7 @@ impl From<ReadError> for ApiError {
 impl From<AdminError> for ApiError {
     fn from(error: AdminError) -> Self {
         let error_type = match error {
-            AdminError::NotReady => ErrorType::Unavailable,
+            AdminError::NotReady | AdminError::Busy(_) => ErrorType::Unavailable,
             AdminError::Storage(_) => ErrorType::Internal,
         };
         Self::new(error_type, error.to_string())

@@ -61,8 +61,13 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         mixed: &mut Vec<Listed>,
         failed: &mut BTreeSet<Ulid>,
     ) -> Result<(), String> {
+        let stopping = |_| "the shard stops".to_owned();
+        let permit = self.blocks_permit().await.map_err(stopping)?;
         self.retire(opened).await?;
+        drop(permit);
         loop {
+            // Let go after each step: who deletes something waits for one of them at most.
+            let _permit = self.blocks_permit().await.map_err(stopping)?;
             match self.plan(opened, failed) {
                 Plan::Drop(ulids) => self.remove(opened, &ulids).await?,
                 Plan::Merge(parents) => self.merge(opened, parents, failed).await?,
@@ -216,7 +221,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     }
 
     /// Opens new blocks, and answers from now on from them instead of `replaced`.
-    async fn serve(
+    pub(super) async fn serve(
         &self,
         opened: &OpenedShard<D>,
         metas: &[BlockMeta],
@@ -239,7 +244,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     }
 
     /// Removes blocks from the disk that are not answered from any more.
-    async fn delete(&self, opened: &OpenedShard<D>, ulids: &[Ulid]) -> Result<(), String> {
+    pub(super) async fn delete(
+        &self,
+        opened: &OpenedShard<D>,
+        ulids: &[Ulid],
+    ) -> Result<(), String> {
         while self.0.served.has_old_readers() {
             timer::sleep(READERS_LOOK_AGAIN).await;
         }

@@ -83,6 +83,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             let mut pause = Pause::default();
             loop {
                 interval.tick().await;
+                let Ok(_permit) = shard.head_permit().await else { return };
                 shard.maintain(&files, &mut log).await;
                 if !pause.is_over() {
                     continue;

@@ -5,6 +5,7 @@
 
 mod blocks;
 pub mod commit;
+pub mod deleting;
 mod maintenance;
 pub mod manifest;
 pub mod options;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commit::{Commits, WriteFailed};
+pub use deleting::NotDone;
 pub use options::{BLOCK_MS, RETENTION_MS, StorageOptions};
 use replaying::Replaying;
 pub use request::{BlockMeta, FoldRequest, Request, Response, Selection, Stored};
@@ -31,9 +33,9 @@ use ulid::Ulid;
 use work::Workbench;
 
 use crate::io::{Clock, Disk, Pace};
-use crate::model::{Fingerprinter, LabelText, Part, Refusals, RefusedSamples, ShardId};
+use crate::model::{Fingerprinter, LabelText, Part, Refusals, RefusedSamples, ShardId, Tally};
 use crate::rt::clock::Stopwatch;
-use crate::rt::local::Notify;
+use crate::rt::local::{Notify, Semaphore};
 use crate::rt::pace::Slice;
 use crate::rt::task::{self, JoinHandle};
 use crate::storage::block::reader::Block;
@@ -116,6 +118,12 @@ struct Inner<C, D: Disk> {
     served: Served<D>,
     /// What it works with once it is open.
     opened: RefCell<Option<Rc<OpenedShard<D>>>>,
+    /// Held by whoever changes where samples of the Head are: lets them leave memory, saves, cuts or deletes them.
+    head_work: Semaphore,
+    /// Held by whoever makes, changes or removes blocks, but for a cut.
+    blocks_work: Semaphore,
+    /// How long blocks took to be rewritten without what was deleted of them.
+    cleanups: RefCell<Tally>,
     /// Blocks cut, and cuts that failed.
     cuts: Cell<u64>,
     cut_failures: Cell<u64>,
@@ -160,6 +168,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             head: RefCell::new(Head::new(fingerprinter)),
             served: Served::new(Vec::new()),
             opened: RefCell::new(None),
+            head_work: Semaphore::new(1),
+            blocks_work: Semaphore::new(1),
+            cleanups: RefCell::new(ShardStatus::default().cleanups),
             cuts: Cell::new(0),
             cut_failures: Cell::new(0),
             compactions: RefCell::default(),
@@ -191,6 +202,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     ///
     /// # Errors
     /// A disk that does not read or write. Damage is logged and costs what it covers.
+    #[expect(clippy::too_many_arguments, reason = "what a start is given, each of another kind")]
     pub async fn open(
         &self,
         disk: D,
@@ -331,6 +343,10 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 let values = self.label_values(&name, &selection).await;
                 values.map_or_else(Response::Failed, Response::Names)
             }
+            Request::DeleteSeries(selection) => {
+                Response::Done(self.delete_series(&selection).await)
+            }
+            Request::CleanTombstones => Response::Done(self.clean_tombstones().await),
             Request::Blocks => Response::Blocks(self.block_metas()),
             Request::PairUse(texts) => Response::PairUse(Box::new(self.pair_use(texts).await)),
         }

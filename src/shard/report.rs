@@ -65,6 +65,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             },
             retired_by_time: inner.retired_by_time.get(),
             retired_by_size: inner.retired_by_size.get(),
+            cleanups: inner.cleanups.borrow().clone(),
             damage: DamageStatus {
                 blocks: inner.damaged_blocks.get(),
                 chunks: inner.damaged_reads.get(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::commit::WriteFailed;
+use super::deleting::NotDone;
 use super::status::{PairUse, ShardStatus};
 pub use crate::encoding::block::meta::BlockMeta;
 use crate::model::{LabelText, Labels, Matcher, Part, Refusals, TimeRange};
@@ -24,6 +25,10 @@ pub enum Request {
     LabelNames(Arc<Selection>),
     /// The values of one of their labels.
     LabelValues(Arc<str>, Arc<Selection>),
+    /// Delete the samples of the series that any selector finds, within the range, and answer when that is durable.
+    DeleteSeries(Arc<Selection>),
+    /// Rewrite the blocks of which something is deleted, without that.
+    CleanTombstones,
     /// What is known of the blocks that are answered from.
     Blocks,
     /// Counters and gauges.
@@ -78,6 +83,8 @@ pub enum Response {
     Series(Vec<Labels>),
     /// To [`Request::LabelNames`] and [`Request::LabelValues`]: each once, in no order.
     Names(Vec<String>),
+    /// To [`Request::DeleteSeries`] and [`Request::CleanTombstones`].
+    Done(Result<(), NotDone>),
     /// To [`Request::Blocks`], in no order.
     Blocks(Vec<BlockMeta>),
     /// To [`Request::Status`].

@@ -40,6 +40,13 @@ pub enum Job {
         /// The blocks.
         parents: Vec<Ulid>,
     },
+    /// A block is to be written anew without what is deleted of it, in the shard's directory.
+    Clean {
+        /// The directory.
+        dir: String,
+        /// The block.
+        ulid: Ulid,
+    },
     /// The own part of a block is to be taken that may hold others' series.
     Repartition {
         /// The shard's directory.
@@ -56,7 +63,7 @@ pub enum Job {
 pub enum Done {
     /// Of [`Job::Cut`].
     Cut(CutBlock),
-    /// Of [`Job::Compact`].
+    /// Of [`Job::Compact`] and [`Job::Clean`].
     Compacted(Made),
     /// Of [`Job::Repartition`].
     Partitioned(OwnPart),
@@ -122,6 +129,11 @@ async fn perform<D: Disk>(
         Job::Compact { dir, parents } => {
             let mut target = Target { disk, dir: &dir, name: &mut name };
             let made = run::compact(&mut target, &parents, &options, &mut pace).await;
+            made.map(Done::Compacted).map_err(|error| error.to_string())
+        }
+        Job::Clean { dir, ulid } => {
+            let mut target = Target { disk, dir: &dir, name: &mut name };
+            let made = run::clean(&mut target, ulid, &options, &mut pace).await;
             made.map(Done::Compacted).map_err(|error| error.to_string())
         }
         Job::Repartition { dir, mixed, own } => {

@@ -170,7 +170,7 @@ pub async fn replay<D: Disk>(
         logs.push((dirs, log));
     }
     report.damage = damage;
-    let mut has_cuts = false;
+    let mut may_have_empty = false;
     let total: u64 = logs.iter().flat_map(|(_, log)| &log.files).map(|file| file.len).sum();
     for (index, (dirs, Log { files, batchless, mut state })) in logs.into_iter().enumerate() {
         let tells = tells(index);
@@ -214,10 +214,14 @@ pub async fn replay<D: Disk>(
                         Ok(Applied::Elsewhere(chunks)) => {
                             state.take_over(&chunks, &former, spill, head, pace).await;
                         }
+                        Ok(Applied::Deleted(indexes, range)) => {
+                            state.delete(&indexes, range, spill, head, pace).await;
+                            may_have_empty = true;
+                        }
                         Ok(Applied::Cut(cut)) if is_published(cut.ulid) => {
                             let only = owns.map(|_| state.references.indexes());
                             forget(cut, only, head, pace).await;
-                            has_cuts = true;
+                            may_have_empty = true;
                         }
                         Ok(Applied::Cut(_)) => {} // what it was to hold is still here
                         Err(error) => damage(
@@ -250,7 +254,7 @@ pub async fn replay<D: Disk>(
         }
     }
     head.borrow_mut().finish_replay();
-    if has_cuts {
+    if may_have_empty {
         let empty = head.borrow().empty_series().collect();
         let mut removal = Removal::of(empty);
         while !head.borrow_mut().remove_some(&mut removal, REMOVAL_UNITS) {

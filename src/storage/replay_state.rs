@@ -7,14 +7,15 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::head::Head;
+use super::head::delete;
 use super::head::spill::SpillFiles;
 use crate::encoding::record::{
     ChunksRecord, CutRecord, OpenChunksRecord, Record, RecordError, SamplesRecord, SavedChunk,
-    SeriesRecord, SpillPlace, SpilledChunksRecord,
+    SeriesRecord, SpillPlace, SpilledChunksRecord, TombstonesRecord,
 };
 use crate::encoding::xor;
 use crate::io::{Disk, Pace};
-use crate::model::{SeriesRef, route_hash};
+use crate::model::{SeriesRef, TimeRange, route_hash};
 
 /// What is known while one log is read.
 #[derive(Default)]
@@ -42,6 +43,8 @@ pub(super) enum Applied {
     Samples(u64),
     /// Chunks that are to be read from another shard's spill files, and the indexes of their series.
     Elsewhere(Vec<(u32, SpillPlace)>),
+    /// What lies in this time is deleted of the series at these indexes.
+    Deleted(Vec<u32>, TimeRange),
     /// The beginning of a cut.
     Cut(CutRecord),
 }
@@ -95,6 +98,7 @@ impl LogState {
                 self.apply_chunks(chunks, head, Head::replay_late_chunk)?;
             }
             Record::OpenChunks(chunks) => self.apply_open_chunks(chunks, head)?,
+            Record::Tombstones(record) => return self.deleted(record),
             Record::Cut(cut) => return Ok(Applied::Cut(cut)),
             Record::Checkpoint(_) => {} // the survey has read it
         }
@@ -127,6 +131,33 @@ impl LogState {
             self.orphan_chunks += orphans;
         }
         Ok(())
+    }
+
+    /// The indexes of the series here of which something is deleted. One that is not named has nothing to delete: its
+    /// samples are lost, and told of.
+    fn deleted(&self, record: TombstonesRecord<'_>) -> Result<Applied, RecordError> {
+        let (range, mut indexes) = (record.range, Vec::new());
+        for reference in record {
+            indexes.extend(self.index_of(reference?, &mut 0));
+        }
+        Ok(Applied::Deleted(indexes, range))
+    }
+
+    /// Deletes samples, as the record says that was just applied.
+    pub(super) async fn delete<D: Disk>(
+        &mut self,
+        indexes: &[u32],
+        range: TimeRange,
+        spill: &SpillFiles<D>,
+        head: &RefCell<Head>,
+        pace: &mut impl Pace,
+    ) {
+        for error in delete::replayed(head, spill, indexes, range, pace).await {
+            self.spill_error.get_or_insert_with(|| error.to_string());
+            self.unreadable_chunks += 1;
+        }
+        // A disk without room for it is told of by the checkpoint that follows.
+        let _ = spill.spill(head, CHUNK_BYTES_MAX, pace).await;
     }
 
     /// The chunks in a former shard's spill files that belong here.

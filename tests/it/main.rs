@@ -12,6 +12,7 @@ mod block_writer;
 mod compaction;
 mod crash;
 mod crash_blocks;
+mod delete;
 mod http;
 mod interop_chunks;
 mod interop_clients;

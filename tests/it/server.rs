@@ -39,7 +39,12 @@ impl Running {
 
     /// Starts a server on `dir` and waits until it is ready.
     pub fn with_shards(dir: &Path, shards: u16) -> Self {
-        let running = Self::listening(dir, shards);
+        Self::with_flags(dir, shards, &[])
+    }
+
+    /// The same, with more flags.
+    pub fn with_flags(dir: &Path, shards: u16, more: &[&str]) -> Self {
+        let running = Self::started(dir, shards, more);
         until("floodplain is ready", || {
             http::send(running.address, "GET /-/ready", &[], b"").is_ok_and(|a| a.status == 200)
         });
@@ -48,8 +53,13 @@ impl Running {
 
     /// Starts a server on `dir` and waits only until it listens: it may still be reading its log back.
     pub fn listening(dir: &Path, shards: u16) -> Self {
+        Self::started(dir, shards, &[])
+    }
+
+    fn started(dir: &Path, shards: u16, more: &[&str]) -> Self {
         let flags = flags(dir, shards);
-        let mut child = floodplain(&flags.each_ref().map(String::as_str)).spawn().unwrap();
+        let all: Vec<&str> = flags.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        let mut child = floodplain(&all).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let address = listening_address(&mut log, "message=listening address=");
         Self { child, address, log }

@@ -152,6 +152,33 @@ impl Late {
         }
     }
 
+    /// Deletes the samples within `range`. What is left of a chunk is in memory from now on.
+    ///
+    /// - `read`: is told of each chunk that has left memory and has samples there, and gives all that it has.
+    pub fn delete(
+        &mut self,
+        range: TimeRange,
+        mut read: impl FnMut(SpilledChunk) -> Option<Vec<Sample>>,
+    ) {
+        self.buffer.retain(|sample| !range.contains(sample.t));
+        if !self.overlaps(range) {
+            return;
+        }
+        for chunk in std::mem::take(&mut self.chunks) {
+            if !chunk.range.overlaps(range) {
+                self.chunks.push(chunk);
+                continue;
+            }
+            let samples = match &chunk.source {
+                LateSource::Memory(bytes) => decoded(bytes),
+                LateSource::Spilled(place) => read(*place),
+            };
+            let mut left = samples.unwrap_or_default();
+            left.retain(|sample| !range.contains(sample.t));
+            self.chunks.extend(encoded(&left).map(|left| LateChunk::of(chunk.generation, left)));
+        }
+    }
+
     /// The oldest sample, of this generation and those before.
     #[must_use]
     pub fn oldest(&self, generation: u32) -> Option<TimestampMs> {
@@ -223,7 +250,8 @@ pub fn chunks_of(samples: &[Sample]) -> impl Iterator<Item = HeadChunk> {
     runs.flat_map(|run| run.chunks(SAMPLES_MAX)).filter_map(encoded)
 }
 
-fn encoded(samples: &[Sample]) -> Option<HeadChunk> {
+/// Sorted samples as one chunk; `None` if there are none.
+pub(super) fn encoded(samples: &[Sample]) -> Option<HeadChunk> {
     let range = TimeRange::new(samples.first()?.t, samples.last()?.t)?;
     let (mut appender, mut words, mut bytes) = (XorAppender::new(), Words::default(), Vec::new());
     samples.iter().for_each(|sample| appender.append(&mut words, sample.t, sample.v));

@@ -289,6 +289,23 @@ impl MemSeries {
         Some(chunk)
     }
 
+    /// Deletes the samples of the open chunk within `range`. If its newest one is among them, what is left is given back as a
+    /// chunk that is full, so that every sample to come is still later than all that there ever were.
+    pub fn delete_open(&mut self, range: TimeRange) -> Option<HeadChunk> {
+        let open = self.open_chunk().filter(|open| open.range.overlaps(range))?;
+        let mut left = Vec::new();
+        open.read(TimeRange::ALL, &mut left);
+        left.retain(|sample| !range.contains(sample.t));
+        self.words = Words::default();
+        if range.contains(open.range.max()) {
+            self.chunk = XorAppender::behind(open.range.max());
+            return late::encoded(&left);
+        }
+        self.chunk = XorAppender::new();
+        left.iter().for_each(|sample| self.chunk.append(&mut self.words, sample.t, sample.v));
+        None
+    }
+
     /// Appends the samples within `range` that are in memory to `out`, oldest first, each instant once.
     pub fn read(&self, rest: &SeriesRest, range: TimeRange, out: &mut Vec<Sample>) {
         let from = out.len();

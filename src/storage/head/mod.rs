@@ -10,6 +10,9 @@ pub mod cut;
 pub mod cut_plan;
 #[cfg(test)]
 mod cut_test;
+pub mod delete;
+#[cfg(test)]
+mod delete_test;
 pub mod doubt;
 pub mod late;
 pub mod mem_series;

@@ -87,7 +87,7 @@ impl Head {
             return false;
         };
         let spilled = |chunk| self.spilled.range(chunk).is_some_and(|r| r.overlaps(range));
-        range == TimeRange::ALL
+        range == TimeRange::ALL && !(rest.is_empty() && series.last().is_none())
             || rest.spilled.iter().copied().any(spilled)
             || series.overlaps(rest, range)
     }

@@ -6,7 +6,7 @@
 use crate::encoding::batch::{HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use crate::encoding::record::{self, CutRecord, LoggedSample};
 use crate::model::refusal::LABEL_BYTES_MAX;
-use crate::model::{Sample, SeriesRef};
+use crate::model::{Sample, SeriesRef, TimeRange};
 
 /// Samples that are gathered into one record at most.
 const RECORD_SAMPLES_MAX: usize = 1 << 16;
@@ -86,6 +86,12 @@ impl LogBuffer {
     pub fn cut(&mut self, record: CutRecord) {
         self.finish_part();
         record::push_cut(self.payload(), record);
+    }
+
+    /// Deletes of these series what was gathered so far and lies in `range`. Callers bound how many series there are.
+    pub fn tombstones(&mut self, series: &[SeriesRef], range: TimeRange) {
+        self.finish_part();
+        record::push_tombstones(self.payload(), series, range);
     }
 
     /// Turns what was gathered into records. Until then a commit does not see it.
