@@ -246,9 +246,11 @@ mod tests {
             let store = FakeStore::new();
             let server = server(&store, ON);
             let full = AdminError::Storage("no space left on device".to_owned());
-            for (error, status, error_type) in
-                [(full, 500, "internal"), (AdminError::NotReady, 503, "unavailable")]
-            {
+            for (error, status, error_type) in [
+                (full, 500, "internal"),
+                (AdminError::NotReady, 503, "unavailable"),
+                (AdminError::Busy("later"), 503, "unavailable"),
+            ] {
                 *store.admin_error.borrow_mut() = Some(error);
                 for path in PATHS {
                     let answered = ask(&server, post(&format!("{path}?match[]=up"))).await;

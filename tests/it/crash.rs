@@ -1,7 +1,7 @@
 //! The promise, on a disk that keeps as little as it may: what was acknowledged comes back, and nothing else does.
 //!
-//! A workload appends random samples, late ones among them, lets chunks leave memory, writes checkpoints and cuts blocks,
-//! through several starts with changing numbers of shards; the machine stops in the middle of one disk call after the
+//! A workload appends random samples, late ones among them, deletes some, lets chunks leave memory, writes checkpoints and
+//! cuts blocks, through several starts with changing numbers of shards; the machine stops in the middle of one disk call after the
 //! other, also during the starts that follow. A failure names its seed and its calls.
 //! Of a block only what matters to the Head is simulated: it comes into being in one step, with its name.
 
@@ -14,13 +14,15 @@ use ulid::Ulid;
 use floodplain::encoding::xor::XorReader;
 use floodplain::io::sim::{Faults, NoPace, Rng, SimDisk, run};
 use floodplain::io::{Disk, File};
+use floodplain::model::matcher::MatchOp;
 use floodplain::model::{
-    Fingerprinter, LabelText, Labels, LabelsAt, Part, PartEntry, Refusals, Sample, Span, TimeRange,
-    TimestampMs,
+    Fingerprinter, LabelText, Labels, LabelsAt, Matcher, Part, PartEntry, Refusals, Sample, Span,
+    TimeRange, TimestampMs,
 };
 use floodplain::storage::files::{self, FileOptions, Files};
 use floodplain::storage::head::cut::{Cut, Truncation};
 use floodplain::storage::head::cut_plan::Extraction;
+use floodplain::storage::head::delete::delete;
 use floodplain::storage::head::doubt::resolve;
 use floodplain::storage::head::remove::Removal;
 use floodplain::storage::head::saved::Saving;
@@ -87,6 +89,14 @@ impl Shard {
     async fn commit(&mut self) -> Result<(), String> {
         let payloads = self.log.borrow_mut().take();
         self.writer.commit(payloads).await.map(|_| ()).map_err(|e| e.to_string())
+    }
+
+    /// Deletes the samples of these series within `range`, and commits that.
+    async fn delete(&mut self, matchers: &[Matcher], range: TimeRange) -> Result<(), String> {
+        let (head, log, spill) = (&self.head, &self.log, self.files.spill());
+        let deleted = delete(head, log, spill, matchers, range, &mut NoPace).await;
+        assert!(deleted.map_err(|e| e.to_string())?.1.is_empty());
+        self.commit().await
     }
 
     /// Begins a cut if one is due.
@@ -255,13 +265,31 @@ fn shard_of(route: u64, shards: u16) -> u16 {
 /// What a workload has said and been told.
 #[derive(Default)]
 struct Ledger {
+    /// And not deleted since.
     sent: Samples,
+    /// And not deleted since, nor asked to be.
     acknowledged: Samples,
     /// Sent without an answer: a sender would send it again.
     unanswered: Option<Samples>,
     /// Time moves on only.
     t: i64,
     manifest: Option<Manifest>,
+    /// What was sent and then deleted.
+    deleted: Samples,
+}
+
+/// Takes out what lies in `range`; of one series or of all.
+fn take(from: &mut Samples, series: Option<&str>, range: TimeRange) -> Samples {
+    let mut taken = Samples::new();
+    let is_asked = |name: &str| series.is_none_or(|series| series == name);
+    for (name, values) in from.iter_mut().filter(|(name, _)| is_asked(name)) {
+        let all = std::mem::take(values).into_iter();
+        let (gone, left) = all.partition(|(t, _)| range.contains(TimestampMs(*t)));
+        *values = left;
+        taken.insert(name.clone(), gone);
+    }
+    from.retain(|_, values| !values.is_empty());
+    taken
 }
 
 fn add(to: &mut Samples, more: &Samples) {
@@ -333,14 +361,38 @@ impl Ledger {
             add(&mut self.acknowledged, &request);
             let which = usize::try_from(rng.below(store.shards.len() as u64)).unwrap();
             let shard = &mut store.shards[which];
-            match rng.below(6) {
+            match rng.below(8) {
                 0 => shard.files.spares().fill().await.map_err(|e| e.to_string())?,
                 1 => shard.checkpoint().await?,
                 2 => shard.spill().await?,
                 3 | 4 => self.cut(&mut store, which, rng).await?,
+                5 => self.delete(&mut store, rng).await?,
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// Deletes what one series or all have in some time, of all shards and blocks.
+    async fn delete(&mut self, store: &mut Store, rng: &mut Rng) -> Result<(), String> {
+        let series = (rng.below(3) > 0).then(|| format!("{:03}", rng.below(12)));
+        let matchers: Vec<Matcher> = series
+            .iter()
+            .map(|series| Matcher::new("series", MatchOp::Equal, series).unwrap())
+            .collect();
+        let mut some_time = || i64::try_from(rng.below(10_000_000)).unwrap();
+        let (min, len) = (self.t - some_time(), some_time() / 3);
+        let range = TimeRange::new(TimestampMs(min), TimestampMs(min + len)).unwrap();
+        // Until there is an answer it may be there or not.
+        take(&mut self.acknowledged, series.as_deref(), range);
+        for shard in &mut store.shards {
+            shard.delete(&matchers, range).await?;
+        }
+        for block in self.manifest.as_mut().unwrap().blocks.values_mut() {
+            take(block, series.as_deref(), range);
+        }
+        let gone = take(&mut self.sent, series.as_deref(), range);
+        add(&mut self.deleted, &gone);
         Ok(())
     }
 
@@ -372,6 +424,7 @@ impl Ledger {
                 }
             }
         }
+        all.retain(|_, values| !values.is_empty());
         all
     }
 
@@ -453,6 +506,8 @@ fn a_store_that_cuts_blocks_for_days_keeps_everything_once() {
         let story = format!("seed {seed}");
         let store = run(ledger.open(&disk, &mut rng)).unwrap();
         assert_eq!(ledger.recovered(&store, &story), ledger.acknowledged, "{story}");
+        let deleted: usize = ledger.deleted.values().map(BTreeMap::len).sum();
+        assert!(deleted > 100, "{story}: {deleted} samples were deleted");
         let blocks = ledger.manifest.as_ref().unwrap().blocks.len();
         assert!(blocks > 20, "{story}: {blocks} blocks");
         let chunks: u64 = store.shards.iter().map(|s| s.head.borrow().stats().chunks).sum();
@@ -499,11 +554,17 @@ fn a_flipped_bit_costs_one_batch_and_is_reported() {
         blocks.values().for_each(|block| add(&mut recovered, block));
         for (series, values) in &recovered {
             for (t, v) in values {
-                assert_eq!(ledger.sent[series].get(t), Some(v), "seed {seed}: altered or invented");
+                // Where the record of a delete is damaged, that may be forgotten.
+                let all = [&ledger.sent, &ledger.deleted];
+                let mut known = all.iter().filter_map(|all| all.get(series)?.get(t));
+                assert!(known.any(|known| known == v), "seed {seed}: altered or invented");
             }
         }
-        let lost = ledger.acknowledged.values().map(BTreeMap::len).sum::<usize>()
-            - recovered.values().map(BTreeMap::len).sum::<usize>();
+        let is_there =
+            |series: &str, t| recovered.get(series).is_some_and(|all| all.contains_key(t));
+        let acknowledged = ledger.acknowledged.iter();
+        let all = acknowledged.flat_map(|(series, all)| all.keys().map(move |t| (series, t)));
+        let lost = all.filter(|(series, t)| !is_there(series, t)).count();
         let damage: usize = store.shards.iter().map(|shard| shard.report.damage.len()).sum();
         let damage = damage + unreadable;
         reported += damage;
