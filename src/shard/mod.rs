@@ -202,7 +202,6 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     ///
     /// # Errors
     /// A disk that does not read or write. Damage is logged and costs what it covers.
-    #[expect(clippy::too_many_arguments, reason = "what a start is given, each of another kind")]
     pub async fn open(
         &self,
         disk: D,

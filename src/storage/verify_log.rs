@@ -178,6 +178,11 @@ impl<D: Disk> Reading<'_, D> {
                     self.places.push(place);
                 }
             }
+            Record::Tombstones(series) => {
+                for series in series {
+                    series?;
+                }
+            }
             Record::Cut(_) | Record::Checkpoint(_) => {}
         }
         Ok(())

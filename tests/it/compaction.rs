@@ -446,7 +446,8 @@ fn what_is_exported_is_what_was_asked_for_in_aligned_blocks_of_nobody() {
         let mut name = || names.next();
         let mut target = Target { disk: &to, dir: "export", name: &mut name };
         let (matchers, range_ms) = (&matchers[..], 2 * RANGE_MS);
-        let options = ExportOptions { matchers, time, range_ms, merge: MergeOptions::default() };
+        let selectors = &[matchers.to_vec()][..];
+        let options = ExportOptions { selectors, time, range_ms, merge: MergeOptions::default() };
         let (blocks, told) = (blocks.iter().collect::<Vec<_>>(), Cell::new((0, 0)));
         let progress = |at, of| told.set((at, of));
         let made = export(&blocks, &mut target, &options, &progress, &mut NoPace).await.unwrap();
