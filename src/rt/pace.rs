@@ -11,12 +11,15 @@ use super::timer;
 const SLICE: Duration = Duration::from_micros(200);
 /// Too short to matter (about 17 us with the timer), long enough to be a sleep.
 const BREATH: Duration = Duration::from_micros(5);
+/// What nobody waits for takes two fifths of the core at most.
+const LONG_BREATH: Duration = Duration::from_micros(300);
 
 /// A stretch of uninterrupted work. Hold one for the length of a job and call [`Slice::breathe`] in its loop.
 #[derive(Debug)]
 pub struct Slice {
     started: Instant,
     length: Duration,
+    breath: Duration,
 }
 
 impl Slice {
@@ -29,7 +32,13 @@ impl Slice {
     /// The work begins now, and may hold the core for `length` at a time: for a shard that does not serve yet.
     #[must_use]
     pub fn of(length: Duration) -> Self {
-        Self { started: Instant::now(), length }
+        Self { started: Instant::now(), length, breath: BREATH }
+    }
+
+    /// The work begins now, and can wait: what it takes of the core is bounded, so that requests do not queue behind it.
+    #[must_use]
+    pub fn gentle() -> Self {
+        Self { breath: LONG_BREATH, ..Self::start() }
     }
 
     /// The work begins anew: for after a wait, which was no work.
@@ -41,7 +50,7 @@ impl Slice {
     /// at the clock (about 25 ns), so call it once a series, not once a sample. Hold no borrow over it.
     pub async fn breathe(&mut self) {
         if self.started.elapsed() > self.length {
-            Self::pause().await;
+            timer::sleep(self.breath).await;
             self.restart();
         }
     }

@@ -110,7 +110,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
 
     /// All full chunks leave memory.
     async fn let_chunks_leave(&self, files: &Files<D>) {
-        if let Err(error) = files.spill().spill(&self.0.head, 0, &mut Slice::start()).await {
+        if let Err(error) = files.spill().spill(&self.0.head, 0, &mut Slice::gentle()).await {
             tracing::error!(shard = %self.0.id, %error, "full chunks cannot leave memory");
         }
     }
@@ -140,7 +140,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             !saving.is_done()
         };
         let spill_files = || head.borrow().spill_files();
-        let written = files.checkpoint(log, save, spill_files, &mut Slice::start()).await;
+        let written = files.checkpoint(log, save, spill_files, &mut Slice::gentle()).await;
         written.map_err(|error| error.to_string())
     }
 
@@ -188,7 +188,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     /// Has the block written, and serves it.
     async fn try_cut(&self, cut: Cut) -> Result<Option<BlockMeta>, String> {
         let inner = &self.0;
-        let mut slice = Slice::start();
+        let mut slice = Slice::gentle();
         // Replay goes by the record: it must not be missing once there is a block.
         inner.commits.durable().await.map_err(|why| why.to_string())?;
         let mut extraction = Extraction::of(&inner.head.borrow(), cut);
@@ -217,7 +217,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
 
     /// Drops from the Head what a block has now.
     async fn truncate(&self, cut: Cut) {
-        let (inner, mut slice) = (&self.0, Slice::start());
+        let (inner, mut slice) = (&self.0, Slice::gentle());
         while inner.served.has_old_readers() {
             timer::sleep(READERS_LOOK_AGAIN).await;
         }

@@ -22,7 +22,7 @@ use crate::storage::quarantine::Marked;
 use crate::storage::wal::{SegmentId, SegmentReader};
 
 /// A batch of a checkpoint that has reached this is written, in bytes.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 256 << 10;
 /// Bytes that are gathered without a pause: some 100 us.
 const SAVE_BYTES: usize = 64 << 10;
 const PREFIX: &str = "checkpoint-";

@@ -7,6 +7,7 @@ pub mod data_dir;
 pub mod direct_io;
 mod error;
 pub mod file_system;
+pub mod huge_pages;
 pub mod io_uring;
 pub mod limits;
 pub mod membarrier;
@@ -49,6 +50,7 @@ impl Host {
 /// Fails with the first thing that stands in the way.
 pub fn prepare() -> Result<(), StartError> {
     membarrier::register();
+    huge_pages::refuse();
     limits::raise();
     let host = Host::measure();
     limits::judge(host.memlock, host.nofile)?;

@@ -30,6 +30,8 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 const GAP_BYTES: u64 = 32 << 10;
 /// What is read at once, in bytes, unless a single chunk is larger.
 const RUN_BYTES: u64 = 1 << 20;
+/// Chunks that are replaced by where they lie without a pause: some 100 us.
+const INSTALLED_AT_ONCE: usize = 256;
 /// Reads that are under way at a time.
 const READS: usize = 32;
 const PREFIX: &str = "chunks-";
@@ -87,7 +89,7 @@ pub struct SpillFiles<D: Disk> {
     /// Files that take another batch, by the end of their range.
     writing: RefCell<BTreeMap<TimestampMs, Writing<D::File>>>,
     next_number: Cell<u32>,
-    /// The files that a batch on its way goes into; `None`: there is none on its way.
+    /// The files that a batch on its way goes into, until all of its chunks are replaced; `None`: there is none on its way.
     filling: RefCell<Option<BTreeSet<u32>>>,
 }
 
@@ -164,6 +166,7 @@ impl<D: Disk> SpillFiles<D> {
                 break;
             }
             pace.breathe().await;
+            let _filling = Filling::begin(&self.filling);
             match self.write(&mut batch).await {
                 Ok(bytes) => spilled.bytes += bytes,
                 Err(error) => {
@@ -171,15 +174,18 @@ impl<D: Disk> SpillFiles<D> {
                     return Err(error);
                 }
             }
-            spilled.chunks += head.borrow_mut().install(batch);
-            pace.breathe().await;
+            let mut chunks = batch.into_chunks().peekable();
+            while chunks.peek().is_some() {
+                let some = chunks.by_ref().take(INSTALLED_AT_ONCE);
+                spilled.chunks += head.borrow_mut().install(some);
+                pace.breathe().await;
+            }
         }
         Ok(spilled)
     }
 
     /// Writes a batch and makes it durable; the bytes that it took.
     async fn write(&self, batch: &mut SpillBatch) -> io::Result<u64> {
-        let _filling = Filling::begin(&self.filling);
         let mut written = 0;
         for (end, of_range) in &mut batch.ranges {
             written += self.write_range(*end, of_range).await?;

@@ -16,7 +16,7 @@ use crate::encoding::xor;
 use crate::model::TimestampMs;
 
 /// A batch is written when it has reached this, in bytes.
-pub const BATCH_BYTES: usize = 1 << 20;
+pub const BATCH_BYTES: usize = 256 << 10;
 /// Series that are looked at without a pause.
 const SERIES_AT_ONCE: usize = 128;
 
@@ -68,6 +68,11 @@ impl SpillBatch {
         true
     }
 
+    /// Its chunks, in the order in which they have to be [installed](Head::install).
+    pub(super) fn into_chunks(self) -> impl Iterator<Item = Leaving> {
+        self.ranges.into_values().flat_map(|batch| batch.chunks)
+    }
+
     /// No chunk in it?
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -110,10 +115,10 @@ impl Head {
         }
     }
 
-    /// Replaces the chunks of a batch that is durable by where they lie; how many.
-    pub fn install(&mut self, batch: SpillBatch) -> u64 {
+    /// Replaces some chunks of a batch that is durable by where they lie; how many.
+    pub(super) fn install(&mut self, some: impl Iterator<Item = Leaving>) -> u64 {
         let before = self.spilled.chunks();
-        for leaving in batch.ranges.into_values().flat_map(|batch| batch.chunks) {
+        for leaving in some {
             let Some(rest) = self.rest.get_mut(leaving.index) else { continue };
             // It may have been cut into a block meanwhile.
             let len = match leaving.generation {
