@@ -80,16 +80,20 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             let mut interval = Interval::new(LOOK_AGAIN);
             let (began, took) = (Stopwatch::start(), Duration::ZERO);
             let mut log = LogLength { before: log_bytes, at: 0, began, took };
-            let mut pause = Pause::default();
+            let (mut pause, mut has_cut) = (Pause::default(), false);
             loop {
-                interval.tick().await;
+                // Who is behind does not rest between one cut and the next.
+                if !std::mem::take(&mut has_cut) {
+                    interval.tick().await;
+                }
                 let Ok(_permit) = shard.head_permit().await else { return };
                 shard.maintain(&files, &mut log).await;
                 if !pause.is_over() {
                     continue;
                 }
                 if let Some(range) = shard.next_cut() {
-                    pause.note(shard.cut(range, &files, &mut log).await);
+                    has_cut = shard.cut(range, &files, &mut log).await;
+                    pause.note(has_cut);
                 }
             }
         });

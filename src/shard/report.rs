@@ -78,6 +78,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 bytes: cache.bytes as u64,
                 bytes_max: cache_max,
             },
+            backlog: inner.pressure.status(),
             panics: task::panics(),
             ..ShardStatus::default()
         }

@@ -75,10 +75,31 @@ pub struct ShardStatus {
     pub damage: DamageStatus,
     /// The pages of blocks' indexes in memory.
     pub index_cache: IndexCacheStatus,
+    /// How far long work is behind.
+    pub backlog: BacklogStatus,
     /// How long the replay took, in milliseconds; `None` while it lasts.
     pub replay_ms: Option<u64>,
     /// Tasks that panicked on this shard's core.
     pub panics: u64,
+}
+
+/// How far a shard's long work is behind, and what came of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BacklogStatus {
+    /// Ranges of two hours that have full chunks which ought to be in blocks.
+    pub overdue_ranges: u64,
+    /// Bytes of chunks in memory that are full.
+    pub full_chunk_bytes: u64,
+    /// How long the oldest job is under way; zero if there is none.
+    pub job_age: Duration,
+    /// The nice level of the thread that does them, once it is known.
+    pub niceness: Option<i32>,
+    /// Are writes held back?
+    pub is_holding: bool,
+    /// Writes that were held back since the start.
+    pub held_writes: u64,
+    /// Those of them that were refused in the end.
+    pub refused_writes: u64,
 }
 
 /// Full chunks that have left memory for files.
@@ -210,6 +231,7 @@ impl Default for ShardStatus {
             cleanups: Tally::of_cleanups(),
             damage: DamageStatus::default(),
             index_cache: IndexCacheStatus::default(),
+            backlog: BacklogStatus::default(),
             replay_ms: None,
             panics: 0,
         }

@@ -1,10 +1,11 @@
 //! The server's own metrics, under the names that dashboards know.
 //!
-//! Owns which families there are: `service`, `ingest`, `store` and `blocks` write them, each those of its noun. The numbers come from the cores' request counters (`counters`), the shards' reports,
+//! Owns which families there are: `service`, `ingest`, `store`, `blocks` and `backlog` write them, each those of its noun. The numbers come from the cores' request counters (`counters`), the shards' reports,
 //! and the kernel (`process`); `exposition` writes the format. Names that begin with `prometheus_` mean what they mean in
 //! Prometheus, over all shards together; what it has no name for begins with `floodplain_`.
 //! Source of the names: `web/web.go`, `tsdb/head.go`, `tsdb/db.go`, `tsdb/compact.go`, `tsdb/wlog/wlog.go`, `promql/engine.go`, Prometheus 3.14.
 
+mod backlog;
 mod blocks;
 pub mod counters;
 pub mod exposition;
@@ -61,6 +62,7 @@ impl Scrape<'_> {
         self.compactions(&mut to);
         self.damage(&mut to);
         self.index_cache(&mut to);
+        self.backlog(&mut to);
         self.shards(&mut to);
         self.process(&mut to);
         to.finish()
@@ -79,8 +81,8 @@ mod tests {
     use super::*;
     use crate::coordinator::api::RefusedSamples;
     use crate::coordinator::api::status::{
-        BlocksStatus, CompactionStatus, DamageStatus, IndexCacheStatus, LateStatus, SpillStatus,
-        TruncationStatus,
+        BacklogStatus, BlocksStatus, CompactionStatus, DamageStatus, IndexCacheStatus, LateStatus,
+        SpillStatus, TruncationStatus,
     };
     use crate::model::{Refusal, RefusalReason, ShardId, TimeRange};
     use crate::server::route::Endpoint;
@@ -125,6 +127,13 @@ mod tests {
             compactions,
             retired_by_time: 1,
             damage: DamageStatus { blocks: 1, chunks: 2, answers: 3 },
+            backlog: BacklogStatus {
+                overdue_ranges: 2,
+                niceness: Some(10),
+                is_holding: shard == 1,
+                refused_writes: 7,
+                ..BacklogStatus::default()
+            },
             index_cache: IndexCacheStatus { hits: 8, bytes: 100, ..Default::default() },
             replay_ms: Some(1500),
             ..ShardStatus::default()
@@ -194,6 +203,11 @@ mod tests {
             "floodplain_damaged_blocks 2",
             "floodplain_damaged_chunks_total 4",
             "floodplain_index_cache_hits_total 16",
+            "floodplain_shard_overdue_ranges{shard=\"001\"} 2",
+            "floodplain_shard_writes_held{shard=\"000\"} 0",
+            "floodplain_shard_writes_held{shard=\"001\"} 1",
+            "floodplain_shard_held_writes_refused_total{shard=\"000\"} 7",
+            "floodplain_shard_background_nice_level{shard=\"000\"} 10",
             "prometheus_http_requests_total{code=\"204\",handler=\"/api/v1/write\"} 1",
             "prometheus_api_remote_write_invalid_labels_samples_total 6",
             "floodplain_remote_write_refused_samples_total{reason=\"duplicate\"} 14",
