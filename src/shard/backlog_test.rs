@@ -82,7 +82,17 @@ fn writes_are_refused_while_too_much_waits_to_be_cut_and_taken_again_when_it_is_
         taken.await.unwrap();
         let status = shard.status();
         assert!(!status.backlog.is_holding && status.backlog.overdue_ranges < 4, "{status:?}");
-        assert!(status.blocks.count > 0);
+        // What it did meanwhile is told.
+        assert!(status.blocks.count > 0 && status.spill.chunks >= 4 && status.spill.bytes > 0);
+        let (chunks, cuts) = (&status.compactions.chunks, status.truncations.done);
+        assert_eq!(chunks.samples.sum(), 120.0 * status.blocks.count as f64);
+        assert_eq!(chunks.seconds.counts().map(|(_, n)| n).sum::<u64>(), status.blocks.count);
+        assert!(
+            cuts > 0
+                && status.truncations.took > Duration::ZERO
+                && status.checkpoints.begun >= cuts
+        );
+        assert_eq!((status.checkpoints.failed, status.checkpoints.not_freed), (0, 0));
         assert_eq!(shard.close().await, Ok(()));
     });
 }

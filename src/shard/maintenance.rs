@@ -124,14 +124,14 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let inner = &self.0;
         let (began, written) = (Stopwatch::start(), inner.commits.bytes());
         (log.before, log.at) = (0, written);
-        match self.try_checkpoint(files).await {
-            Ok(()) => inner.checkpoints.set(inner.checkpoints.get() + 1),
-            Err(error) => {
-                inner.checkpoint_failures.set(inner.checkpoint_failures.get() + 1);
-                tracing::error!(shard = %inner.id, %error, "cannot write a checkpoint; the log stays longer");
-            }
-        }
+        let before = files.checkpoint_counts();
+        let outcome = self.try_checkpoint(files).await;
         (log.took, log.began) = (began.elapsed(), began);
+        let mut counts = inner.checkpoints.borrow_mut();
+        counts.note(before, files.checkpoint_counts(), log.took, outcome.is_ok());
+        if let Err(error) = outcome {
+            tracing::error!(shard = %inner.id, %error, "a checkpoint cannot be written, or what it covers not be freed; the log stays longer");
+        }
     }
 
     async fn try_checkpoint(&self, files: &Files<D>) -> Result<(), String> {
@@ -164,9 +164,12 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         };
         match self.try_cut(cut).await {
             Ok(block) => {
+                let truncating = Stopwatch::start();
                 self.truncate(cut).await;
+                inner.truncations_took.set(inner.truncations_took.get() + truncating.elapsed());
                 self.checkpoint(files, log).await;
                 inner.cuts.set(inner.cuts.get() + 1);
+                inner.compactions.borrow_mut().seconds.observe(began.elapsed().as_secs_f64());
                 let (ulid, samples) =
                     block.map_or((None, 0), |meta| (Some(meta.ulid), meta.stats.num_samples));
                 tracing::info!(
@@ -207,6 +210,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let Done::Cut(written) = opened.work.run(Job::Cut(opened.own, plan)).await? else {
             return Err("a job gave what another one gives".to_owned());
         };
+        inner.compactions.borrow_mut().chunks.add(&written.chunks);
         for what in written.lost {
             tracing::error!(shard = %inner.id, damage = what, "a chunk cannot be read, and is missing in the block");
             inner.damaged_reads.set(inner.damaged_reads.get() + 1);

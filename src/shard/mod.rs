@@ -31,7 +31,7 @@ pub use deleting::NotDone;
 pub use options::{BLOCK_MS, RETENTION_MS, StorageOptions};
 use replaying::Replaying;
 pub use request::{BlockMeta, FoldRequest, Request, Response, Selection, Stored};
-use status::CompactionStatus;
+use status::{CheckpointStatus, CompactionStatus};
 pub use status::{PairUse, ShardStatus, ValueUse};
 use ulid::Ulid;
 use work::Workbench;
@@ -149,8 +149,8 @@ struct Inner<C, D: Disk> {
     refused: Cell<RefusedSamples>,
     damaged: Cell<u64>,
     replay_ms: Cell<Option<u64>>,
-    checkpoints: Cell<u64>,
-    checkpoint_failures: Cell<u64>,
+    checkpoints: RefCell<CheckpointStatus>,
+    truncations_took: Cell<Duration>,
     /// What the log takes on disk; asked of whoever makes its files.
     wal_bytes: RefCell<Rc<dyn Fn() -> u64>>,
 }
@@ -193,8 +193,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             refused: Cell::default(),
             damaged: Cell::new(0),
             replay_ms: Cell::new(None),
-            checkpoints: Cell::new(0),
-            checkpoint_failures: Cell::new(0),
+            checkpoints: RefCell::default(),
+            truncations_took: Cell::default(),
             wal_bytes: RefCell::new(Rc::new(|| 0)),
         }))
     }

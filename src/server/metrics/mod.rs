@@ -57,11 +57,13 @@ impl Scrape<'_> {
         self.head(&mut to);
         self.wal(&mut to);
         self.head_to_disk(&mut to);
+        self.checkpoints(&mut to);
         self.late_samples(&mut to);
         self.blocks(&mut to);
         self.compactions(&mut to);
         self.damage(&mut to);
         self.index_cache(&mut to);
+        self.reads(&mut to);
         self.backlog(&mut to);
         self.shards(&mut to);
         self.process(&mut to);
@@ -81,8 +83,8 @@ mod tests {
     use super::*;
     use crate::coordinator::api::RefusedSamples;
     use crate::coordinator::api::status::{
-        BacklogStatus, BlocksStatus, CompactionStatus, DamageStatus, IndexCacheStatus, LateStatus,
-        SpillStatus, TruncationStatus,
+        BacklogStatus, BlocksStatus, CheckpointStatus, CompactionStatus, DamageStatus,
+        IndexCacheStatus, LateStatus, ReadStatus, Reads, SpillStatus, TruncationStatus,
     };
     use crate::model::{Refusal, RefusalReason, ShardId, TimeRange};
     use crate::server::route::Endpoint;
@@ -93,7 +95,7 @@ mod tests {
         for flush in flushes_us {
             wal_flushes.record(*flush).unwrap();
         }
-        let mut compactions = CompactionStatus { done: 2, is_writing: true, ..Default::default() };
+        let mut compactions = CompactionStatus { done: 2, writing: 1, ..Default::default() };
         compactions.seconds.observe(3.5);
         compactions.chunks.observe(120, 200, range);
         ShardStatus {
@@ -113,20 +115,25 @@ mod tests {
             wal_written_bytes: 8192,
             wal_flushes,
             wal_failed: shard == 1,
-            checkpoints: 4,
-            checkpoint_failures: 1,
-            checkpoint_deletions: 3,
+            checkpoints: CheckpointStatus {
+                begun: 5,
+                failed: 1,
+                not_freed: 2,
+                took: Duration::from_millis(250),
+                deletions: 3,
+                deletion_failures: 1,
+            },
             spill: SpillStatus { chunks: 9, bytes: 4096, damaged_chunks: 0 },
             late: LateStatus { samples: 5, ..LateStatus::default() },
-            truncations: TruncationStatus {
-                begun: 2,
-                failed: 1,
-                took: Duration::from_millis(1250),
-            },
+            truncations: TruncationStatus { done: 2, failed: 1, took: Duration::from_millis(1250) },
             blocks: BlocksStatus { count: 3, bytes: 1 << 20, ..BlocksStatus::default() },
             compactions,
             retired_by_time: 1,
             damage: DamageStatus { blocks: 1, chunks: 2, answers: 3 },
+            reads: ReadStatus {
+                block_chunks: Reads { count: 3, bytes: 12_288 },
+                ..ReadStatus::default()
+            },
             backlog: BacklogStatus {
                 overdue_ranges: 2,
                 niceness: Some(10),
@@ -178,12 +185,16 @@ mod tests {
             "prometheus_tsdb_data_replay_duration_seconds 1.5",
             "prometheus_tsdb_head_chunks_storage_size_bytes 8192",
             "prometheus_tsdb_mmap_chunks_total 18",
+            "prometheus_tsdb_head_truncations_total 6",
             "prometheus_tsdb_head_truncations_failed_total 2",
             "prometheus_tsdb_head_gc_duration_seconds_sum 2.5",
             "prometheus_tsdb_head_gc_duration_seconds_count 4",
             "prometheus_tsdb_checkpoint_creations_total 10",
             "prometheus_tsdb_checkpoint_creations_failed_total 2",
-            "prometheus_tsdb_checkpoint_deletions_total 6",
+            "prometheus_tsdb_checkpoint_deletions_total 8",
+            "prometheus_tsdb_wal_truncations_total 10",
+            "prometheus_tsdb_wal_truncations_failed_total 4",
+            "prometheus_tsdb_wal_truncate_duration_seconds_sum 0.5",
             "prometheus_tsdb_head_out_of_order_samples_appended_total{type=\"float\"} 10",
             "prometheus_tsdb_sample_ooo_delta_bucket{le=\"600\"} 0",
             "prometheus_tsdb_blocks_loaded 6",
@@ -203,6 +214,9 @@ mod tests {
             "floodplain_damaged_blocks 2",
             "floodplain_damaged_chunks_total 4",
             "floodplain_index_cache_hits_total 16",
+            "floodplain_disk_reads_total{of=\"block_index\"} 0",
+            "floodplain_disk_reads_total{of=\"block_chunks\"} 6",
+            "floodplain_disk_read_bytes_total{of=\"block_chunks\"} 24576",
             "floodplain_shard_overdue_ranges{shard=\"001\"} 2",
             "floodplain_shard_writes_held{shard=\"000\"} 0",
             "floodplain_shard_writes_held{shard=\"001\"} 1",
