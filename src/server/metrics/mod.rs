@@ -34,6 +34,8 @@ pub struct Scrape<'a> {
     pub process: &'a Process,
     /// When it started.
     pub started: TimestampMs,
+    /// Did the one before end in good order?
+    pub clean_start: bool,
     /// How the data is kept.
     pub storage: &'a StorageOptions,
     /// Bytes of writes in flight.
@@ -151,6 +153,7 @@ mod tests {
         let counters = Counters::for_cores(2);
         counters[0].request(Endpoint::Query, StatusCode::OK, Duration::from_millis(3));
         counters[1].request(Endpoint::Write, StatusCode::NO_CONTENT, Duration::from_millis(3));
+        counters[1].query_samples.add(3);
         counters[1].write_durations.observe(Duration::from_millis(3));
         let refusal =
             Refusal { series: String::new(), samples: 4, reason: RefusalReason::NoMetricName };
@@ -161,6 +164,7 @@ mod tests {
             readiness: Readiness::Ready,
             process: &Process::look(),
             started: TimestampMs(1_700_000_000_500),
+            clean_start: true,
             storage: &StorageOptions::default(),
             inflight_bytes: 5,
             inflight_bytes_max: 1 << 30,
@@ -174,6 +178,8 @@ mod tests {
         let text = exposition(&[shard(0, &[100; 9]), shard(1, &[2_000])]);
         for line in [
             "prometheus_ready 1",
+            "prometheus_tsdb_clean_start 1",
+            "prometheus_engine_query_samples_total 3",
             "prometheus_tsdb_head_series 20",
             "prometheus_tsdb_head_samples_appended_total{type=\"float\"} 2000000000000",
             "prometheus_tsdb_head_min_time 1000",
