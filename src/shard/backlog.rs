@@ -8,8 +8,8 @@
 //!                                                                                                 └─► Late, Pressing, Equal
 //! all of what may be, but for the age ─► a write waits for a moment, then it is refused and comes back
 //! ```
-//! Deciding is pure; [`Shard::start_watching_backlog`] looks and acts. A write that is held back frees the core for the work
-//! that it waits for: also where nice levels cannot be lowered, the work gets done.
+//! Deciding is pure; a task of the shard looks and acts. A write that is held back frees the core for the work that it waits
+//! for: also where nice levels cannot be lowered, the work gets done.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
