@@ -89,10 +89,20 @@ impl Matcher {
             MatchOp::Equal | MatchOp::NotEqual => Test::texts(vec![value.to_owned()]),
             MatchOp::Regex | MatchOp::NotRegex => Test::pattern(value)?,
         };
+        Ok(Self::of(name, op, value, test))
+    }
+
+    /// The condition that a label has this value; the empty one: that it is not there.
+    #[must_use]
+    pub fn equal(name: &str, value: &str) -> Self {
+        Self::of(name, MatchOp::Equal, value, Test::texts(vec![value.to_owned()]))
+    }
+
+    fn of(name: &str, op: MatchOp, value: &str, test: Test) -> Self {
         let mut inner =
             Inner { name: name.into(), op, value: value.into(), test, matches_empty: false };
         inner.matches_empty = inner.matches("");
-        Ok(Self(Arc::new(inner)))
+        Self(Arc::new(inner))
     }
 
     /// Does the condition hold for a label with this value? A series without the label has the value `""`.

@@ -1,15 +1,16 @@
 //! The tree that a PromQL text parses into. Every node knows the bytes of the text it came from.
 //!
 //! Nothing here is evaluated and nothing is resolved: `@ start()` stays what was written, a duration expression stays an
-//! expression. The shape follows Prometheus's own tree (`promql/parser/ast.go`), so that the printer, `parse_query` and
-//! error texts can say the same.
+//! expression. Only the conditions of selectors are compiled, once: whether a pattern is one is a matter of parsing. The
+//! shape follows Prometheus's own tree (`promql/parser/ast.go`), so that the printer, `parse_query` and error texts can say
+//! the same.
 //!
 //! How deep a tree is: everything that nests is limited by the parser ([`super::parser::NESTING_MAX`]), with one exception.
 //! A chain of binary operators (`a + b + c + ...`) or of subqueries leans to the left and may be as long as its text, so
 //! walk down [`Binary::lhs`] and [`Subquery::expr`] in a loop, not by recursion. Dropping, cloning and comparing do.
 
 pub use crate::model::MatchOp;
-use crate::model::TimestampMs;
+use crate::model::{Matcher, TimestampMs};
 
 /// Bytes `start..end` of the query text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -252,17 +253,6 @@ pub struct VectorMatching {
     pub fill_right: Option<f64>,
 }
 
-/// One condition of a selector as written; compiled where it is used.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LabelMatcher {
-    /// Which label.
-    pub name: String,
-    /// How.
-    pub op: MatchOp,
-    /// With what: a value or an RE2 pattern.
-    pub value: String,
-}
-
 /// `@ 1234.5`, `@ start()`, `@ end()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
@@ -289,7 +279,7 @@ pub struct VectorSelector {
     /// The metric name, if it stands before the braces; `matchers` has it too.
     pub name: Option<String>,
     /// All conditions, in the order written; that of a name before the braces comes last, as upstream has it.
-    pub matchers: Vec<LabelMatcher>,
+    pub matchers: Vec<Matcher>,
     /// `offset …`; zero if absent.
     pub offset: Duration,
     /// `@ …`

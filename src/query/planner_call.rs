@@ -397,12 +397,12 @@ fn label_join(args: &Args<'_>) -> Result<VectorFunction, QueryError> {
 fn absent_labels(selector: &VectorSelector) -> Labels {
     let mut labels = LabelsBuilder::default();
     let mut seen: Vec<&str> = Vec::new();
-    for matcher in selector.matchers.iter().filter(|matcher| matcher.name != METRIC_NAME) {
-        if matcher.op == MatchOp::Equal && !seen.contains(&matcher.name.as_str()) {
-            labels.set(matcher.name.as_str(), matcher.value.as_str());
-            seen.push(&matcher.name);
+    for matcher in selector.matchers.iter().filter(|matcher| matcher.name() != METRIC_NAME) {
+        if matcher.op() == MatchOp::Equal && !seen.contains(&matcher.name()) {
+            labels.set(matcher.name(), matcher.value());
+            seen.push(matcher.name());
         } else {
-            labels.remove(&matcher.name);
+            labels.remove(matcher.name());
         }
     }
     labels.build()

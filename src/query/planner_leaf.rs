@@ -4,8 +4,7 @@
 //! known: `100 * (1 - rate(x[5m]))` leaves a shard as it is asked for, or already summed.
 
 use super::ast::{
-    At, Binary, BinaryOp, Call, Expr, ExprKind, LabelMatcher, MatchOp, MatrixSelector, TextRange,
-    VectorSelector,
+    At, Binary, BinaryOp, Call, Expr, ExprKind, MatchOp, MatrixSelector, TextRange, VectorSelector,
 };
 use super::duration_expr::milliseconds;
 use super::error::QueryError;
@@ -16,7 +15,6 @@ use super::leaf::{Fold, Leaf, NameRule, Param, Shape};
 use super::planner::Planner;
 use super::planner_call::date_part;
 use super::point_map::{PointMap, ScalarOp};
-use crate::model::Matcher;
 use crate::model::labels::METRIC_NAME;
 
 /// How many functions of points may stand one behind the other in a leaf. Longer chains are evaluated, not folded.
@@ -66,9 +64,11 @@ impl Planner<'_> {
         if shape.grid.count == 0 {
             return Ok(None);
         }
-        let matchers = compile(&selector.matchers)?;
+        let matchers = selector.matchers.clone();
         let one_name = selector.matchers.iter().any(|matcher| {
-            matcher.name == METRIC_NAME && matcher.op == MatchOp::Equal && !matcher.value.is_empty()
+            matcher.name() == METRIC_NAME
+                && matcher.op() == MatchOp::Equal
+                && !matcher.value().is_empty()
         });
         let samples_max = self.options.samples_max;
         let maps = Vec::new();
@@ -210,13 +210,4 @@ impl Planner<'_> {
         };
         Some((map, vector))
     }
-}
-
-/// The matchers as they run.
-fn compile(matchers: &[LabelMatcher]) -> Result<Vec<Matcher>, QueryError> {
-    let compiled = matchers.iter().map(|matcher| {
-        Matcher::new(&matcher.name, matcher.op, &matcher.value)
-            .map_err(|error| QueryError::BadData(error.to_string()))
-    });
-    compiled.collect()
 }

@@ -7,14 +7,13 @@ use std::fmt;
 
 use super::ast::{
     Aggregate, At, Binary, Cardinality, Duration, DurationExpr, DurationExprKind, Expr, ExprKind,
-    Extension, LabelMatcher, MatchOp, MatrixSelector, Number, Subquery, VectorMatching,
-    VectorSelector,
+    Extension, MatchOp, MatrixSelector, Number, Subquery, VectorMatching, VectorSelector,
 };
 use super::durations::format_duration_ms;
 use super::parser::is_listed_bare;
 use super::quote::push_literal;
-use crate::model::TimestampMs;
 use crate::model::labels::{METRIC_NAME, is_legacy_name};
+use crate::model::{Matcher, TimestampMs};
 
 impl Expr {
     /// The expression as text.
@@ -36,14 +35,6 @@ impl fmt::Display for DurationExpr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = String::new();
         push_duration_expr(&mut out, self);
-        f.write_str(&out)
-    }
-}
-
-impl fmt::Display for LabelMatcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = String::new();
-        push_matcher(&mut out, self);
         f.write_str(&out)
     }
 }
@@ -217,14 +208,14 @@ fn push_subquery_suffix(out: &mut String, subquery: &Subquery, operator_follows:
 fn push_name_and_matchers(out: &mut String, selector: &VectorSelector) {
     let name = selector.name.as_deref().unwrap_or_default();
     out.push_str(name);
-    let is_name = |matcher: &LabelMatcher| {
+    let is_name = |matcher: &Matcher| {
         !name.is_empty()
-            && matcher.name == METRIC_NAME
-            && matcher.op == MatchOp::Equal
-            && matcher.value == name
+            && matcher.name() == METRIC_NAME
+            && matcher.op() == MatchOp::Equal
+            && matcher.value() == name
     };
     let matchers = selector.matchers.iter().filter(|matcher| !is_name(matcher));
-    let mut texts: Vec<String> = matchers.map(LabelMatcher::to_string).collect();
+    let mut texts: Vec<String> = matchers.map(matcher_text).collect();
     texts.sort_unstable();
     // Without a name the braces are all there is; upstream writes nothing, which does not parse.
     if !texts.is_empty() || name.is_empty() {
@@ -243,10 +234,13 @@ fn push_name(out: &mut String, name: &str, bare: bool) {
     }
 }
 
-fn push_matcher(out: &mut String, matcher: &LabelMatcher) {
-    push_name(out, &matcher.name, is_legacy_name(&matcher.name));
-    out.push_str(matcher.op.as_str());
-    push_literal(out, matcher.value.as_bytes());
+/// A condition as it stands between braces.
+pub(super) fn matcher_text(matcher: &Matcher) -> String {
+    let mut out = String::new();
+    push_name(&mut out, matcher.name(), is_legacy_name(matcher.name()));
+    out.push_str(matcher.op().as_str());
+    push_literal(&mut out, matcher.value().as_bytes());
+    out
 }
 
 fn push_at(out: &mut String, at: Option<At>) {

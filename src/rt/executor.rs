@@ -14,6 +14,7 @@ use futures_lite::FutureExt;
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 
 use super::local::Event;
+use super::niceness::ThreadId;
 use super::preflight::{StartError, membarrier};
 use super::signal::{self, StopFlag};
 use super::timer::Interval;
@@ -181,7 +182,6 @@ impl Seed {
         F: Future<Output = ()> + 'static,
     {
         signal::block_on_this_thread();
-        give_way(self.options.niceness);
         let shard = self.shard;
         let executor = match make(&self.options) {
             Ok(executor) => executor,
@@ -190,8 +190,9 @@ impl Seed {
                 return;
             }
         };
-        // After it is made: its helper thread is to have the other cores too.
+        // After it is made: its helper thread is to have the other cores too, and works little whoever it works for.
         pin(shard, self.core);
+        give_way(self.options.niceness);
         let _ = made.send(Ok(()));
         if opens.recv().is_err() {
             return;
@@ -285,13 +286,10 @@ fn pin(shard: ShardId, core: Option<usize>) {
 
 /// Makes the thread that calls as nice as asked for.
 fn give_way(niceness: i32) {
-    if niceness == 0 {
-        return;
-    }
-    // SAFETY: setpriority(2) takes integers; on Linux, process 0 is the calling thread alone.
-    let outcome = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
-    if outcome != 0 {
-        tracing::warn!(niceness, "cannot lower the priority of a background thread");
+    if niceness != 0
+        && let Err(error) = ThreadId::current().set_niceness(niceness)
+    {
+        tracing::warn!(niceness, %error, "cannot lower the priority of a background thread");
     }
 }
 

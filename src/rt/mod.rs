@@ -29,6 +29,7 @@ pub mod executor;
 pub mod local;
 pub mod mesh;
 pub mod net;
+pub mod niceness;
 pub mod pace;
 pub mod preflight;
 pub mod signal;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::cli::DoctorFlags;
+use crate::rt::niceness::can_come_back;
 use crate::rt::preflight::direct_io::{self, DirectIo, FlushLatency};
 use crate::rt::preflight::file_system::FileSystem;
 use crate::rt::preflight::limits::{Limit, MEMLOCK_BYTES_MIN, NOFILE_MIN};
@@ -110,6 +111,7 @@ fn examine(path: &Path) -> Vec<Check> {
         judge_memlock(memlock, cores.len()),
         judge_nofile(nofile),
         Check::ok("cores", format!("{} for this process, one shard each", cores.len())),
+        judge_nice_levels(can_come_back()),
     ];
     let (dir, exists) = nearest_directory(path);
     checks.push(judge_data_directory(path, exists.then(|| DataDir::examine(path))));
@@ -177,6 +179,19 @@ fn judge_nofile(nofile: Limit) -> Check {
         );
     }
     Check::ok(name, measured)
+}
+
+fn judge_nice_levels(can_come_back: bool) -> Check {
+    let name = "nice levels";
+    if can_come_back {
+        return Check::ok(name, "cuts and merges run at nice 19, and faster when they fall behind");
+    }
+    Check::warn(
+        name,
+        "cuts and merges run at nice 5 all the time",
+        "that they may be nicer allow them to come back: raise the limit on nice levels to 20 (LimitNICE=+0, \
+         --ulimit nice=20), or give CAP_SYS_NICE",
+    )
 }
 
 /// The largest number stands for no limit.
@@ -304,6 +319,14 @@ mod tests {
         assert_eq!(judge_nofile(limit(65_536)).verdict, Verdict::Ok);
         assert_eq!(judge_nofile(limit(1024)).verdict, Verdict::Warn);
         assert_eq!(judge_nofile(limit(64)).verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn nice_levels_that_cannot_be_lowered_again_are_no_reason_not_to_start() {
+        assert_eq!(judge_nice_levels(true).verdict, Verdict::Ok);
+        let steady = judge_nice_levels(false);
+        assert_eq!(steady.verdict, Verdict::Warn);
+        assert!(steady.cure.is_some_and(|cure| cure.contains("LimitNICE=+0")));
     }
 
     #[test]

@@ -74,6 +74,7 @@ async fn answer<S: Store>(
         Ok(outcome) => outcome.map_err(|error| refusal(&error))?,
         Err(_) => return Err(refusal(&QueryError::Timeout)),
     };
+    server.counters.query_samples.add(samples_read);
     let mut notes = Notes { warnings: annotations.warnings(text), infos: annotations.infos(text) };
     if limit.is_some_and(|limit| truncate(&mut value, limit)) {
         notes.warnings.push(TRUNCATED.to_owned());

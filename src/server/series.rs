@@ -132,12 +132,7 @@ fn selector(text: &str) -> Result<Vec<Matcher>, String> {
 /// # Errors
 /// A text that is no selector, and why.
 pub fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
-    let conditions = parse_metric_selector(text).map_err(|error| error.to_string())?;
-    conditions
-        .iter()
-        .map(|condition| Matcher::new(&condition.name, condition.op, &condition.value))
-        .collect::<Result<_, _>>()
-        .map_err(|error| error.to_string())
+    parse_metric_selector(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

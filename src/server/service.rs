@@ -201,6 +201,7 @@ impl<S: Store> Server<S> {
             readiness: self.readiness(),
             process: &Process::look(),
             started: self.settings.started,
+            clean_start: self.settings.clean_start,
             storage: &self.settings.storage,
             inflight_bytes: self.budget.held(),
             inflight_bytes_max: self.settings.inflight_bytes_max,

@@ -45,6 +45,8 @@ pub struct Settings {
     pub query_samples_max: usize,
     /// When the process started.
     pub started: TimestampMs,
+    /// Did the one before end in good order?
+    pub clean_start: bool,
 }
 
 impl Settings {
@@ -69,6 +71,7 @@ impl Settings {
             query_concurrency_max: serve.query_concurrency_max,
             query_samples_max: serve.query_samples_max,
             started,
+            clean_start: true,
         }
     }
 

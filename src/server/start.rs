@@ -108,7 +108,8 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
 
     let outcome = Outcome::default();
     outcome.stop.raise_on_signals()?;
-    let settings = Arc::new(Settings::new(&flags, texts, started));
+    let settings = Settings::new(&flags, texts, started);
+    let settings = Arc::new(Settings { clean_start: data.was_clean(), ..settings });
     let budget = ServerBudget::new(settings.inflight_bytes_max);
     let mains = cores.into_iter().zip(doors).zip(Counters::for_cores(usize::from(shards)));
     let mains = mains.map(|((core, doors), counters)| {
@@ -131,7 +132,7 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
     }
     tracing::info!("Floodplain has stopped");
     log.flush();
-    drop(data);
+    data.end(!outcome.has_failed());
     Ok(if outcome.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

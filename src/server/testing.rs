@@ -21,6 +21,7 @@ use super::cli::{self, Command};
 use super::metrics::Counters;
 use super::service::Server;
 use super::settings::Settings;
+use crate::coordinator::api::status::CheckpointStatus;
 use crate::coordinator::api::{
     AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, ReadError, Readiness, ShardStatus,
     Store, WriteError, WriteOutcome,
@@ -236,8 +237,7 @@ impl Store for FakeStore {
         assert!(!self.panics.get(), "told to panic");
         vec![ShardStatus {
             series: self.samples.borrow().len() as u64,
-            checkpoints: 4,
-            checkpoint_failures: 1,
+            checkpoints: CheckpointStatus { begun: 5, failed: 1, ..CheckpointStatus::default() },
             ..ShardStatus::default()
         }]
     }

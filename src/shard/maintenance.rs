@@ -80,16 +80,20 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             let mut interval = Interval::new(LOOK_AGAIN);
             let (began, took) = (Stopwatch::start(), Duration::ZERO);
             let mut log = LogLength { before: log_bytes, at: 0, began, took };
-            let mut pause = Pause::default();
+            let (mut pause, mut has_cut) = (Pause::default(), false);
             loop {
-                interval.tick().await;
+                // Who is behind does not rest between one cut and the next.
+                if !std::mem::take(&mut has_cut) {
+                    interval.tick().await;
+                }
                 let Ok(_permit) = shard.head_permit().await else { return };
                 shard.maintain(&files, &mut log).await;
                 if !pause.is_over() {
                     continue;
                 }
                 if let Some(range) = shard.next_cut() {
-                    pause.note(shard.cut(range, &files, &mut log).await);
+                    has_cut = shard.cut(range, &files, &mut log).await;
+                    pause.note(has_cut);
                 }
             }
         });
@@ -120,14 +124,14 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let inner = &self.0;
         let (began, written) = (Stopwatch::start(), inner.commits.bytes());
         (log.before, log.at) = (0, written);
-        match self.try_checkpoint(files).await {
-            Ok(()) => inner.checkpoints.set(inner.checkpoints.get() + 1),
-            Err(error) => {
-                inner.checkpoint_failures.set(inner.checkpoint_failures.get() + 1);
-                tracing::error!(shard = %inner.id, %error, "cannot write a checkpoint; the log stays longer");
-            }
-        }
+        let before = files.checkpoint_counts();
+        let outcome = self.try_checkpoint(files).await;
         (log.took, log.began) = (began.elapsed(), began);
+        let mut counts = inner.checkpoints.borrow_mut();
+        counts.note(before, files.checkpoint_counts(), log.took, outcome.is_ok());
+        if let Err(error) = outcome {
+            tracing::error!(shard = %inner.id, %error, "a checkpoint cannot be written, or what it covers not be freed; the log stays longer");
+        }
     }
 
     async fn try_checkpoint(&self, files: &Files<D>) -> Result<(), String> {
@@ -160,9 +164,12 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         };
         match self.try_cut(cut).await {
             Ok(block) => {
+                let truncating = Stopwatch::start();
                 self.truncate(cut).await;
+                inner.truncations_took.set(inner.truncations_took.get() + truncating.elapsed());
                 self.checkpoint(files, log).await;
                 inner.cuts.set(inner.cuts.get() + 1);
+                inner.compactions.borrow_mut().seconds.observe(began.elapsed().as_secs_f64());
                 let (ulid, samples) =
                     block.map_or((None, 0), |meta| (Some(meta.ulid), meta.stats.num_samples));
                 tracing::info!(
@@ -203,6 +210,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let Done::Cut(written) = opened.work.run(Job::Cut(opened.own, plan)).await? else {
             return Err("a job gave what another one gives".to_owned());
         };
+        inner.compactions.borrow_mut().chunks.add(&written.chunks);
         for what in written.lost {
             tracing::error!(shard = %inner.id, damage = what, "a chunk cannot be read, and is missing in the block");
             inner.damaged_reads.set(inner.damaged_reads.get() + 1);

@@ -3,6 +3,9 @@
 //! A shard shares nothing with the others but the progress of its start. Its life: [`Shard::open`] reads the logs back,
 //! then it answers [`Request`]s until [`Shard::close`] has made the last of what it took durable.
 
+pub mod backlog;
+#[cfg(test)]
+mod backlog_test;
 mod blocks;
 pub mod commit;
 pub mod deleting;
@@ -22,12 +25,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backlog::Pressure;
 use commit::{Commits, WriteFailed};
 pub use deleting::NotDone;
 pub use options::{BLOCK_MS, RETENTION_MS, StorageOptions};
 use replaying::Replaying;
 pub use request::{BlockMeta, FoldRequest, Request, Response, Selection, Stored};
-use status::CompactionStatus;
+use status::{CheckpointStatus, CompactionStatus};
 pub use status::{PairUse, ShardStatus, ValueUse};
 use ulid::Ulid;
 use work::Workbench;
@@ -139,13 +143,14 @@ struct Inner<C, D: Disk> {
     damaged_blocks: Cell<u64>,
     ready: Cell<bool>,
     commits: Commits,
+    pressure: Pressure,
     refill: Notify,
     committer: RefCell<Option<JoinHandle<Result<(), WriteFailed>>>>,
     refused: Cell<RefusedSamples>,
     damaged: Cell<u64>,
     replay_ms: Cell<Option<u64>>,
-    checkpoints: Cell<u64>,
-    checkpoint_failures: Cell<u64>,
+    checkpoints: RefCell<CheckpointStatus>,
+    truncations_took: Cell<Duration>,
     /// What the log takes on disk; asked of whoever makes its files.
     wal_bytes: RefCell<Rc<dyn Fn() -> u64>>,
 }
@@ -182,13 +187,14 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             damaged_blocks: Cell::new(0),
             ready: Cell::new(false),
             commits: Commits::new(),
+            pressure: Pressure::default(),
             refill: Notify::new(),
             committer: RefCell::new(None),
             refused: Cell::default(),
             damaged: Cell::new(0),
             replay_ms: Cell::new(None),
-            checkpoints: Cell::new(0),
-            checkpoint_failures: Cell::new(0),
+            checkpoints: RefCell::default(),
+            truncations_took: Cell::default(),
             wal_bytes: RefCell::new(Rc::new(|| 0)),
         }))
     }
@@ -243,6 +249,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         inner.damaged.set(report.damage.len() as u64);
         inner.damaged_blocks.set(opened.damage.len() as u64);
         *inner.head.borrow_mut() = head;
+        self.start_watching_backlog(work.clone(), storage.backlog);
         *inner.opened.borrow_mut() = Some(Rc::new(OpenedShard {
             spill: Rc::clone(files.spill()),
             disk: blocks_disk,
@@ -353,6 +360,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
 
     async fn append(&self, part: &Part, text: Arc<LabelText>) -> Result<Stored, WriteFailed> {
         let inner = &self.0;
+        inner.pressure.admit().await.map_err(|why| Arc::from(why.to_string()))?;
         inner.commits.admit().await?;
         let bounds = inner.head.borrow().bounds(inner.clock.now());
         let mut slice = Slice::start();

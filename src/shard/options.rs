@@ -1,5 +1,7 @@
 //! How a shard keeps its data: for how long, how much of it, how late it may come, and in blocks of what length.
 
+use super::backlog::Limits;
+
 /// The stretch of time of a block as it is cut from a Head: two hours. Blocks are aligned to it.
 pub const BLOCK_MS: i64 = 2 * 3_600_000;
 /// How long data is kept unless it is told otherwise: 15 days.
@@ -23,6 +25,8 @@ pub struct StorageOptions {
     pub max_block_ms: i64,
     /// How many bytes of the indexes of blocks one shard holds in memory.
     pub index_cache_bytes: usize,
+    /// How far the cutting of blocks may be behind before writes are held back.
+    pub backlog: Limits,
 }
 
 impl StorageOptions {
@@ -43,6 +47,7 @@ impl Default for StorageOptions {
             out_of_order_window_ms: 3_600_000,
             max_block_ms: Self::max_block_ms(Some(RETENTION_MS)),
             index_cache_bytes: 64 << 20,
+            backlog: Limits::default(),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Shard;
 use super::status::{
-    BlocksStatus, CompactionStatus, DamageStatus, IndexCacheStatus, LateStatus, ShardStatus,
-    SpillStatus, TruncationStatus,
+    BlocksStatus, CompactionStatus, DamageStatus, IndexCacheStatus, LateStatus, ReadStatus,
+    ShardStatus, SpillStatus, TruncationStatus,
 };
 use crate::io::{Clock, Disk};
 use crate::model::{TimeRange, TimestampMs};
@@ -41,14 +41,16 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             wal_failed: commits.has_failed,
             wal_corruptions: inner.damaged.get(),
             replay_ms: inner.replay_ms.get(),
-            checkpoints: inner.checkpoints.get(),
-            checkpoint_failures: inner.checkpoint_failures.get(),
-            spill: SpillStatus { chunks: head.chunks_spilled, ..SpillStatus::default() },
-            late: LateStatus { samples: head.samples_late, ..LateStatus::default() },
+            checkpoints: *inner.checkpoints.borrow(),
+            spill: self.spill_status(),
+            late: LateStatus {
+                samples: head.samples_late,
+                seconds: inner.head.borrow().lateness().clone(),
+            },
             truncations: TruncationStatus {
-                begun: cuts,
+                done: cuts,
                 failed: inner.cut_failures.get(),
-                ..TruncationStatus::default()
+                took: inner.truncations_took.get(),
             },
             blocks: BlocksStatus {
                 count: own().count() as u64,
@@ -61,6 +63,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 triggered: compactions.triggered + cuts + inner.cut_failures.get(),
                 done: compactions.done + cuts,
                 failed: compactions.failed + inner.cut_failures.get(),
+                writing: self.opened().map_or(0, |opened| opened.work.count()),
                 ..compactions
             },
             retired_by_time: inner.retired_by_time.get(),
@@ -78,8 +81,26 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 bytes: cache.bytes as u64,
                 bytes_max: cache_max,
             },
+            reads: self.read_status(),
+            backlog: inner.pressure.status(),
             panics: task::panics(),
-            ..ShardStatus::default()
+        }
+    }
+
+    /// Full chunks that have left memory.
+    fn spill_status(&self) -> SpillStatus {
+        let Ok(opened) = self.opened() else { return SpillStatus::default() };
+        let (spill, counts) = (&opened.spill, opened.spill.counts());
+        SpillStatus { chunks: counts.spilled, bytes: spill.bytes(), damaged_chunks: counts.damaged }
+    }
+
+    /// Reads of the disk for answers.
+    fn read_status(&self) -> ReadStatus {
+        let Ok(opened) = self.opened() else { return ReadStatus::default() };
+        ReadStatus {
+            block_index: opened.cache.index_reads.reads(),
+            block_chunks: opened.cache.chunk_reads.reads(),
+            head_chunks: opened.spill.reads.reads(),
         }
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::model::{ChunkTally, RefusedSamples, ShardId, Tally, TimeRange, TimestampMs};
+use crate::storage::files::CheckpointCounts;
+pub use crate::storage::reads::Reads;
 
 /// One shard's counters and gauges. Counters begin at zero when the process starts.
 #[derive(Debug, Clone)]
@@ -47,14 +49,8 @@ pub struct ShardStatus {
     pub wal_failed: bool,
     /// Places in the log that replay found damaged.
     pub wal_corruptions: u64,
-    /// Checkpoints written since the start.
-    pub checkpoints: u64,
-    /// Checkpoints that could not be written.
-    pub checkpoint_failures: u64,
-    /// Checkpoints removed since the start, because a newer one covers what they did.
-    pub checkpoint_deletions: u64,
-    /// Checkpoints that could not be removed.
-    pub checkpoint_deletion_failures: u64,
+    /// Checkpoints, and the log that they free.
+    pub checkpoints: CheckpointStatus,
     /// Full chunks that have left memory.
     pub spill: SpillStatus,
     /// Samples that came late.
@@ -75,10 +71,83 @@ pub struct ShardStatus {
     pub damage: DamageStatus,
     /// The pages of blocks' indexes in memory.
     pub index_cache: IndexCacheStatus,
+    /// Reads of the disk for answers since the start.
+    pub reads: ReadStatus,
+    /// How far long work is behind.
+    pub backlog: BacklogStatus,
     /// How long the replay took, in milliseconds; `None` while it lasts.
     pub replay_ms: Option<u64>,
     /// Tasks that panicked on this shard's core.
     pub panics: u64,
+}
+
+/// Checkpoints of a shard, and the log that they free.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CheckpointStatus {
+    /// Begun since the start; each frees the log before it.
+    pub begun: u64,
+    /// That could not be written.
+    pub failed: u64,
+    /// After which the log before could not be freed, for that reason or another.
+    pub not_freed: u64,
+    /// How long all of that took.
+    pub took: Duration,
+    /// Removed since the start, because a newer one covers what they did.
+    pub deletions: u64,
+    /// Times that they could not be removed.
+    pub deletion_failures: u64,
+}
+
+impl CheckpointStatus {
+    /// Counts one that was begun.
+    ///
+    /// - `before`, `after`: what its files had come to before and after.
+    /// - `took`: how long it took.
+    /// - `has_freed`: is the log before it free, too?
+    pub fn note(
+        &mut self,
+        before: CheckpointCounts,
+        after: CheckpointCounts,
+        took: Duration,
+        has_freed: bool,
+    ) {
+        self.begun += 1;
+        self.failed += u64::from(after.written == before.written);
+        self.not_freed += u64::from(!has_freed);
+        self.took += took;
+        self.deletions += after.deleted - before.deleted;
+        self.deletion_failures += after.deletion_failures - before.deletion_failures;
+    }
+}
+
+/// Reads of the disk for answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadStatus {
+    /// Of the indexes of blocks.
+    pub block_index: Reads,
+    /// Of the chunks of blocks.
+    pub block_chunks: Reads,
+    /// Of chunks of the Head that have left memory; for late samples that may be known, too.
+    pub head_chunks: Reads,
+}
+
+/// How far a shard's long work is behind, and what came of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BacklogStatus {
+    /// Ranges of two hours that have full chunks which ought to be in blocks.
+    pub overdue_ranges: u64,
+    /// Bytes of chunks in memory that are full.
+    pub full_chunk_bytes: u64,
+    /// How long the oldest job is under way; zero if there is none.
+    pub job_age: Duration,
+    /// The nice level of the thread that does them, once it is known.
+    pub niceness: Option<i32>,
+    /// Are writes held back?
+    pub is_holding: bool,
+    /// Writes that were held back since the start.
+    pub held_writes: u64,
+    /// Those of them that were refused in the end.
+    pub refused_writes: u64,
 }
 
 /// Full chunks that have left memory for files.
@@ -104,11 +173,11 @@ pub struct LateStatus {
 /// What was cut off the Head once a block had it.
 #[derive(Debug, Clone, Default)]
 pub struct TruncationStatus {
-    /// Begun since the start.
-    pub begun: u64,
-    /// That ended with an error.
+    /// Ended since the start.
+    pub done: u64,
+    /// That could not begin, because there was no block.
     pub failed: u64,
-    /// How long they took, all together.
+    /// How long those took that ended, all together.
     pub took: Duration,
 }
 
@@ -136,14 +205,12 @@ pub struct CompactionStatus {
     pub done: u64,
     /// That ended with an error.
     pub failed: u64,
-    /// That were due and put off: for want of room, or because the shard had to catch up.
-    pub skipped: u64,
     /// Of those done, merges of blocks that overlap.
     pub vertical: u64,
     /// How long those done took, in seconds.
     pub seconds: Tally,
-    /// Is a block being written now?
-    pub is_writing: bool,
+    /// Blocks that are being written now.
+    pub writing: u64,
     /// The chunks of the blocks that were cut from the Head.
     pub chunks: ChunkTally,
 }
@@ -196,10 +263,7 @@ impl Default for ShardStatus {
             wal_failures: 0,
             wal_failed: false,
             wal_corruptions: 0,
-            checkpoints: 0,
-            checkpoint_failures: 0,
-            checkpoint_deletions: 0,
-            checkpoint_deletion_failures: 0,
+            checkpoints: CheckpointStatus::default(),
             spill: SpillStatus::default(),
             late: LateStatus::default(),
             truncations: TruncationStatus::default(),
@@ -210,6 +274,8 @@ impl Default for ShardStatus {
             cleanups: Tally::of_cleanups(),
             damage: DamageStatus::default(),
             index_cache: IndexCacheStatus::default(),
+            reads: ReadStatus::default(),
+            backlog: BacklogStatus::default(),
             replay_ms: None,
             panics: 0,
         }
@@ -228,10 +294,9 @@ impl Default for CompactionStatus {
             triggered: 0,
             done: 0,
             failed: 0,
-            skipped: 0,
             vertical: 0,
             seconds: Tally::of_compactions(),
-            is_writing: false,
+            writing: 0,
             chunks: ChunkTally::default(),
         }
     }

@@ -3,6 +3,8 @@
 //! The thread has a disk handle of its own, and nothing else of the shard: its inputs are files that do not change, its
 //! outputs files with names of their own.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,9 +14,11 @@ use std::time::Duration;
 
 use ulid::Ulid;
 
+use super::backlog::JobKind;
 use crate::io::Disk;
 use crate::model::ShardId;
-use crate::rt::background::Background;
+use crate::rt::background::{Background, Urgency};
+use crate::rt::clock::Stopwatch;
 use crate::rt::disk::RealDisk;
 use crate::rt::pace::Slice;
 use crate::rt::preflight::DataPlace;
@@ -58,6 +62,15 @@ pub enum Job {
     },
 }
 
+impl Job {
+    fn kind(&self) -> JobKind {
+        match self {
+            Self::Cut(..) => JobKind::Cut,
+            Self::Compact { .. } | Self::Clean { .. } | Self::Repartition { .. } => JobKind::Other,
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub enum Done {
@@ -74,7 +87,11 @@ pub type Route = fn(u64, u16) -> ShardId;
 
 /// Where jobs are done. Clones are the same place.
 #[derive(Clone)]
-pub struct Workbench(Rc<dyn Fn(Job) -> Working>);
+pub struct Workbench {
+    run: Rc<dyn Fn(Job) -> Working>,
+    urge: Rc<dyn Fn(Urgency) -> i32>,
+    under_way: Rc<UnderWay>,
+}
 
 type Working = Pin<Box<dyn Future<Output = Result<Done, String>>>>;
 
@@ -89,7 +106,8 @@ impl Workbench {
         route: Route,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        Self(Rc::new(move |job| {
+        let urged = background.clone();
+        let run = move |job| -> Working {
             let (background, place) = (background.clone(), place.clone());
             let stop = Arc::clone(&stop);
             Box::pin(async move {
@@ -99,7 +117,15 @@ impl Workbench {
                 });
                 working.await.map_err(|error| error.to_string())?
             })
-        }))
+        };
+        Self::new(run, move |urgency| urged.urge(urgency))
+    }
+
+    fn new(
+        run: impl Fn(Job) -> Working + 'static,
+        urge: impl Fn(Urgency) -> i32 + 'static,
+    ) -> Self {
+        Self { run: Rc::new(run), urge: Rc::new(urge), under_way: Rc::default() }
     }
 
     /// Has a job done.
@@ -107,7 +133,74 @@ impl Workbench {
     /// # Errors
     /// It could not be done: why. What there was before is there still.
     pub async fn run(&self, job: Job) -> Result<Done, String> {
-        (self.0)(job).await
+        let _begun = self.under_way.begin(job.kind());
+        (self.run)(job).await
+    }
+
+    /// How many jobs are under way.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.under_way.begun.borrow().len() as u64
+    }
+
+    /// The kind of the job that is under way for longest, and since when.
+    #[must_use]
+    pub fn oldest(&self) -> Option<(JobKind, Duration)> {
+        let begun = self.under_way.begun.borrow();
+        begun.values().next().map(|(kind, since)| (*kind, since.elapsed()))
+    }
+
+    /// Says how urgent the jobs are from now on; gives the nice level of the thread that does them.
+    pub fn urge(&self, urgency: Urgency) -> i32 {
+        (self.urge)(urgency)
+    }
+}
+
+/// The jobs that have begun and not ended, in the order in which they began.
+#[derive(Default)]
+struct UnderWay {
+    begun: RefCell<BTreeMap<u64, (JobKind, Stopwatch)>>,
+    next: Cell<u64>,
+}
+
+/// A job is under way for as long as this lives.
+struct Begun {
+    of: Rc<UnderWay>,
+    number: u64,
+}
+
+impl UnderWay {
+    fn begin(self: &Rc<Self>, kind: JobKind) -> Begun {
+        let number = self.next.replace(self.next.get() + 1);
+        self.begun.borrow_mut().insert(number, (kind, Stopwatch::start()));
+        Begun { of: Rc::clone(self), number }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.of.begun.borrow_mut().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+impl Workbench {
+    /// The shard's own thread, for tests on a disk in memory.
+    ///
+    /// - `begin`: awaited before each job.
+    pub fn here<D: Disk, F: Future<Output = ()> + 'static>(
+        disk: D,
+        route: Route,
+        begin: impl Fn() -> F + Clone + 'static,
+    ) -> Self {
+        let run = move |job| -> Working {
+            let (disk, begin) = (disk.clone(), begin.clone());
+            Box::pin(async move {
+                begin().await;
+                perform(&disk, job, route, &AtomicBool::new(false)).await
+            })
+        };
+        Self::new(run, |_| 0)
     }
 }
 

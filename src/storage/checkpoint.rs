@@ -141,7 +141,7 @@ pub async fn write<D: Disk>(
 }
 
 /// Removes every checkpoint in `dir` but `keep`, and what is left of one that was not finished. Those that are marked as
-/// damaged are moved to their place.
+/// damaged are moved to their place. How many checkpoints went.
 ///
 /// # Errors
 /// Those of the disk.
@@ -150,8 +150,9 @@ pub async fn tidy<D: Disk>(
     dir: &str,
     keep: Option<CheckpointId>,
     marked: &Marked,
-) -> io::Result<()> {
+) -> io::Result<u64> {
     remove_temporary(disk, dir).await?;
+    let mut removed = 0;
     for entry in disk.list(dir).await? {
         if let Some(id) = CheckpointId::from_file_name(&entry.name)
             && Some(id) != keep
@@ -160,9 +161,10 @@ pub async fn tidy<D: Disk>(
                 Some(place) => disk.rename(&id.path(dir), &place).await?,
                 None => disk.remove(&id.path(dir)).await?,
             }
+            removed += 1;
         }
     }
-    Ok(())
+    Ok(removed)
 }
 
 async fn remove_temporary<D: Disk>(disk: &D, dir: &str) -> io::Result<()> {

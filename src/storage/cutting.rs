@@ -10,6 +10,7 @@ use super::head::cut_plan::CutPlan;
 use super::head::spill::SpillFiles;
 use crate::encoding::block::meta::{BlockMeta, Origin};
 use crate::io::{Disk, Pace};
+use crate::model::ChunkTally;
 
 /// Series whose chunks are read together.
 const SERIES_AT_ONCE: usize = 1024;
@@ -19,6 +20,8 @@ const SERIES_AT_ONCE: usize = 1024;
 pub struct CutBlock {
     /// The block; `None` if nothing was left to write.
     pub meta: Option<BlockMeta>,
+    /// Its chunks.
+    pub chunks: Box<ChunkTally>,
     /// What could not be read and is missing in it, in words.
     pub lost: Vec<String>,
 }
@@ -67,7 +70,7 @@ async fn write<D: Disk, W: Disk>(
     let mut symbols = sorted.symbols();
     let options = WriterOptions::default();
     let mut writer = BlockWriter::create(disk, dir, cut.ulid, &mut symbols, options, pace).await?;
-    let mut lost = Vec::new();
+    let (mut lost, mut tally) = (Vec::new(), Box::<ChunkTally>::default());
     for start in (0..sorted.len()).step_by(SERIES_AT_ONCE) {
         let some = start..(start + SERIES_AT_ONCE).min(sorted.len());
         let mut read = spill.read(&sorted.places(some.clone()), pace).await.into_iter();
@@ -83,6 +86,9 @@ async fn write<D: Disk, W: Disk>(
                     bytes: &chunk.bytes,
                 })
                 .collect();
+            for chunk in &series.chunks {
+                tally.observe(chunk.sample_count(), chunk.bytes.len(), chunk.range);
+            }
             if !chunks.is_empty() {
                 writer.add_series(&series.labels, &chunks, pace).await?;
             }
@@ -91,10 +97,10 @@ async fn write<D: Disk, W: Disk>(
     }
     if writer.series_count() == 0 {
         writer.discard().await?;
-        return Ok(CutBlock { meta: None, lost });
+        return Ok(CutBlock { meta: None, chunks: tally, lost });
     }
     let mut meta = BlockMeta::new(cut.ulid, cut.range.start().0, cut.range.end().0);
     meta.floodplain = origin;
     let meta = writer.finish(meta, pace).await?;
-    Ok(CutBlock { meta: Some(meta), lost })
+    Ok(CutBlock { meta: Some(meta), chunks: tally, lost })
 }

@@ -236,6 +236,7 @@ impl<D: Disk> Begun<D> {
             salts: salts.clone(),
             spares: Rc::clone(&spares),
             checkpoint_bytes: Cell::new(report.checkpoint_bytes),
+            checkpoints: Cell::default(),
             spill: Rc::new(spill),
             options: options.clone(),
         };
@@ -265,7 +266,19 @@ pub struct Files<D: Disk> {
     salts: Fingerprinter,
     spares: Rc<Spares<D>>,
     checkpoint_bytes: Cell<u64>,
+    checkpoints: Cell<CheckpointCounts>,
     spill: Rc<SpillFiles<D>>,
+}
+
+/// What has become of checkpoints since the files were opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CheckpointCounts {
+    /// They were written, and are durable.
+    pub written: u64,
+    /// They were removed, because a newer one covers what they did.
+    pub deleted: u64,
+    /// Times that old ones could not be removed.
+    pub deletion_failures: u64,
 }
 
 impl<D: Disk> Files<D> {
@@ -289,8 +302,15 @@ impl<D: Disk> Files<D> {
         let header = header(&self.options, &self.salts, id);
         let bytes = checkpoint::write(&self.disk, &self.own.head, header, log, save, pace).await?;
         self.checkpoint_bytes.set(bytes);
+        let mut counts = self.checkpoints.get();
+        counts.written += 1;
+        self.checkpoints.set(counts);
         let marked = Marked::find(&self.disk, &self.own.quarantine).await?;
-        checkpoint::tidy(&self.disk, &self.own.head, Some(id), &marked).await?;
+        let tidied = checkpoint::tidy(&self.disk, &self.own.head, Some(id), &marked).await;
+        counts.deleted += tidied.as_ref().copied().unwrap_or_default();
+        counts.deletion_failures += u64::from(tidied.is_err());
+        self.checkpoints.set(counts);
+        tidied?;
         self.spill.remove_unused(&spill_files()).await?;
         self.free_segments_before(SegmentId(log.first_segment)).await
     }
@@ -308,6 +328,11 @@ impl<D: Disk> Files<D> {
     /// Length of the newest checkpoint in bytes.
     pub fn checkpoint_bytes(&self) -> u64 {
         self.checkpoint_bytes.get()
+    }
+
+    /// What has become of checkpoints.
+    pub fn checkpoint_counts(&self) -> CheckpointCounts {
+        self.checkpoints.get()
     }
 
     async fn free_segments_before(&self, first_needed: SegmentId) -> io::Result<()> {

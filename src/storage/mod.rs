@@ -9,6 +9,7 @@ pub mod cutting;
 pub mod files;
 pub mod head;
 pub mod quarantine;
+pub mod reads;
 pub mod replay;
 mod replay_state;
 pub mod selection;

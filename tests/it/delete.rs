@@ -88,6 +88,9 @@ fn what_is_deleted_is_gone_for_good_and_nothing_else_is() {
 
     administer(server.address, "clean_tombstones");
     assert_eq!(jobs.map(|job| count(server.address, job)), want, "after cleaning");
+    // Once, a series of the Head kept its labels in these lists until the next cut.
+    let left = http::data(server.address, "/api/v1/label/job/values", &[]);
+    assert_eq!(left, serde_json::json!(["half", "kept"]));
     server.kill();
     if installed(&[PROMTOOL]) {
         for block in blocks(&data) {

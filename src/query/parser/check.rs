@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::faults::Faults;
 use super::lexer::{is_space, offset};
-use super::regex_rule::matches_empty;
+use crate::model::Matcher;
 use crate::model::labels::METRIC_NAME;
 use crate::query::ast::{
     Aggregate, Binary, Call, Cardinality, Expr, ExprKind, TextRange, ValueType, VectorMatching,
@@ -283,11 +283,12 @@ impl Checker<'_> {
         if let Some(name) = &selector.name {
             // The last condition is that name itself.
             let others = selector.matchers.iter().rev().skip(1).rev();
-            for matcher in others.filter(|matcher| matcher.name == METRIC_NAME).take(REPORTS_MAX) {
-                let (name, other) = (quoted(name.as_bytes()), quoted(matcher.value.as_bytes()));
+            for matcher in others.filter(|matcher| matcher.name() == METRIC_NAME).take(REPORTS_MAX)
+            {
+                let (name, other) = (quoted(name.as_bytes()), quoted(matcher.value().as_bytes()));
                 self.report(span, format!("metric name must not be set twice: {name} or {other}"));
             }
-        } else if !may_match_all && selector.matchers.iter().all(matches_empty) {
+        } else if !may_match_all && selector.matchers.iter().all(Matcher::matches_empty) {
             self.report(span, "vector selector must contain at least one non-empty matcher");
         }
     }

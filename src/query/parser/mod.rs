@@ -5,7 +5,7 @@
 //! cursor              one word of lookahead, and how parsing goes on behind a fault; faults, the faults so far
 //! expr                operators by precedence, parentheses, literals; its parts: binary, call, aggregate, selector
 //! modifier            what stands behind an expression: ranges, offset, @, anchored; duration_expr, lengths of time
-//! check               types and rules that need the whole tree; regex_rule, what it asks of patterns
+//! check               types and rules that need the whole tree
 //! series, histogram   series with their values, as test scripts have them
 //! ```
 //! A text is read once, from left to right, and the tree is then walked once: time and memory are in proportion to the
@@ -28,7 +28,6 @@ mod modifier;
 mod number;
 #[cfg(test)]
 mod properties;
-mod regex_rule;
 mod selector;
 mod series;
 #[cfg(test)]
@@ -40,8 +39,9 @@ mod trees;
 use cursor::Parser;
 use lexer::Language;
 
-use super::ast::{Expr, LabelMatcher};
+use super::ast::Expr;
 use super::parse_error::ParseErrors;
+use crate::model::Matcher;
 pub use histogram::{HistogramLiteral, ResetHint};
 pub use series::{HistogramStep, SeriesDescription, SeriesItem};
 pub(super) use token::is_listed_bare;
@@ -96,7 +96,7 @@ pub fn parse_expr_bytes(text: &[u8], options: &ParseOptions) -> Result<Expr, Par
 ///
 /// # Errors
 /// All faults that were found, with their places.
-pub fn parse_metric_selector(text: &str) -> Result<Vec<LabelMatcher>, ParseErrors> {
+pub fn parse_metric_selector(text: &str) -> Result<Vec<Matcher>, ParseErrors> {
     let mut parser = Parser::new(text.as_bytes(), Language::Query, ParseOptions::default());
     let matchers = parser.whole_selector();
     parser.finish(matchers)
@@ -108,7 +108,7 @@ pub fn parse_metric_selector(text: &str) -> Result<Vec<LabelMatcher>, ParseError
 /// The faults of the first text that has any.
 pub fn parse_metric_selectors<'a>(
     texts: impl IntoIterator<Item = &'a str>,
-) -> Result<Vec<Vec<LabelMatcher>>, ParseErrors> {
+) -> Result<Vec<Vec<Matcher>>, ParseErrors> {
     texts.into_iter().map(parse_metric_selector).collect()
 }
 

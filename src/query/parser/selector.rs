@@ -1,19 +1,17 @@
 //! Selectors of instant vectors: `up`, `up{job="a"}`, `{"a.b", c=~"d.*"}`.
 
 use super::cursor::{Parsed, Parser, merge};
-use super::regex_rule;
 use super::token::{Token, TokenKind};
+use crate::model::Matcher;
 use crate::model::labels::METRIC_NAME;
-use crate::query::ast::{
-    BinaryOp, Duration, Expr, ExprKind, LabelMatcher, MatchOp, TextRange, VectorSelector,
-};
+use crate::query::ast::{BinaryOp, Duration, Expr, ExprKind, MatchOp, TextRange, VectorSelector};
 use crate::query::quote::{quoted, unquoted};
 
 const CONTEXT: &str = "label matching";
 
 impl Parser<'_> {
     /// The whole text as one selector; `None` if there is none.
-    pub(super) fn whole_selector(&mut self) -> Option<Vec<LabelMatcher>> {
+    pub(super) fn whole_selector(&mut self) -> Option<Vec<Matcher>> {
         let parsed = self.selector();
         match self.whole(parsed)?.kind {
             ExprKind::Vector(selector) => Some(selector.matchers),
@@ -43,8 +41,7 @@ impl Parser<'_> {
             span = merge(span, braces);
         }
         let name = String::from_utf8_lossy(self.word(name.span())).into_owned();
-        let value = name.clone();
-        matchers.push(LabelMatcher { name: METRIC_NAME.to_owned(), op: MatchOp::Equal, value });
+        matchers.push(Matcher::equal(METRIC_NAME, &name));
         Ok(vector(Some(name), matchers, span))
     }
 
@@ -55,7 +52,7 @@ impl Parser<'_> {
     }
 
     /// `{a="b", …}` and where it stands.
-    fn label_matchers(&mut self) -> Parsed<(Vec<LabelMatcher>, TextRange)> {
+    fn label_matchers(&mut self) -> Parsed<(Vec<Matcher>, TextRange)> {
         let open = self.bump();
         let mut matchers = Vec::new();
         while self.peek() != TokenKind::RightBrace {
@@ -87,7 +84,7 @@ impl Parser<'_> {
     }
 
     /// One condition; `None` if it is faulty and that has been reported.
-    fn label_matcher(&mut self) -> Parsed<Option<LabelMatcher>> {
+    fn label_matcher(&mut self) -> Parsed<Option<Matcher>> {
         let quoted_name = loop {
             match self.peek() {
                 TokenKind::Identifier => break false,
@@ -104,11 +101,7 @@ impl Parser<'_> {
         let op = match self.match_op() {
             Ok(op) => op,
             // A quoted text alone is the metric's name.
-            Err(_) if quoted_name => {
-                let name_is =
-                    LabelMatcher { name: METRIC_NAME.to_owned(), op: MatchOp::Equal, value: name };
-                return Ok(Some(name_is));
-            }
+            Err(_) if quoted_name => return Ok(Some(Matcher::equal(METRIC_NAME, &name))),
             Err(stop) => {
                 self.recover(stop, CONTEXT, "label matching operator")?;
                 return Ok(None);
@@ -121,10 +114,12 @@ impl Parser<'_> {
                 return Ok(None);
             }
         };
-        let matcher = LabelMatcher { name, op, value: self.unquoted_text(value_span) };
-        if let Err(message) = regex_rule::check(&matcher) {
-            self.report(merge(name_span, value_span), message);
-        }
+        let value = self.unquoted_text(value_span);
+        let matcher = Matcher::new(&name, op, &value).unwrap_or_else(|error| {
+            self.report(merge(name_span, value_span), error.to_string());
+            // Its place is kept, so that nothing else is a fault for want of it.
+            Matcher::equal(&name, &value)
+        });
         Ok(Some(matcher))
     }
 
@@ -150,7 +145,7 @@ impl Parser<'_> {
     }
 }
 
-fn vector(name: Option<String>, matchers: Vec<LabelMatcher>, span: TextRange) -> Expr {
+fn vector(name: Option<String>, matchers: Vec<Matcher>, span: TextRange) -> Expr {
     let (offset, at, extension) = (Duration::Ms(0), None, None);
     let selector = VectorSelector { name, matchers, offset, at, extension };
     Expr { kind: ExprKind::Vector(Box::new(selector)), span }
@@ -158,12 +153,13 @@ fn vector(name: Option<String>, matchers: Vec<LabelMatcher>, span: TextRange) ->
 
 #[cfg(test)]
 mod tests {
-    use crate::query::ast::{ExprKind, LabelMatcher, MatchOp};
+    use crate::model::Matcher;
+    use crate::query::ast::{ExprKind, MatchOp};
     use crate::query::parser::parse_metric_selector;
     use crate::query::parser::testing::{assert_fault, faults, parsed, printed};
 
-    fn matcher(name: &str, op: MatchOp, value: &str) -> LabelMatcher {
-        LabelMatcher { name: name.to_owned(), op, value: value.to_owned() }
+    fn matcher(name: &str, op: MatchOp, value: &str) -> Matcher {
+        Matcher::new(name, op, value).unwrap()
     }
 
     #[test]

@@ -6,13 +6,14 @@ use proptest::collection::vec as list;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::model::TimestampMs;
+use crate::model::{Matcher, TimestampMs};
 use crate::query::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Duration, DurationExpr,
-    DurationExprKind, Expr, ExprKind, Extension, LabelMatcher, MatchOp, MatrixSelector, Number,
-    StringLiteral, Subquery, TextRange, Unary, VectorMatching, VectorSelector,
+    DurationExprKind, Expr, ExprKind, Extension, MatchOp, MatrixSelector, Number, StringLiteral,
+    Subquery, TextRange, Unary, VectorMatching, VectorSelector,
 };
 use crate::query::function_table::lookup;
+use crate::query::printer::matcher_text;
 
 fn expr(kind: ExprKind) -> Expr {
     Expr { kind, span: TextRange::default() }
@@ -105,11 +106,13 @@ fn at() -> BoxedStrategy<Option<At>> {
     prop_oneof![Just(None), some].boxed()
 }
 
-fn matcher() -> BoxedStrategy<LabelMatcher> {
+fn matcher() -> BoxedStrategy<Matcher> {
     let text = (select(vec![MatchOp::Equal, MatchOp::NotEqual]), any::<String>());
     let pattern = (select(vec![MatchOp::Regex, MatchOp::NotRegex]), "[a-z.|0-9]{0,8}");
     (label(), prop_oneof![text, pattern])
-        .prop_map(|(name, (op, value))| LabelMatcher { name, op, value })
+        .prop_map(|(name, (op, value))| {
+            Matcher::new(&name, op, &value).unwrap_or_else(|_| Matcher::equal(&name, &value))
+        })
         .boxed()
 }
 
@@ -118,12 +121,12 @@ fn selector() -> BoxedStrategy<VectorSelector> {
     (proptest::option::of(metric()), list(matcher(), 0..3), offset(), at(), extension)
         .prop_map(|(name, mut matchers, offset, at, extension)| {
             let value = name.clone().unwrap_or_else(|| "quoted name".to_owned());
-            let name_is = LabelMatcher { name: "__name__".to_owned(), op: MatchOp::Equal, value };
+            let name_is = Matcher::equal("__name__", &value);
             if name.is_none() {
                 matchers.push(name_is.clone());
             }
             // The printer sorts them, so only sorted ones can come back as they were.
-            matchers.sort_by_key(ToString::to_string);
+            matchers.sort_by_key(matcher_text);
             if name.is_some() {
                 matchers.push(name_is);
             }

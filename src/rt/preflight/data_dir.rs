@@ -3,7 +3,7 @@
 //! Its file `LOCK` is locked for as long as the server runs (rule R13), and is never empty, because it is also the
 //! marker that each executor opens first (rule R3):
 //! ```text
-//! LOCK    "floodplain process <pid>\n", then newlines up to 4096 bytes
+//! LOCK    "floodplain process <pid>\n", then newlines up to 4096 bytes; newlines alone after an end in good order
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -23,6 +23,10 @@ const MARKER_START: &str = "floodplain process ";
 pub struct DataDir {
     place: DataPlace,
     lock: File,
+    /// Did who held it before end in good order, or nobody hold it?
+    was_clean: bool,
+    /// Is the marker to say so when this is dropped?
+    says_clean: bool,
 }
 
 /// Where the data is, for whoever holds no lock on it.
@@ -41,9 +45,9 @@ impl DataDir {
         fs::create_dir_all(path).map_err(unusable)?;
         let root = path.canonicalize().map_err(unusable)?;
         let place = DataPlace { root };
-        let lock = lock(&place)?;
+        let (lock, was_clean) = lock(&place)?;
         direct_io::probe(&place.root)?;
-        Ok(Self { place, lock })
+        Ok(Self { place, lock, was_clean, says_clean: was_clean })
     }
 
     /// Makes the directory if it is missing and locks it, for work that goes by ordinary file calls: direct I/O is not
@@ -55,8 +59,8 @@ impl DataDir {
         on_a_disk(path)?;
         fs::create_dir_all(path).map_err(unusable)?;
         let place = DataPlace { root: path.canonicalize().map_err(unusable)? };
-        let lock = lock(&place)?;
-        Ok(Self { place, lock })
+        let (lock, was_clean) = lock(&place)?;
+        Ok(Self { place, lock, was_clean, says_clean: was_clean })
     }
 
     /// Does a process hold the directory `path` at this moment? Changes nothing; `false` also if it cannot be told.
@@ -85,6 +89,18 @@ impl DataDir {
         direct_io::probe(&place.root).map(|_| ())
     }
 
+    /// Did the server that ran here last end in good order? Also if none ever did.
+    #[must_use]
+    pub fn was_clean(&self) -> bool {
+        self.was_clean
+    }
+
+    /// Gives up the lock, and notes for the next one whether this server has ended in good order. Who only drops it has
+    /// run no server, and leaves that as it was.
+    pub fn end(mut self, in_good_order: bool) {
+        self.says_clean = in_good_order;
+    }
+
     /// Where it is, to be given to the shards.
     #[must_use]
     pub fn place(&self) -> &DataPlace {
@@ -94,6 +110,10 @@ impl DataDir {
 
 impl Drop for DataDir {
     fn drop(&mut self) {
+        if self.says_clean {
+            // Nothing is lost if it cannot be noted: the next start takes this for an end in disorder.
+            let _ = mark(&mut self.lock, "");
+        }
         // Closing alone would leave the lock to a child process that has the descriptor too.
         let _ = self.lock.unlock();
     }
@@ -113,16 +133,19 @@ impl DataPlace {
     }
 }
 
-fn lock(place: &DataPlace) -> Result<File, StartError> {
+/// Locks the directory; was the end of the one before in good order?
+fn lock(place: &DataPlace) -> Result<(File, bool), StartError> {
     let path = || place.root.clone();
     let not_writable = |source| StartError::DataDirNotWritable { path: path(), source };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let mut file = options.open(place.marker()).map_err(not_writable)?;
     try_lock(place, &mut file)?;
-    mark(&mut file).map_err(not_writable)?;
+    let was_clean = holder(&mut file).is_none();
+    let own = format!("{MARKER_START}{}", std::process::id());
+    mark(&mut file, &own).map_err(not_writable)?;
     File::open(place.root()).and_then(|dir| dir.sync_all()).map_err(not_writable)?;
-    Ok(file)
+    Ok((file, was_clean))
 }
 
 fn try_lock(place: &DataPlace, file: &mut File) -> Result<(), StartError> {
@@ -146,8 +169,8 @@ fn on_a_disk(path: &Path) -> Result<(), StartError> {
 }
 
 /// Writes who holds the lock, over what the last one wrote: the file is not empty at any time but its very first.
-fn mark(file: &mut File) -> io::Result<()> {
-    let mut marker = format!("{MARKER_START}{}\n", std::process::id()).into_bytes();
+fn mark(file: &mut File, holder: &str) -> io::Result<()> {
+    let mut marker = format!("{holder}\n").into_bytes();
     marker.resize(BLOCK_BYTES, b'\n');
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&marker)?;
@@ -156,6 +179,7 @@ fn mark(file: &mut File) -> io::Result<()> {
 
 /// The process that says it holds the lock.
 fn holder(file: &mut File) -> Option<u32> {
+    file.seek(SeekFrom::Start(0)).ok()?;
     let mut start = [0u8; 64];
     let filled = file.read(&mut start).ok()?;
     let text = std::str::from_utf8(start.get(..filled)?).ok()?;
@@ -175,6 +199,28 @@ mod tests {
         assert!(error.to_string().contains(&format!("in use by process {pid};")), "{error}");
         drop(held);
         DataDir::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn an_end_in_disorder_is_seen_by_the_next_server_whoever_looks_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || DataDir::open(dir.path()).unwrap();
+        let first = open();
+        assert!(first.was_clean(), "there was none before");
+        first.end(true);
+        let killed = open();
+        assert!(killed.was_clean());
+        // As after a kill: the lock is gone, and nothing else is done.
+        let marker = fs::read(killed.place().marker()).unwrap();
+        let place = killed.place().clone();
+        drop(killed);
+        fs::write(place.marker(), &marker).unwrap();
+        drop(DataDir::hold(dir.path()).unwrap());
+        let after = open();
+        assert!(!after.was_clean());
+        after.end(false);
+        assert!(!open().was_clean());
+        assert_eq!(fs::metadata(place.marker()).unwrap().len(), 4096, "rule R3");
     }
 
     #[test]
@@ -227,8 +273,10 @@ mod tests {
         assert!(matches!(error, StartError::DataDirLocked { pid: Some(_), .. }), "{error}");
         let place = held.place().clone();
         drop(held);
+        let left = fs::read(place.marker()).unwrap();
         DataDir::examine(dir.path()).unwrap();
-        assert_eq!(fs::read(place.marker()).unwrap(), marker);
+        assert_eq!(fs::read(place.marker()).unwrap(), left);
+        assert_eq!(left.len(), marker.len());
     }
 
     #[test]

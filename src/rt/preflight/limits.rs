@@ -1,4 +1,4 @@
-//! The limits of this process on locked memory and open files.
+//! The limits of this process on locked memory and open files; that on nice levels is raised here, too, and is no reason not to start.
 //!
 //! What of the descriptors is for connections is decided here, too. A soft limit below the hard one is nobody's wish: it is raised without asking, and only the hard one is judged.
 
@@ -34,7 +34,7 @@ impl Limit {
 
 /// Raises the soft limits of this process to the hard ones. What cannot be raised stays.
 pub fn raise() {
-    for resource in [libc::RLIMIT_MEMLOCK, libc::RLIMIT_NOFILE] {
+    for resource in [libc::RLIMIT_MEMLOCK, libc::RLIMIT_NOFILE, libc::RLIMIT_NICE] {
         let limit = read(resource);
         if limit.soft < limit.hard {
             let raised = libc::rlimit { rlim_cur: limit.hard, rlim_max: limit.hard };

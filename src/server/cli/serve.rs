@@ -291,6 +291,7 @@ impl ServeFlags {
                 .max_block_duration
                 .map_or_else(|| StorageOptions::max_block_ms(retention_ms), milliseconds),
             index_cache_bytes: self.index_cache_bytes.0,
+            ..StorageOptions::default()
         }
     }
 

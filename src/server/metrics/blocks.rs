@@ -3,12 +3,16 @@
 use super::Scrape;
 use super::exposition::{Buckets, Exposition, Kind};
 use crate::coordinator::api::ShardStatus;
+use crate::coordinator::api::status::{ReadStatus, Reads};
 use crate::model::Tally;
 
 /// Name, help, and where a shard's number is.
 type Number = (&'static str, &'static str, fn(&ShardStatus) -> u64);
 /// Name, help, and where a shard's observations are.
 type Observed = (&'static str, &'static str, fn(&ShardStatus) -> &Tally);
+
+/// What was read, and where a shard's reads of it are.
+type ReadOf = (&'static str, fn(&ReadStatus) -> Reads);
 
 impl Scrape<'_> {
     fn sum(&self, of: fn(&ShardStatus) -> u64) -> u64 {
@@ -73,7 +77,7 @@ impl Scrape<'_> {
     }
 
     pub(super) fn compactions(&self, to: &mut Exposition) {
-        let counters: [Number; 5] = [
+        let counters: [Number; 4] = [
             (
                 "prometheus_tsdb_compactions_total",
                 "Blocks that were cut from a Head, merged or rewritten.",
@@ -89,11 +93,6 @@ impl Scrape<'_> {
                 "Cuts and merges that failed; what they were to replace stays.",
                 |s| s.compactions.failed,
             ),
-            (
-                "prometheus_tsdb_compactions_skipped_total",
-                "Cuts and merges that were due and put off.",
-                |s| s.compactions.skipped,
-            ),
             ("prometheus_tsdb_vertical_compactions_total", "Merges of blocks that overlap.", |s| {
                 s.compactions.vertical
             }),
@@ -103,8 +102,8 @@ impl Scrape<'_> {
         }
         to.gauge(
             "prometheus_tsdb_compaction_populating_block",
-            "How many blocks are being written now, at most one a shard.",
-            self.sum(|s| u64::from(s.compactions.is_writing)) as f64,
+            "How many blocks are being written now, at most two a shard.",
+            self.sum(|s| s.compactions.writing) as f64,
         );
         let none = ShardStatus::default();
         let histograms: [Observed; 5] = [
@@ -156,14 +155,15 @@ impl Scrape<'_> {
             "Chunks that have left memory and could not be read back as they were.",
             self.sum(|s| s.spill.damaged_chunks),
         );
+        // As in Prometheus, what was tried counts, whether it failed or not.
         to.counter(
             "prometheus_tsdb_head_truncations_total",
-            "How often the Head let go of what a block has.",
-            self.sum(|s| s.truncations.begun),
+            "How often the Head was to let go of two hours, once a block has them.",
+            self.sum(|s| s.truncations.done + s.truncations.failed),
         );
         to.counter(
             "prometheus_tsdb_head_truncations_failed_total",
-            "How often that failed.",
+            "How often it kept them, because the block could not be written.",
             self.sum(|s| s.truncations.failed),
         );
         let took: f64 = self.shards.iter().map(|s| s.truncations.took.as_secs_f64()).sum();
@@ -172,28 +172,50 @@ impl Scrape<'_> {
             Kind::Summary,
             "How long the Head took to let go of what a block has.",
         )
-        .summary(&[], &[], took, self.sum(|s| s.truncations.begun));
-        // As in Prometheus, what was tried counts, whether it failed or not.
-        to.counter(
-            "prometheus_tsdb_checkpoint_creations_total",
-            "Checkpoints that were begun.",
-            self.sum(|s| s.checkpoints + s.checkpoint_failures),
-        );
-        to.counter(
-            "prometheus_tsdb_checkpoint_creations_failed_total",
-            "Checkpoints that could not be written; the log stays longer.",
-            self.sum(|s| s.checkpoint_failures),
-        );
-        to.counter(
-            "prometheus_tsdb_checkpoint_deletions_total",
-            "Old checkpoints that were to be removed.",
-            self.sum(|s| s.checkpoint_deletions + s.checkpoint_deletion_failures),
-        );
-        to.counter(
-            "prometheus_tsdb_checkpoint_deletions_failed_total",
-            "Old checkpoints that could not be removed.",
-            self.sum(|s| s.checkpoint_deletion_failures),
-        );
+        .summary(&[], &[], took, self.sum(|s| s.truncations.done));
+    }
+
+    pub(super) fn checkpoints(&self, to: &mut Exposition) {
+        let counters: [Number; 6] = [
+            ("prometheus_tsdb_checkpoint_creations_total", "Checkpoints that were begun.", |s| {
+                s.checkpoints.begun
+            }),
+            (
+                "prometheus_tsdb_checkpoint_creations_failed_total",
+                "Checkpoints that could not be written; the log stays longer.",
+                |s| s.checkpoints.failed,
+            ),
+            (
+                "prometheus_tsdb_checkpoint_deletions_total",
+                "Old checkpoints that were removed, and times that this failed.",
+                |s| s.checkpoints.deletions + s.checkpoints.deletion_failures,
+            ),
+            (
+                "prometheus_tsdb_checkpoint_deletions_failed_total",
+                "Times that old checkpoints could not be removed.",
+                |s| s.checkpoints.deletion_failures,
+            ),
+            (
+                "prometheus_tsdb_wal_truncations_total",
+                "How often the log before a checkpoint was to be freed: with each checkpoint.",
+                |s| s.checkpoints.begun,
+            ),
+            (
+                "prometheus_tsdb_wal_truncations_failed_total",
+                "How often it could not be freed; the log stays longer.",
+                |s| s.checkpoints.not_freed,
+            ),
+        ];
+        for (name, help, of) in counters {
+            to.counter(name, help, self.sum(of));
+        }
+        let took: f64 = self.shards.iter().map(|s| s.checkpoints.took.as_secs_f64()).sum();
+        to.family(
+            "prometheus_tsdb_wal_truncate_duration_seconds",
+            Kind::Summary,
+            "How long it took to write checkpoints and to free the log before them.",
+        )
+        .summary(&[], &[], took, self.sum(|s| s.checkpoints.begun));
     }
 
     pub(super) fn late_samples(&self, to: &mut Exposition) {
@@ -228,6 +250,32 @@ impl Scrape<'_> {
             "Answers of shards that left something damaged out.",
             self.sum(|s| s.damage.answers),
         );
+    }
+
+    /// Reads that answers needed, by what was read.
+    pub(super) fn reads(&self, to: &mut Exposition) {
+        let kinds: [ReadOf; 3] = [
+            ("block_index", |reads| reads.block_index),
+            ("block_chunks", |reads| reads.block_chunks),
+            ("head_chunks", |reads| reads.head_chunks),
+        ];
+        let read = |of: fn(&ReadStatus) -> Reads| self.shards.iter().map(move |s| of(&s.reads));
+        let mut family = to.family(
+            "floodplain_disk_reads_total",
+            Kind::Counter,
+            "Reads of stored data for answers that went to the disk, by what was read; head_chunks: chunks that have left memory, for late samples, too.",
+        );
+        for (kind, of) in kinds {
+            family.count(&[("of", kind)], read(of).map(|reads| reads.count).sum());
+        }
+        let mut family = to.family(
+            "floodplain_disk_read_bytes_total",
+            Kind::Counter,
+            "Bytes that the disk gave for them, in blocks of 4 KiB.",
+        );
+        for (kind, of) in kinds {
+            family.count(&[("of", kind)], read(of).map(|reads| reads.bytes).sum());
+        }
     }
 
     pub(super) fn index_cache(&self, to: &mut Exposition) {

@@ -123,6 +123,8 @@ pub struct CoreCounters {
     pub overloaded: Counter,
     /// Queries that run.
     pub queries: Counter,
+    /// Samples that were read for those that were answered.
+    pub query_samples: Counter,
 }
 
 impl Default for CoreCounters {
@@ -145,6 +147,7 @@ impl Default for CoreCounters {
             unpacked_bytes: counter(),
             overloaded: counter(),
             queries: counter(),
+            query_samples: counter(),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The server's own metrics, under the names that dashboards know.
 //!
-//! Owns which families there are: `service`, `ingest`, `store` and `blocks` write them, each those of its noun. The numbers come from the cores' request counters (`counters`), the shards' reports,
+//! Owns which families there are: `service`, `ingest`, `store`, `blocks` and `backlog` write them, each those of its noun. The numbers come from the cores' request counters (`counters`), the shards' reports,
 //! and the kernel (`process`); `exposition` writes the format. Names that begin with `prometheus_` mean what they mean in
 //! Prometheus, over all shards together; what it has no name for begins with `floodplain_`.
 //! Source of the names: `web/web.go`, `tsdb/head.go`, `tsdb/db.go`, `tsdb/compact.go`, `tsdb/wlog/wlog.go`, `promql/engine.go`, Prometheus 3.14.
 
+mod backlog;
 mod blocks;
 pub mod counters;
 pub mod exposition;
@@ -33,6 +34,8 @@ pub struct Scrape<'a> {
     pub process: &'a Process,
     /// When it started.
     pub started: TimestampMs,
+    /// Did the one before end in good order?
+    pub clean_start: bool,
     /// How the data is kept.
     pub storage: &'a StorageOptions,
     /// Bytes of writes in flight.
@@ -56,11 +59,14 @@ impl Scrape<'_> {
         self.head(&mut to);
         self.wal(&mut to);
         self.head_to_disk(&mut to);
+        self.checkpoints(&mut to);
         self.late_samples(&mut to);
         self.blocks(&mut to);
         self.compactions(&mut to);
         self.damage(&mut to);
         self.index_cache(&mut to);
+        self.reads(&mut to);
+        self.backlog(&mut to);
         self.shards(&mut to);
         self.process(&mut to);
         to.finish()
@@ -79,8 +85,8 @@ mod tests {
     use super::*;
     use crate::coordinator::api::RefusedSamples;
     use crate::coordinator::api::status::{
-        BlocksStatus, CompactionStatus, DamageStatus, IndexCacheStatus, LateStatus, SpillStatus,
-        TruncationStatus,
+        BacklogStatus, BlocksStatus, CheckpointStatus, CompactionStatus, DamageStatus,
+        IndexCacheStatus, LateStatus, ReadStatus, Reads, SpillStatus, TruncationStatus,
     };
     use crate::model::{Refusal, RefusalReason, ShardId, TimeRange};
     use crate::server::route::Endpoint;
@@ -91,7 +97,7 @@ mod tests {
         for flush in flushes_us {
             wal_flushes.record(*flush).unwrap();
         }
-        let mut compactions = CompactionStatus { done: 2, is_writing: true, ..Default::default() };
+        let mut compactions = CompactionStatus { done: 2, writing: 1, ..Default::default() };
         compactions.seconds.observe(3.5);
         compactions.chunks.observe(120, 200, range);
         ShardStatus {
@@ -111,20 +117,32 @@ mod tests {
             wal_written_bytes: 8192,
             wal_flushes,
             wal_failed: shard == 1,
-            checkpoints: 4,
-            checkpoint_failures: 1,
-            checkpoint_deletions: 3,
+            checkpoints: CheckpointStatus {
+                begun: 5,
+                failed: 1,
+                not_freed: 2,
+                took: Duration::from_millis(250),
+                deletions: 3,
+                deletion_failures: 1,
+            },
             spill: SpillStatus { chunks: 9, bytes: 4096, damaged_chunks: 0 },
             late: LateStatus { samples: 5, ..LateStatus::default() },
-            truncations: TruncationStatus {
-                begun: 2,
-                failed: 1,
-                took: Duration::from_millis(1250),
-            },
+            truncations: TruncationStatus { done: 2, failed: 1, took: Duration::from_millis(1250) },
             blocks: BlocksStatus { count: 3, bytes: 1 << 20, ..BlocksStatus::default() },
             compactions,
             retired_by_time: 1,
             damage: DamageStatus { blocks: 1, chunks: 2, answers: 3 },
+            reads: ReadStatus {
+                block_chunks: Reads { count: 3, bytes: 12_288 },
+                ..ReadStatus::default()
+            },
+            backlog: BacklogStatus {
+                overdue_ranges: 2,
+                niceness: Some(10),
+                is_holding: shard == 1,
+                refused_writes: 7,
+                ..BacklogStatus::default()
+            },
             index_cache: IndexCacheStatus { hits: 8, bytes: 100, ..Default::default() },
             replay_ms: Some(1500),
             ..ShardStatus::default()
@@ -135,6 +153,7 @@ mod tests {
         let counters = Counters::for_cores(2);
         counters[0].request(Endpoint::Query, StatusCode::OK, Duration::from_millis(3));
         counters[1].request(Endpoint::Write, StatusCode::NO_CONTENT, Duration::from_millis(3));
+        counters[1].query_samples.add(3);
         counters[1].write_durations.observe(Duration::from_millis(3));
         let refusal =
             Refusal { series: String::new(), samples: 4, reason: RefusalReason::NoMetricName };
@@ -145,6 +164,7 @@ mod tests {
             readiness: Readiness::Ready,
             process: &Process::look(),
             started: TimestampMs(1_700_000_000_500),
+            clean_start: true,
             storage: &StorageOptions::default(),
             inflight_bytes: 5,
             inflight_bytes_max: 1 << 30,
@@ -158,6 +178,8 @@ mod tests {
         let text = exposition(&[shard(0, &[100; 9]), shard(1, &[2_000])]);
         for line in [
             "prometheus_ready 1",
+            "prometheus_tsdb_clean_start 1",
+            "prometheus_engine_query_samples_total 3",
             "prometheus_tsdb_head_series 20",
             "prometheus_tsdb_head_samples_appended_total{type=\"float\"} 2000000000000",
             "prometheus_tsdb_head_min_time 1000",
@@ -169,12 +191,16 @@ mod tests {
             "prometheus_tsdb_data_replay_duration_seconds 1.5",
             "prometheus_tsdb_head_chunks_storage_size_bytes 8192",
             "prometheus_tsdb_mmap_chunks_total 18",
+            "prometheus_tsdb_head_truncations_total 6",
             "prometheus_tsdb_head_truncations_failed_total 2",
             "prometheus_tsdb_head_gc_duration_seconds_sum 2.5",
             "prometheus_tsdb_head_gc_duration_seconds_count 4",
             "prometheus_tsdb_checkpoint_creations_total 10",
             "prometheus_tsdb_checkpoint_creations_failed_total 2",
-            "prometheus_tsdb_checkpoint_deletions_total 6",
+            "prometheus_tsdb_checkpoint_deletions_total 8",
+            "prometheus_tsdb_wal_truncations_total 10",
+            "prometheus_tsdb_wal_truncations_failed_total 4",
+            "prometheus_tsdb_wal_truncate_duration_seconds_sum 0.5",
             "prometheus_tsdb_head_out_of_order_samples_appended_total{type=\"float\"} 10",
             "prometheus_tsdb_sample_ooo_delta_bucket{le=\"600\"} 0",
             "prometheus_tsdb_blocks_loaded 6",
@@ -194,6 +220,14 @@ mod tests {
             "floodplain_damaged_blocks 2",
             "floodplain_damaged_chunks_total 4",
             "floodplain_index_cache_hits_total 16",
+            "floodplain_disk_reads_total{of=\"block_index\"} 0",
+            "floodplain_disk_reads_total{of=\"block_chunks\"} 6",
+            "floodplain_disk_read_bytes_total{of=\"block_chunks\"} 24576",
+            "floodplain_shard_overdue_ranges{shard=\"001\"} 2",
+            "floodplain_shard_writes_held{shard=\"000\"} 0",
+            "floodplain_shard_writes_held{shard=\"001\"} 1",
+            "floodplain_shard_held_writes_refused_total{shard=\"000\"} 7",
+            "floodplain_shard_background_nice_level{shard=\"000\"} 10",
             "prometheus_http_requests_total{code=\"204\",handler=\"/api/v1/write\"} 1",
             "prometheus_api_remote_write_invalid_labels_samples_total 6",
             "floodplain_remote_write_refused_samples_total{reason=\"duplicate\"} 14",

@@ -29,6 +29,11 @@ impl Scrape<'_> {
             "Whether the log is replayed and requests are answered.",
             f64::from(u8::from(ready)),
         );
+        to.gauge(
+            "prometheus_tsdb_clean_start",
+            "Whether the server that ran on this data before ended in good order: 1, or 0 after a crash or a kill.",
+            f64::from(u8::from(self.clean_start)),
+        );
         let task_panics: u64 = self.shards.iter().map(|shard| shard.panics).sum();
         to.counter(
             "floodplain_panics_total",
@@ -79,6 +84,11 @@ impl Scrape<'_> {
             "prometheus_engine_queries_concurrent_max",
             "The max number of concurrent queries.",
             self.queries_max as f64,
+        );
+        to.counter(
+            "prometheus_engine_query_samples_total",
+            "Samples that were read for queries.",
+            self.counters.sum(|core| core.query_samples.get()),
         );
         let run = self.counters.buckets(|core| Some(&core.query_durations));
         let waited = self.counters.buckets(|core| Some(&core.query_waits));

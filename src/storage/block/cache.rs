@@ -17,6 +17,8 @@ use std::rc::Rc;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
+use crate::storage::reads::ReadCounter;
+
 /// Length of a page in bytes; the last one of a file is shorter.
 pub const PAGE_BYTES: usize = 16 << 10;
 /// The small queue may have one part in this many of all bytes.
@@ -57,8 +59,14 @@ pub struct CacheStats {
     pub bytes: usize,
 }
 
-/// The index pages that one core holds.
-pub struct IndexCache(RefCell<State>);
+/// The index pages that one core holds; and, for all blocks that share it, what was read from the disk.
+pub struct IndexCache {
+    state: RefCell<State>,
+    /// Of indexes, for want of a page.
+    pub index_reads: ReadCounter,
+    /// Of chunks, which are not kept.
+    pub chunk_reads: ReadCounter,
+}
 
 struct State {
     bytes_max: usize,
@@ -92,7 +100,7 @@ impl IndexCache {
     /// An empty cache for pages of `bytes_max` together.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self(RefCell::new(State {
+        let state = RefCell::new(State {
             bytes_max,
             bytes: 0,
             small_bytes: 0,
@@ -105,20 +113,21 @@ impl IndexCache {
             hits: 0,
             misses: 0,
             evictions: 0,
-        }))
+        });
+        Self { state, index_reads: ReadCounter::default(), chunk_reads: ReadCounter::default() }
     }
 
     /// A key for one more file.
     #[must_use]
     pub fn add_file(&self) -> FileKey {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state.borrow_mut();
         state.next_file += 1;
         FileKey(state.next_file)
     }
 
     /// Lets all pages of a file go: nobody will ask for them again.
     pub fn forget(&self, file: FileKey) {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state.borrow_mut();
         let State { pages, small, main, gone, is_gone, bytes, small_bytes, .. } = &mut *state;
         for (_, slot) in pages.extract_if(|key, _| key.file == file) {
             *bytes -= slot.bytes();
@@ -133,7 +142,7 @@ impl IndexCache {
     /// The page of a file, if it is there.
     #[must_use]
     pub fn get(&self, file: FileKey, page: u32) -> Option<Page> {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state.borrow_mut();
         let found = state.pages.get_mut(&PageKey { file, page }).map(|slot| {
             slot.uses = (slot.uses + 1).min(USES_MAX);
             Rc::clone(&slot.page)
@@ -147,7 +156,7 @@ impl IndexCache {
 
     /// Adds a page that was read; others go to make room. One that is longer than all that is allowed is not kept.
     pub fn insert(&self, file: FileKey, page: u32, bytes: Page) {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state.borrow_mut();
         let key = PageKey { file, page };
         let is_small = !state.is_gone.remove(&key);
         let slot = Slot { page: bytes, uses: 0, is_small };
@@ -170,7 +179,7 @@ impl IndexCache {
     /// What it did so far, and holds now.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        let state = self.0.borrow();
+        let state = self.state.borrow();
         let State { hits, misses, evictions, bytes, .. } = *state;
         CacheStats { hits, misses, evictions, pages: state.pages.len(), bytes }
     }
@@ -282,7 +291,7 @@ mod tests {
                 prop_assert!(stats.bytes <= pages_max * COST);
                 prop_assert_eq!(stats.bytes, stats.pages * COST);
                 prop_assert_eq!(stats.hits + stats.misses, i);
-                let state = cache.0.borrow();
+                let state = cache.state.borrow();
                 prop_assert_eq!(state.small.len() + state.main.len(), state.pages.len());
                 prop_assert!(state.gone.len() <= state.bytes_max / PAGE_BYTES + 1);
             }

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::BlockError;
+use super::cache::IndexCache;
 use super::coalesce::coalesce;
 use crate::encoding::block::chunks::{
     self, ChunkError, ChunkRef, HEADER_BYTES, check_header, split_chunk,
@@ -38,6 +40,8 @@ pub(super) struct ChunkFiles<F> {
     segments: BTreeMap<usize, Result<F, ChunkError>>,
     /// Length of all together in bytes.
     pub bytes: u64,
+    /// Counts what is read.
+    cache: Rc<IndexCache>,
 }
 
 /// A chunk that is wanted: its place among those that are, and the bytes in which it is.
@@ -45,9 +49,15 @@ type Wanted = (usize, Range<u64>);
 
 impl<F: File> ChunkFiles<F> {
     /// Opens all segments in the directory `dir`.
-    pub async fn open<D: Disk<File = F>>(disk: &D, dir: String) -> Result<Self, BlockError> {
+    ///
+    /// - `cache`: counts what is read of them later.
+    pub async fn open<D: Disk<File = F>>(
+        disk: &D,
+        dir: String,
+        cache: Rc<IndexCache>,
+    ) -> Result<Self, BlockError> {
         let entries = disk.list(&dir).await.map_err(BlockError::io(&dir, "list"))?;
-        let mut found = Self { dir, segments: BTreeMap::new(), bytes: 0 };
+        let mut found = Self { dir, segments: BTreeMap::new(), bytes: 0, cache };
         for entry in entries.into_iter().filter(|entry| !entry.is_dir) {
             let Some(index) = entry.name.parse::<usize>().ok().and_then(|n| n.checked_sub(1))
             else {
@@ -155,6 +165,7 @@ impl<F: File> ChunkFiles<F> {
                 .iter()
                 .map(|read| (read.bytes.start, len(read.bytes.end - read.bytes.start)))
                 .collect();
+            self.cache.chunk_reads.note(&asked);
             let bytes = file.read_many(&asked).await.map_err(|source| {
                 let index = wanted.first().and_then(|(place, _)| references.get(*place));
                 let path = self.path(index.map_or(0, |reference| reference.segment_index()));

@@ -82,6 +82,7 @@ impl<F: File> PagedFile<F> {
             |range: &Range<u64>| usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let asked: Vec<(u64, usize)> =
             reads.iter().map(|read| (read.bytes.start, len(&read.bytes))).collect();
+        self.cache.index_reads.note(&asked);
         let found = self.file.read_many(&asked).await;
         let found = found.map_err(BlockError::io(&self.path, "read"))?;
         for (read, bytes) in reads.iter().zip(&found) {
@@ -164,6 +165,9 @@ mod tests {
                 let inside = |at: u64| usize::try_from(at).unwrap().min(bytes.len());
                 for _ in 0..2 {
                     let pages = file.pages(&ranges, &mut NoPace).await.unwrap();
+                    let read = cache.index_reads.reads();
+                    assert_eq!(read.count == 0, cache.stats().misses == 0);
+                    assert!(read.bytes >= cache.stats().misses * BLOCK_BYTES as u64);
                     for range in &ranges {
                         assert_eq!(&*pages.bytes(range.clone()), &bytes[inside(range.start)..inside(range.end)]);
                     }

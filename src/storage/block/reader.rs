@@ -97,8 +97,8 @@ impl<D: Disk> Block<D> {
         let index_path = path("index");
         let file =
             disk.open_read(&index_path).await.map_err(BlockError::io(&index_path, "open"))?;
-        let index = IndexFile::open(file, index_path, cache, pace).await?;
-        let chunks = ChunkFiles::open(disk, path("chunks")).await?;
+        let index = IndexFile::open(file, index_path, Rc::clone(&cache), pace).await?;
+        let chunks = ChunkFiles::open(disk, path("chunks"), cache).await?;
         bytes += index.paged.file.len() + chunks.bytes;
         let tombstones = RefCell::new(Rc::new(tombstones));
         Ok(Self { dir: dir.to_owned(), meta, tombstones, index, chunks, bytes })

@@ -163,5 +163,10 @@ pub fn disk(files: &Files) -> SimDisk {
 
 /// The block on a disk, open.
 pub fn open(disk: &SimDisk) -> Result<Block<SimDisk>, BlockError> {
-    run(Block::open(disk, DIR, Rc::new(IndexCache::new(1 << 20)), &mut NoPace))
+    open_with(disk, Rc::new(IndexCache::new(1 << 20)))
+}
+
+/// Likewise, with a cache that others have, too.
+pub fn open_with(disk: &SimDisk, cache: Rc<IndexCache>) -> Result<Block<SimDisk>, BlockError> {
+    run(Block::open(disk, DIR, cache, &mut NoPace))
 }

@@ -1,10 +1,12 @@
 //! Blocks that tests put together, read back, searched and damaged.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use super::testing::{DIR, Files, Series, disk, files, labels, open, put, samples};
+use super::cache::IndexCache;
+use super::testing::{DIR, Files, Series, disk, files, labels, open, open_with, put, samples};
 use super::{Block, BlockError};
 use crate::encoding::block::chunks::{ChunkRef, push_chunk};
 use crate::encoding::block::index::read::Version;
@@ -163,6 +165,33 @@ fn chunks_of_any_length_are_read() {
         let chunk = chunk.unwrap();
         assert_eq!((chunk.encoding, &*chunk.bytes), (9, &vec![7; len][..]));
     }
+}
+
+#[test]
+fn what_an_answer_reads_is_counted_and_what_opening_reads_is_not() {
+    let cache = Rc::new(IndexCache::new(64 << 20));
+    let disk = disk(&files(&many(), Version::V2));
+    let block = open_with(&disk, Rc::clone(&cache)).unwrap();
+    assert_eq!((cache.index_reads.reads(), cache.chunk_reads.reads()), Default::default());
+    let matchers = [matcher("job", MatchOp::Equal, "job3")];
+    let entries = |pace: &mut NoPace| {
+        let ids = run(block.select(&matchers, pace)).unwrap();
+        run(block.series(&ids, pace)).unwrap()
+    };
+    let cold = entries(&mut NoPace);
+    let read = cache.index_reads.reads();
+    assert!(read.count > 0 && read.bytes.is_multiple_of(4096) && read.bytes > 0, "{read:?}");
+    assert_eq!(entries(&mut NoPace), cold);
+    assert_eq!(cache.index_reads.reads(), read, "what is in the cache is not read again");
+
+    let references: Vec<_> =
+        cold.iter().flat_map(|entry| &entry.chunks).map(|chunk| chunk.reference).collect();
+    for chunk in run(block.read_chunks(&references, &mut NoPace)).unwrap() {
+        chunk.unwrap();
+    }
+    let read = cache.chunk_reads.reads();
+    assert!(read.count < references.len() as u64, "near ones are read at once: {read:?}");
+    assert!(read.bytes >= 4096 && read.bytes.is_multiple_of(4096), "{read:?}");
 }
 
 #[test]

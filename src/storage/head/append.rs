@@ -107,6 +107,15 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
+    /// Is it one that came late, whether it is taken or not? A repetition or a conflict is not.
+    fn is_late(&self) -> bool {
+        use RefusalReason::{OutOfBounds, OutOfOrder, TooOld};
+        matches!(
+            self,
+            Self::Late | Self::Doubtful | Self::Refused(OutOfBounds | OutOfOrder | TooOld)
+        )
+    }
+
     /// The series has another sample at this instant.
     pub(super) fn conflict(known: Sample, sample: Sample) -> Self {
         Self::Refused(RefusalReason::Duplicate { t: sample.t, existing: known.v, new: sample.v })
@@ -240,7 +249,11 @@ impl Head {
         let (mut refused, mut first) = (0u32, None);
         let mut misplaced = std::mem::take(&mut self.misplaced);
         for sample in misplaced.drain(..) {
-            match self.judge(index, sample, bounds, None) {
+            let verdict = self.judge(index, sample, bounds, None);
+            if verdict.is_late() {
+                self.note_lateness(sample.t);
+            }
+            match verdict {
                 Verdict::Doubtful => appended.doubtful.push(Doubtful { entry: at, sample }),
                 verdict => match self.carry_out(verdict, index, sample, log) {
                     Ok(()) => appended.written += 1,
@@ -254,6 +267,13 @@ impl Head {
         self.misplaced = misplaced;
         if let Some(reason) = first {
             appended.refused.push(refusal(entry, text, refused as usize, reason));
+        }
+    }
+
+    /// Counts a sample that came late; one from the future did not.
+    fn note_lateness(&mut self, t: TimestampMs) {
+        if t < self.newest {
+            self.lateness.observe((self.newest.0 as f64 - t.0 as f64) / 1000.0);
         }
     }
 
@@ -455,6 +475,24 @@ mod tests {
         assert_eq!(sent(HOUR, 9 * 60 - 1, 0.0), Some(RefusalReason::TooOld));
         assert_eq!(sent(2 * HOUR, 8 * 60, 0.0), None);
         assert_eq!(sent(10 * MINUTE, 9 * 60 + 29, 0.0), Some(RefusalReason::TooOld));
+    }
+
+    #[test]
+    fn by_how_much_a_sample_is_late_counts_whether_it_is_taken_or_not() {
+        let (mut head, mut log) = head(HOUR);
+        for (minutes, v) in
+            [(9 * 60 + 20, 0.0), (8 * 60, 0.0), (9 * 60 + 20, 0.0), (9 * 60 + 31, 0.0)]
+        {
+            send(&mut head, &mut log, 1, &[sample(minutes * MINUTE, v)]);
+        }
+        let lateness = head.lateness();
+        let counts: Vec<_> = lateness.counts().filter(|(_, n)| *n > 0).collect();
+        assert_eq!(
+            counts,
+            [(3600.0, 1), (7200.0, 1)],
+            "a repetition is not late, nor is the newest"
+        );
+        assert!((lateness.sum() - 9_600.0).abs() < 1e-9, "{}", lateness.sum());
     }
 
     #[test]

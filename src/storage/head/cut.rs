@@ -12,6 +12,8 @@
 //! the range stays, and gives each block its part.
 //! A cut that fails is given up: then its record means nothing, and what it was to cut is cut another time.
 
+use std::collections::BTreeSet;
+
 use ulid::Ulid;
 
 use super::Head;
@@ -66,6 +68,16 @@ impl Head {
     #[must_use]
     pub fn next_cut(&self) -> Option<BlockRange> {
         should_cut(self.stats.in_order, self.left_behind)
+    }
+
+    /// How many ranges of two hours have full in-order chunks in files and are due, the one that is being cut included.
+    #[must_use]
+    pub fn overdue_ranges(&self) -> u64 {
+        let Some(in_order) = self.stats().in_order else { return 0 };
+        let due = in_order.max().saturating_sub(CHUNK_RANGE_MS / 2);
+        let ends: BTreeSet<TimestampMs> =
+            self.spilled.ends().filter(|end| *end > in_order.min() && *end < due).collect();
+        ends.len() as u64
     }
 
     /// Begins a cut.

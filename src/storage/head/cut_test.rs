@@ -230,3 +230,28 @@ fn a_cut_that_is_given_up_changes_nothing() {
     assert_eq!(store.read(), store.model);
     assert_eq!(store.head.borrow().next_cut(), Some(range));
 }
+
+#[test]
+fn ranges_are_overdue_when_they_are_due_and_their_chunks_have_left_memory() {
+    let mut store = Store::new();
+    for m in 0..=600 {
+        store.send(0, m * MINUTE);
+    }
+    let overdue = |store: &Store| store.head.borrow().overdue_ranges();
+    assert_eq!(overdue(&store), 0, "in memory they are counted by their bytes");
+    store.spill();
+    assert_eq!(overdue(&store), 4, "of ten hours, the first eight");
+    let range = store.head.borrow().next_cut().unwrap();
+    let (cut, mut extraction) = store.freeze(range);
+    while !store.head.borrow_mut().extract_some(&mut extraction, 100) {}
+    assert_eq!(overdue(&store), 4, "until the cut has ended");
+    let mut truncation = Truncation::of(cut);
+    while !store.head.borrow_mut().truncate_some(&mut truncation, 100) {}
+    assert_eq!(overdue(&store), 3);
+    // Late ones wait for the next cut, however old they are.
+    for m in 0..300 {
+        store.send(0, m * MINUTE + 7);
+    }
+    store.spill();
+    assert_eq!(overdue(&store), 3);
+}

@@ -46,7 +46,7 @@ use table::HashTable;
 
 use crate::model::{
     Fingerprint, Fingerprinter, Labels, LabelsRef, RecentLabels, Refusals, Sample, SeriesRef,
-    TimeRange, TimestampMs,
+    Tally, TimeRange, TimestampMs,
 };
 
 /// How far ahead of the clock a sample may be, in milliseconds. Source: `maxAheadTime`, `storage/remote/write_handler.go`.
@@ -92,6 +92,8 @@ pub struct Head {
     left_behind: Option<TimestampMs>,
     /// Do postings still have series that are gone?
     removing: bool,
+    /// By how many seconds samples were older than the newest.
+    lateness: Tally,
     stats: HeadStats,
 }
 
@@ -171,6 +173,7 @@ impl Head {
             settled_generation: None,
             left_behind: None,
             removing: false,
+            lateness: Tally::of_lateness(),
             stats: HeadStats::default(),
         }
     }
@@ -199,6 +202,13 @@ impl Head {
             label_pairs: u64::from(self.pairs.len()),
             ..self.stats
         }
+    }
+
+    /// By how many seconds samples were older than the newest one when they came behind another of their series, whether
+    /// they were taken or not.
+    #[must_use]
+    pub fn lateness(&self) -> &Tally {
+        &self.lateness
     }
 
     /// The index of the series with this fingerprint; `hint` is looked at first.

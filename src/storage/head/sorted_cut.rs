@@ -13,7 +13,7 @@ use super::late;
 use super::mem_series::{HeadChunk, MemSeries, read_chunk};
 use super::spill::{ReadChunk, SpillError};
 use crate::encoding::record::SpillPlace;
-use crate::encoding::xor;
+use crate::encoding::xor::{self, XorReader};
 use crate::model::{BlockRange, LabelsRef, Sample, TimeRange};
 
 /// A plan in a block's order.
@@ -49,6 +49,14 @@ pub struct CutChunk {
     pub encoding: u8,
     /// Its bytes.
     pub bytes: Box<[u8]>,
+}
+
+impl CutChunk {
+    /// How many samples it says it has.
+    #[must_use]
+    pub fn sample_count(&self) -> u32 {
+        XorReader::new(&self.bytes).map_or(0, |samples| u32::from(samples.promised()))
+    }
 }
 
 impl CutPlan {

@@ -23,6 +23,7 @@ use crate::encoding::spilled::{self, SpilledError, SpilledHeader};
 use crate::encoding::xor;
 use crate::io::{BLOCK_BYTES, Disk, File, Pace};
 use crate::model::{Sample, TimeRange, TimestampMs};
+use crate::storage::reads::ReadCounter;
 
 /// A file that has reached this takes no further batch, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -91,6 +92,20 @@ pub struct SpillFiles<D: Disk> {
     next_number: Cell<u32>,
     /// The files that a batch on its way goes into, until all of its chunks are replaced; `None`: there is none on its way.
     filling: RefCell<Option<BTreeSet<u32>>>,
+    /// What was read of them.
+    pub reads: ReadCounter,
+    /// How long each is, by number.
+    lens: RefCell<BTreeMap<u32, u64>>,
+    counts: Cell<SpillCounts>,
+}
+
+/// What has become of chunks since these files were opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpillCounts {
+    /// They have left memory.
+    pub spilled: u64,
+    /// They could not be read back, or not as they were written; each time they were asked for.
+    pub damaged: u64,
 }
 
 /// A batch is on its way for as long as this lives, also if nobody waits for its end.
@@ -127,6 +142,9 @@ impl<D: Disk> SpillFiles<D> {
             writing: RefCell::default(),
             next_number: Cell::new(u32::MAX),
             filling: RefCell::default(),
+            reads: ReadCounter::default(),
+            lens: RefCell::default(),
+            counts: Cell::default(),
         }
     }
 
@@ -138,7 +156,28 @@ impl<D: Disk> SpillFiles<D> {
         let numbers = list(&disk, &dir).await?;
         let files = Self::of(disk, dir);
         files.next_number.set(numbers.keys().next_back().map_or(1, |last| last.saturating_add(1)));
+        files.lens.replace(numbers);
         Ok(files)
+    }
+
+    /// What the files take on disk, in bytes; of those that are written here.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.lens.borrow().values().sum()
+    }
+
+    /// What has become of chunks.
+    #[must_use]
+    pub fn counts(&self) -> SpillCounts {
+        self.counts.get()
+    }
+
+    fn count(&self, spilled: u64, damaged: u64) {
+        let before = self.counts.get();
+        self.counts.set(SpillCounts {
+            spilled: before.spilled + spilled,
+            damaged: before.damaged + damaged,
+        });
     }
 
     /// The path of a file.
@@ -177,7 +216,9 @@ impl<D: Disk> SpillFiles<D> {
             let mut chunks = batch.into_chunks().peekable();
             while chunks.peek().is_some() {
                 let some = chunks.by_ref().take(INSTALLED_AT_ONCE);
-                spilled.chunks += head.borrow_mut().install(some);
+                let installed = head.borrow_mut().install(some);
+                spilled.chunks += installed;
+                self.count(installed, 0);
                 pace.breathe().await;
             }
         }
@@ -211,6 +252,7 @@ impl<D: Disk> SpillFiles<D> {
             leaving.place.offset = leaving.place.offset.saturating_add(start);
         }
         let len = std::mem::take(&mut batch.bytes).len() as u64;
+        self.lens.borrow_mut().insert(number, offset + len);
         let writing = Writing { number, file, offset: offset + len };
         self.writing.borrow_mut().insert(end, writing);
         Ok(len)
@@ -254,6 +296,7 @@ impl<D: Disk> SpillFiles<D> {
                 ),
             }
         }
+        self.count(0, read.iter().filter(|(_, chunk)| chunk.is_err()).count() as u64);
         read.sort_by_key(|(at, _)| *at);
         read.into_iter().map(|(_, read)| read).collect()
     }
@@ -268,9 +311,11 @@ impl<D: Disk> SpillFiles<D> {
         let runs = runs(places);
         for some in runs.chunks(READS) {
             let ranges: Vec<(u64, usize)> = some.iter().map(|run| (run.start, run.len())).collect();
+            self.reads.note(&ranges);
             let Ok(reads) = file.read_many(&ranges).await else {
                 // One that fails makes all fail: then each is asked for by itself.
                 for (at, place) in some.iter().flat_map(|run| run.places) {
+                    self.reads.note(&[(u64::from(place.offset), place.len as usize)]);
                     let alone = file.read_at(u64::from(place.offset), place.len as usize).await;
                     let opened = match alone {
                         Ok(bytes) => self.opened(*place, &bytes),
@@ -344,6 +389,7 @@ impl<D: Disk> SpillFiles<D> {
         for number in list(&self.disk, &self.dir).await?.into_keys() {
             if !keep.contains(&number) {
                 self.disk.remove(&self.path(number)).await?;
+                self.lens.borrow_mut().remove(&number);
             }
         }
         Ok(())

@@ -1,17 +1,18 @@
 //! Chunks that have left memory: what is read of them, after a restart too, and what damage costs.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::doubt::resolve;
 use super::saved::Saving;
-use super::spill::{SpillFiles, list};
+use super::spill::{SpillCounts, SpillFiles, list};
 use super::testing::{index_of, keys, request, sample, send};
 use super::*;
 use crate::encoding::record::{Record, records};
 use crate::io::Disk as _;
 use crate::io::sim::{Faults, NoPace, SimDisk, run};
 use crate::model::{RefusalReason, SeriesRef};
+use crate::storage::reads::Reads;
 use crate::storage::wal::LogBuffer;
 
 const DIR: &str = "head";
@@ -132,6 +133,27 @@ fn a_file_holds_the_chunks_of_one_two_hour_range_and_goes_when_it_is_not_needed(
     assert_eq!(in_use.len(), 3);
     run(files.remove_unused(&[2].into())).unwrap();
     assert_eq!(there().into_keys().collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn files_are_as_long_as_is_told_and_what_is_read_of_them_is_counted() {
+    let disk = SimDisk::new(1);
+    let (head, files) = spilled(&disk);
+    let on_disk = || run(list(&disk, DIR)).unwrap().values().sum::<u64>();
+    let chunks = head.borrow().stats().chunks_spilled;
+    assert_eq!(
+        (files.bytes(), files.counts()),
+        (on_disk(), SpillCounts { spilled: chunks, damaged: 0 })
+    );
+    assert_eq!(files.reads.reads(), Reads::default());
+    read_all(&head.borrow(), &files, TimeRange::ALL);
+    let read = files.reads.reads();
+    assert!((1..chunks).contains(&read.count), "{read:?}: those of a series lie close together");
+    assert!(read.bytes >= read.count * 4096);
+    let opened = run(SpillFiles::open(disk.clone(), DIR.to_owned())).unwrap();
+    assert_eq!(opened.bytes(), on_disk(), "after a restart");
+    run(files.remove_unused(&BTreeSet::new())).unwrap();
+    assert_eq!((files.bytes(), on_disk()), (0, 0));
 }
 
 #[test]

@@ -136,6 +136,11 @@ impl SpillTable {
         self.files.keys().copied()
     }
 
+    /// Where the ranges of the files that are needed end.
+    pub fn ends(&self) -> impl Iterator<Item = TimestampMs> {
+        self.files.values().map(|file| file.end)
+    }
+
     /// How many chunks are in files.
     #[must_use]
     pub fn chunks(&self) -> u64 {
