@@ -201,6 +201,17 @@ impl Head {
         }
     }
 
+    /// Counts on from where another Head of the same shard has ended, whose data this one has read back.
+    pub fn count_on(&mut self, before: HeadStats) {
+        let stats = &mut self.stats;
+        stats.chunks_removed += before.chunks_removed;
+        stats.samples_appended += before.samples_appended;
+        stats.samples_late += before.samples_late;
+        stats.samples_known += before.samples_known;
+        stats.series_created += before.series_created;
+        stats.series_removed += before.series_removed;
+    }
+
     /// The index of the series with this fingerprint; `hint` is looked at first.
     #[inline]
     fn find(&self, fingerprint: Fingerprint, hint: Option<u32>) -> Option<u32> {

@@ -234,6 +234,18 @@ impl<D: Disk> SpillFiles<D> {
         Ok(file)
     }
 
+    /// Opens these files, so that they can be read for as long as this lives, also when somebody else has removed them.
+    ///
+    /// # Errors
+    /// Those of the disk; others are open nevertheless.
+    pub async fn hold(&self, numbers: &BTreeSet<u32>) -> io::Result<()> {
+        let mut held = Ok(());
+        for number in numbers {
+            held = held.and(self.file(*number).await.map(drop));
+        }
+        held
+    }
+
     /// Reads the chunks at these places, in their order: what lies close together at once.
     pub async fn read(&self, places: &[SpillPlace], pace: &mut impl Pace) -> Vec<ReadChunk> {
         let mut order: Vec<(usize, SpillPlace)> = places.iter().copied().enumerate().collect();
