@@ -13,12 +13,18 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     /// Counters and gauges.
     pub(super) fn status(&self) -> ShardStatus {
         let inner = &self.0;
-        let (head, commits) = (inner.head.borrow().stats(), inner.commits.stats());
-        let view = inner.served.view();
+        let Some(life) = inner.life.borrow().clone() else {
+            return ShardStatus {
+                shard: inner.id,
+                panics: task::panics(),
+                ..ShardStatus::default()
+            };
+        };
+        let (head, commits) = (life.head.borrow().stats(), life.commits.stats());
+        let view = life.served.view();
         let own = || view.blocks().iter().filter(|served| !served.is_mixed);
         let oldest = view.blocks().iter().map(|served| TimestampMs(served.block.meta().min_time));
-        let cache = self.opened().map(|opened| opened.cache.stats()).unwrap_or_default();
-        let cache_max = self.opened().map_or(0, |opened| opened.options.index_cache_bytes as u64);
+        let cache = life.cache.stats();
         let compactions = inner.compactions.borrow().clone();
         let cuts = inner.cuts.get();
         ShardStatus {
@@ -34,11 +40,12 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             samples_appended: head.samples_appended,
             refused: inner.refused.get(),
             wal_segment: commits.segment,
-            wal_bytes: (inner.wal_bytes.borrow())(),
+            wal_bytes: life.spares.segment_bytes_in_use(),
             wal_written_bytes: commits.bytes,
             wal_flushes: commits.flushes_us,
             wal_failures: commits.failures,
             wal_failed: commits.has_failed,
+            restarts: inner.restarts.get(),
             wal_corruptions: inner.damaged.get(),
             replay_ms: inner.replay_ms.get(),
             checkpoints: inner.checkpoints.get(),
@@ -54,7 +61,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 count: own().count() as u64,
                 bytes: own().map(|served| served.block.bytes()).sum(),
                 symbol_bytes: own().map(|served| served.block.held_bytes() as u64).sum(),
-                changes: inner.served.changes(),
+                changes: life.served.changes(),
                 failures: inner.damaged_blocks.get(),
             },
             compactions: CompactionStatus {
@@ -76,7 +83,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 misses: cache.misses,
                 evictions: cache.evictions,
                 bytes: cache.bytes as u64,
-                bytes_max: cache_max,
+                bytes_max: life.options.index_cache_bytes as u64,
             },
             panics: task::panics(),
             ..ShardStatus::default()
