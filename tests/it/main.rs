@@ -25,5 +25,6 @@ mod peer;
 mod promql_parser;
 mod promql_scripts;
 mod remote_write;
+mod restart;
 mod serve;
 mod server;
