@@ -13,6 +13,7 @@ mod compaction;
 mod crash;
 mod crash_blocks;
 mod delete;
+mod full_disk;
 mod http;
 mod interop_chunks;
 mod interop_clients;
