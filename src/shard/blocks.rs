@@ -32,6 +32,8 @@ use crate::storage::files::{dirs, shard_dir};
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// After work that failed nothing is tried for so long.
 const PAUSE: Duration = Duration::from_secs(60);
+/// Blocks that could not be merged are left out of plans for so long, so that others have their turn.
+const MERGE_PAUSE: Duration = Duration::from_secs(600);
 
 impl<C: Clock, D: Disk> Shard<C, D> {
     /// Keeps the number of blocks and what they take bounded.
@@ -67,7 +69,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     /// Finds out which blocks there are, and answers from these.
     async fn look_again(&self, life: &Life<D>) -> Result<(), BlockError> {
         let (disk, pace) = (&life.disk, &mut Slice::start());
-        let inventory = Inventory::take(disk, pace).await?;
+        let inventory = Inventory::take_durable(disk, pace).await?;
         let opened = open_blocks(disk, life.own, &inventory, &life.cache, life.run, pace).await?;
         self.tell_put_aside(&opened.damage);
         let blocks = opened.blocks.len();
@@ -96,7 +98,13 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 Plan::Nothing => {
                     let mixed = life.mixed.borrow_mut().pop();
                     match mixed {
-                        Some(block) => self.take_part(life, &block).await?,
+                        Some(block) => {
+                            if let Err(error) = self.take_part(life, &block).await {
+                                // Again later, and others before it.
+                                life.mixed.borrow_mut().insert(0, block);
+                                return Err(error);
+                            }
+                        }
                         None => return Ok(()),
                     }
                 }
@@ -111,7 +119,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             .iter()
             .map(|served| {
                 let mut meta = served.block.meta().clone();
-                meta.compaction.failed |= failed.contains(&meta.ulid);
+                let rests = |since: &Stopwatch| since.elapsed() < MERGE_PAUSE;
+                meta.compaction.failed |= failed.get(&meta.ulid).is_some_and(rests);
                 (meta, served.block.tombstones().range_count())
             })
             .collect();
@@ -158,9 +167,10 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             Ok(Done::Compacted(made)) => made,
             Ok(_) => return Err("a job gave what another one gives".to_owned()),
             Err(error) => {
-                // Not again before the process starts anew: the plan goes on without them.
+                // The disk may be full, and have room again later. What is wrong with a block itself is marked there.
                 if !life.has_ended() {
-                    self.0.not_compacted.borrow_mut().extend(parents);
+                    let failed = parents.into_iter().map(|parent| (parent, Stopwatch::start()));
+                    self.0.not_compacted.borrow_mut().extend(failed);
                 }
                 return Err(error);
             }

@@ -22,7 +22,7 @@ pub mod status;
 pub mod work;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -40,6 +40,7 @@ use work::Workbench;
 
 use crate::io::{Clock, Disk};
 use crate::model::{Fingerprinter, LabelText, Part, Refusals, RefusedSamples, ShardId, Tally};
+use crate::rt::clock::Stopwatch;
 use crate::rt::local::Event;
 use crate::rt::pace::Slice;
 use crate::rt::task::{self, JoinHandle};
@@ -95,8 +96,8 @@ struct Inner<C, D: Disk> {
     /// It takes nothing more.
     closing: Event,
     living: RefCell<Option<JoinHandle<Result<(), WriteFailed>>>>,
-    /// Blocks that could not be compacted since the start.
-    not_compacted: RefCell<BTreeSet<Ulid>>,
+    /// Blocks that could not be merged, and since when.
+    not_compacted: RefCell<BTreeMap<Ulid, Stopwatch>>,
     /// How long blocks took to be rewritten without what was deleted of them.
     cleanups: RefCell<Tally>,
     /// Blocks cut, and cuts that failed.

@@ -70,7 +70,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let Opening { disk, files: options, storage, fingerprinter, replaying, .. } = opening;
         let (shards, run) = (options.shards, options.run);
         let pace = &mut Slice::of(OPENING_SLICE);
-        let inventory = Inventory::take(disk, pace).await?;
+        let inventory = Inventory::take_durable(disk, pace).await?;
         let sources = inventory.sources();
         let is_published = |ulid| sources.contains(&ulid);
         let progress = |read, total| replaying.note(id, read, total);

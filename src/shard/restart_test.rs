@@ -49,7 +49,7 @@ struct World {
     acknowledged: Times,
 }
 
-async fn open(disk: &SimDisk, run: u64) -> Shard<SimClock, SimDisk> {
+async fn open(disk: &SimDisk, run: u64, sync: SyncMode) -> Shard<SimClock, SimDisk> {
     let clock = SimClock::new(TimestampMs(START + 1000 * MINUTE));
     let shard = Shard::new(ShardId(0), Rc::new(|_| true), clock);
     let options = FileOptions {
@@ -58,7 +58,7 @@ async fn open(disk: &SimDisk, run: u64) -> Shard<SimClock, SimDisk> {
         run,
         layout: Layout { shards: 1, since_run: 0 },
         segment_bytes: SEGMENT_BYTES,
-        sync: SyncMode::Always,
+        sync,
         out_of_order_window_ms: 0,
         stopwatch: since_first_asked,
     };
@@ -92,8 +92,12 @@ async fn read(shard: &Shard<SimClock, SimDisk>) -> Times {
 
 impl World {
     async fn begin(seed: u64) -> Self {
+        Self::with_sync(seed, SyncMode::Always).await
+    }
+
+    async fn with_sync(seed: u64, sync: SyncMode) -> Self {
         let disk = SimDisk::new(seed);
-        let shard = open(&disk, 1).await;
+        let shard = open(&disk, 1, sync).await;
         Self { disk, shard, sent: Times::new(), acknowledged: Times::new() }
     }
 
@@ -173,7 +177,7 @@ impl World {
                 ("it was killed", self.disk.image_after_kill(Faults::default())),
             ];
             for (end, disk) in images {
-                let shard = open(&disk, 2).await;
+                let shard = open(&disk, 2, SyncMode::Always).await;
                 self.check(&read(&shard).await, &format!("{story}, then {end}, seed {seed}"));
                 assert_eq!(shard.close().await, Ok(()));
             }
@@ -215,6 +219,75 @@ fn a_call_that_fails_while_writing_costs_nothing_acknowledged_and_no_restart_of_
             assert!(n > 40 && restarts > 10, "{n} calls, {restarts} times opened anew");
         });
     }
+}
+
+/// Fails a write, and the `n`th call after it; was the shard being opened anew then?
+async fn open_with_a_failure(n: u64, kind: ErrorKind) -> bool {
+    let story = format!("call {n} after a failure fails, {kind:?}");
+    let mut world = World::begin(n).await;
+    world.write_until_taken(0..20).await;
+    let mut minute = 20;
+    loop {
+        world.fail_after(2, kind);
+        if world.write(minute..minute + 1).await.is_err() {
+            break;
+        }
+        // It was another one's call. Let that end.
+        world.disk.set_faults(Faults::default());
+        timer::sleep(Duration::from_millis(2)).await;
+        minute += 1;
+    }
+    world.fail_after(n, kind);
+    let mut was_hit = false;
+    while let Err(why) = world.write(minute..minute + 1).await {
+        was_hit |= why.contains("cannot be opened anew");
+        world.check_reads(&story).await;
+        timer::sleep(Duration::from_millis(5)).await;
+    }
+    world.check_reads(&story).await;
+    world.check_starts(&story).await;
+    assert_eq!(world.shard.close().await, Ok(()), "{story}");
+    was_hit
+}
+
+#[test]
+fn a_call_that_fails_while_a_shard_is_opened_anew_is_met_by_opening_it_once_more() {
+    for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
+        on_one_shard(move |_| async move {
+            // At once, because each waits for a second.
+            let opening = |n| task::spawn("opening", open_with_a_failure(n, kind));
+            let tried: Vec<_> = (1..40).map(opening).collect();
+            let mut hit = 0;
+            for tried in tried {
+                hit += u32::from(tried.await.unwrap());
+            }
+            assert!(hit > 8, "only {hit} failures while it was opened anew");
+        });
+    }
+}
+
+#[test] // what was acknowledged as written is durable, too, once a shard was opened anew
+fn a_flush_at_an_interval_that_fails_loses_nothing_that_was_written() {
+    on_one_shard(|_| async {
+        let (interval, mut all) = (SyncMode::Interval(Duration::from_millis(2)), 0);
+        for n in 2..12 {
+            let mut world = World::with_sync(n, interval).await;
+            world.write_until_taken(0..1).await;
+            let at = world.fail_after(n, ErrorKind::Other);
+            let mut minute = 1;
+            while world.disk.calls() < at {
+                world.write_until_taken(minute..minute + 1).await;
+                timer::sleep(Duration::from_millis(3)).await;
+                minute += 1;
+            }
+            world.write_until_taken(minute..minute + 1).await;
+            let restarts = world.shard.0.restarts.get();
+            assert_eq!(world.shard.close().await, Ok(()), "{restarts} times opened anew");
+            world.check_starts(&format!("call {n}, {restarts} times opened anew")).await;
+            all += restarts;
+        }
+        assert!(all > 0, "no flush failed");
+    });
 }
 
 /// Fails the `n`th call of a cut, then deletes something.

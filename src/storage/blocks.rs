@@ -46,25 +46,32 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Looks through the directories of all shards, former ones too. The names of what is found are durable then: a process
-    /// that was killed, or a flush that failed, may have left a block whose name power loss can still take, and whoever
-    /// reads the log goes by which blocks there are.
+    /// The same as [`take`](Self::take), and the names of what is found are durable: a process that was killed, or a flush that
+    /// failed, may have left a block whose name power loss can still take, and whoever reads the log goes by which blocks
+    /// there are.
     ///
     /// # Errors
     /// A disk that does not list, read or flush.
-    pub async fn take<D: Disk>(disk: &D, pace: &mut impl Pace) -> Result<Self, BlockError> {
-        let mut found = Self::default();
-        let entries = disk.list("").await.map_err(BlockError::io("", "list"))?;
-        let shards = entries
-            .iter()
-            .filter_map(|entry| entry.name.strip_prefix("shard-")?.parse::<u16>().ok());
-        for shard in shards {
+    pub async fn take_durable<D: Disk>(disk: &D, pace: &mut impl Pace) -> Result<Self, BlockError> {
+        for shard in shards(disk).await? {
             let dir = shard_dir(shard);
             match disk.sync_dir(&dir).await {
-                // One that is no more, removed by another shard.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                // Of former shards, others remove their directories.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 synced => synced.map_err(BlockError::io(&dir, "flush the directory"))?,
             }
+        }
+        Self::take(disk, pace).await
+    }
+
+    /// Looks through the directories of all shards, former ones too.
+    ///
+    /// # Errors
+    /// A disk that does not list or read.
+    pub async fn take<D: Disk>(disk: &D, pace: &mut impl Pace) -> Result<Self, BlockError> {
+        let mut found = Self::default();
+        for shard in shards(disk).await? {
+            let dir = shard_dir(shard);
             for ulid in block::list(disk, &dir).await? {
                 match read_meta(disk, &format!("{}/{META}", block::dir(&dir, ulid))).await {
                     Ok(meta) if meta.ulid == ulid => found.blocks.push(Listed { shard, meta }),
@@ -100,6 +107,13 @@ impl Inventory {
         let ends = self.blocks.iter().filter(is_cut).map(|block| block.meta.max_time);
         ends.max().map_or(TimestampMs::MIN, TimestampMs)
     }
+}
+
+/// The shards that have a directory, former ones too.
+async fn shards<D: Disk>(disk: &D) -> Result<Vec<u16>, BlockError> {
+    let entries = disk.list("").await.map_err(BlockError::io("", "list"))?;
+    let shard = |name: &str| name.strip_prefix("shard-")?.parse().ok();
+    Ok(entries.iter().filter_map(|entry| shard(&entry.name)).collect())
 }
 
 async fn read_meta<D: Disk>(disk: &D, path: &str) -> Result<BlockMeta, BlockError> {
