@@ -95,6 +95,10 @@ pub trait Store: Clone + 'static {
         skip_head: bool,
     ) -> impl Future<Output = Result<(), AdminError>>;
 
+    /// Resolves when the store does this, which is at once unless it reads its log back. Holds nothing meanwhile, and may be
+    /// dropped at any time; how long to wait is the caller's to say.
+    fn opened(&self, need: Need) -> impl Future<Output = ()>;
+
     /// May requests be answered? Asked for every request: reads a few fields and waits for nobody.
     fn readiness(&self) -> Readiness;
 
@@ -177,6 +181,15 @@ pub struct Limited<T> {
     pub items: Vec<T>,
     /// Were there more?
     pub truncated: bool,
+}
+
+/// What a request needs of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// To be read.
+    Reads,
+    /// To be written.
+    Writes,
 }
 
 /// May requests be answered?

@@ -158,7 +158,7 @@ impl Core {
         };
         let shards = options.shards;
         let owns = Rc::new(move |route| shard_of(route, shards) == id);
-        let shard = Shard::new(id, owns, fingerprinter.clone(), SystemClock);
+        let shard = Shard::new(id, owns, SystemClock);
         let answering = shard.clone();
         let peers = seat
             .join(move |_, request| {

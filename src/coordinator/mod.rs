@@ -6,7 +6,8 @@
 pub mod api;
 pub mod cardinality;
 pub mod evaluation;
-pub mod gather;
+pub mod gate;
+mod gather;
 pub mod life;
 pub mod route;
 pub mod store;

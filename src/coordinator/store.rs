@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{
-    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, ReadError, Readiness,
+    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadError, Readiness,
     ReplayProgress, ShardStatus, Store, WriteError, WriteOutcome,
 };
 use super::cardinality::cardinality;
 use super::evaluation::Evaluation;
+use super::gate::Gate;
 use super::gather;
 use super::route::shard_of;
 use crate::model::{
@@ -32,6 +33,8 @@ struct Inner {
     shards: u16,
     fingerprinter: Fingerprinter,
     replaying: Replaying,
+    reads: Gate,
+    writes: Gate,
     stopping: Cell<bool>,
 }
 
@@ -97,7 +100,11 @@ impl Coordinator {
         fingerprinter: Fingerprinter,
         replaying: Replaying,
     ) -> Self {
-        Self(Rc::new(Inner { peers, shards, fingerprinter, replaying, stopping: Cell::new(false) }))
+        let (of_reads, of_writes) = (replaying.clone(), replaying.clone());
+        let reads = Gate::new(move || of_reads.all_done());
+        let writes = Gate::new(move || of_writes.all_take_writes());
+        let stopping = Cell::new(false);
+        Self(Rc::new(Inner { peers, shards, fingerprinter, replaying, reads, writes, stopping }))
     }
 
     /// Takes nothing more; what has been asked is still answered.
@@ -331,6 +338,13 @@ impl Store for Coordinator {
             }
         }
         Ok(cardinality(parts, limit))
+    }
+
+    async fn opened(&self, need: Need) {
+        match need {
+            Need::Reads => self.0.reads.pass().await,
+            Need::Writes => self.0.writes.pass().await,
+        }
     }
 
     fn readiness(&self) -> Readiness {

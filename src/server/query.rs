@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::api_error::{ApiError, ErrorType};
 use super::form::Form;
+use super::home;
 use super::json::Notes;
 use super::json::answer::{AnswerSlices, Stats};
 use super::metrics::Counters;
@@ -16,7 +17,7 @@ use super::params;
 use super::reply::{self, Reply};
 use super::series::TRUNCATED;
 use super::service::Server;
-use crate::coordinator::api::Store;
+use crate::coordinator::api::{Need, Store};
 use crate::query::{Answer, AnswerValue, EvalRange, Options, QueryError, QueryErrorKind};
 use crate::rt::{Stopwatch, timer};
 
@@ -54,7 +55,12 @@ async fn answer<S: Store>(
     let options = Options { lookback_ms, samples_max, ..Options::default() };
 
     let waiting = Stopwatch::start();
-    let Ok(turn) = timer::timeout(timeout, server.queries.acquire(1)).await else {
+    // Before it takes its turn: while the log is read back nobody's turn ends.
+    if let Some(reply) = home::not_ready(server.ready_for(Need::Reads, timeout).await) {
+        return Ok(reply);
+    }
+    let left = timeout.saturating_sub(waiting.elapsed());
+    let Ok(turn) = timer::timeout(left, server.queries.acquire(1)).await else {
         return Err(ApiError::new(ErrorType::Timeout, "query timed out in query queue"));
     };
     let waited = waiting.elapsed();

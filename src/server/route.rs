@@ -178,6 +178,20 @@ impl Endpoint {
         }
     }
 
+    /// Does a request that comes while the log is replayed wait for that? Whoever asks for the state of the server does not.
+    #[must_use]
+    pub fn waits(self) -> bool {
+        matches!(
+            self,
+            Self::Write
+                | Self::Query
+                | Self::QueryRange
+                | Self::Series
+                | Self::Labels
+                | Self::LabelValues
+        )
+    }
+
     /// Does it answer before the log is replayed, and while the server stops?
     #[must_use]
     pub fn answers_always(self) -> bool {

@@ -1,13 +1,14 @@
 //! From a request to its answer: route, readiness, handler, and what every answer gets.
 //!
-//! One [`Server`] a core. Owns the order of things: a request that misses costs nothing; while the log is replayed only
-//! the endpoints that can answer do; a handler that panics is answered 500 and counted, and the server lives; every
+//! One [`Server`] a core. Owns the order of things: a request that misses costs nothing; while the log is replayed the
+//! endpoints that can answer do, writes and queries wait, and all others are refused; a handler that panics is answered 500 and counted, and the server lives; every
 //! answer is counted. Statuses of single endpoints are theirs.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::FutureExt;
@@ -28,7 +29,7 @@ use super::route::{self, Endpoint, Found, Miss};
 use super::settings::Settings;
 use super::write::{self, WriteState};
 use super::{admin, cors, home, query, series, status};
-use crate::coordinator::api::{Readiness, Store};
+use crate::coordinator::api::{Need, Readiness, Store};
 use crate::model::TimestampMs;
 use crate::rt::local::{Event, Semaphore};
 use crate::rt::{Stopwatch, timer};
@@ -89,6 +90,14 @@ impl<S: Store> Server<S> {
         if self.stop.is_set() { Readiness::Stopping } else { self.store.readiness() }
     }
 
+    /// Waits, for `patience` at most, until the store does this or the server stops. What holds then.
+    pub async fn ready_for(&self, need: Need, patience: Duration) -> Readiness {
+        let ready = futures_lite::future::or(self.store.opened(need), self.stop.wait());
+        // Whether it is ready now or the patience is over: look.
+        let _ = timer::timeout(patience, ready).await;
+        self.readiness()
+    }
+
     /// Answers a request, whatever it is.
     pub async fn answer<B>(&self, request: Request<B>) -> Reply
     where
@@ -124,7 +133,9 @@ impl<S: Store> Server<S> {
         B::Error: std::fmt::Display,
     {
         let readiness = self.readiness();
+        let may_wait = found.endpoint.waits() && matches!(readiness, Readiness::Replaying(_));
         if !found.endpoint.answers_always()
+            && !may_wait
             && let Some(reply) = home::not_ready(readiness)
         {
             return reply;
@@ -151,9 +162,15 @@ impl<S: Store> Server<S> {
             }
             Endpoint::Query => query::instant(self, &form).await,
             Endpoint::QueryRange => query::range(self, &form).await,
-            Endpoint::Series => series::series(self, &form).await,
-            Endpoint::Labels => series::label_names(self, &form).await,
-            Endpoint::LabelValues => series::label_values(self, &found.name, &form).await,
+            Endpoint::Series | Endpoint::Labels | Endpoint::LabelValues => {
+                let readiness = self.ready_for(Need::Reads, self.settings.query_timeout).await;
+                match (home::not_ready(readiness), found.endpoint) {
+                    (Some(reply), _) => Ok(reply),
+                    (None, Endpoint::Series) => series::series(self, &form).await,
+                    (None, Endpoint::Labels) => series::label_names(self, &form).await,
+                    (None, _) => series::label_values(self, &found.name, &form).await,
+                }
+            }
             Endpoint::Metadata => Ok(status::metadata()),
             Endpoint::Rules => Ok(status::rules()),
             Endpoint::Alerts => Ok(status::alerts()),
@@ -275,20 +292,21 @@ mod tests {
     use super::*;
     use crate::coordinator::api::{BlockMeta, ReplayProgress};
     use crate::rt::executor::testing::on_one_shard;
-    use crate::server::testing::{FakeStore, Pieces, ask, get, post_form, request, server};
+    use crate::rt::task;
+    use crate::server::testing::{
+        FakeStore, Pieces, ask, get, post_form, request, server, write_v1,
+    };
 
     const REPLAYING: Readiness =
         Readiness::Replaying(ReplayProgress { bytes_read: 3 << 20, bytes: 10 << 20 });
 
     #[test]
-    fn while_the_log_is_replayed_only_what_can_answer_does() {
+    fn while_the_log_is_replayed_only_what_can_answer_does_at_once() {
         on_one_shard(|_| async {
             let store = FakeStore::new();
             store.readiness.set(REPLAYING);
             let server = server(&store, "");
-            for path in
-                ["/-/ready", "/api/v1/write", "/api/v1/query?query=1", "/api/v1/status/flags"]
-            {
+            for path in ["/-/ready", "/api/v1/status/flags", "/api/v1/status/tsdb"] {
                 let answered = ask(&server, get(path)).await;
                 assert_eq!(answered.status, 503, "{path}");
                 assert_eq!(answered.header("x-prometheus-stopping"), "false");
@@ -308,6 +326,64 @@ mod tests {
                 answered.body,
                 r#"{"status":"success","data":{"min":0,"max":10,"current":3}}"#
             );
+        });
+    }
+
+    const UP: crate::server::testing::Written<'static> =
+        (&[("__name__", "up")], &[(1_700_000_000_000, 1.0)]);
+
+    fn waiting_requests() -> Vec<Request<Pieces>> {
+        let paths =
+            ["query?query=up", "query_range?query=up&start=1&end=2&step=1", "series?match[]=up"];
+        let more = ["labels", "label/job/values"];
+        let reads = paths.into_iter().chain(more).map(|path| get(&format!("/api/v1/{path}")));
+        reads.chain([write_v1(&[UP])]).collect()
+    }
+
+    #[test] // once, a restart of a second cost every sender and every dashboard an error
+    fn writes_and_queries_that_come_while_the_log_is_replayed_wait_and_are_answered() {
+        on_one_shard(|_| async {
+            let store = FakeStore::new();
+            store.readiness.set(REPLAYING);
+            let opened = Event::new();
+            *store.opened.borrow_mut() = Some(opened.clone());
+            let server = server(&store, "");
+            let ask = |request| {
+                let server = Rc::clone(&server);
+                task::spawn("ask", async move { ask(&server, request).await.status.as_u16() })
+            };
+            let waiting: Vec<_> = waiting_requests().into_iter().map(ask).collect();
+            assert_eq!(store.waiting.get(), waiting.len(), "all wait");
+            assert_eq!(crate::server::testing::ask(&server, get("/metrics")).await.status, 200);
+            store.readiness.set(Readiness::Ready);
+            opened.set();
+            let mut statuses = Vec::new();
+            for waiting in waiting {
+                statuses.push(waiting.await.unwrap());
+            }
+            assert_eq!(statuses, [200, 200, 200, 200, 200, 204]);
+        });
+    }
+
+    #[test]
+    fn who_waits_for_the_replay_is_refused_when_the_server_stops_or_patience_ends() {
+        on_one_shard(|_| async {
+            let store = FakeStore::new();
+            store.readiness.set(REPLAYING);
+            *store.opened.borrow_mut() = Some(Event::new());
+            let server = server(&store, "--query.timeout=1ms");
+            let late = ask(&server, get("/api/v1/query?query=up")).await;
+            assert_eq!((late.status.as_u16(), late.header("retry-after")), (503, "1"));
+            assert!(late.body.contains("replaying the log, 3 of 10 MiB"), "{}", late.body);
+            let stopping = Rc::clone(&server);
+            let written =
+                task::spawn("write", async move { ask(&stopping, write_v1(&[UP])).await });
+            assert!(server.admission.held() > 0, "what waits counts");
+            server.stop.set();
+            let refused = written.await.unwrap();
+            let seen = (refused.status.as_u16(), refused.header("x-prometheus-stopping"));
+            assert_eq!(seen, (503, "true"));
+            assert_eq!(server.admission.held(), 0);
         });
     }
 

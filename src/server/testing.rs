@@ -23,8 +23,8 @@ use super::service::Server;
 use super::settings::Settings;
 use crate::coordinator::api::status::CheckpointStatus;
 use crate::coordinator::api::{
-    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, ReadError, Readiness, ShardStatus,
-    Store, WriteError, WriteOutcome,
+    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadError, Readiness,
+    ShardStatus, Store, WriteError, WriteOutcome,
 };
 use crate::model::{
     Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Sample, TimeRange, TimestampMs,
@@ -46,6 +46,10 @@ pub struct FakeStore(Rc<Fake>);
 pub struct Fake {
     pub samples: RefCell<BTreeMap<Labels, BTreeMap<i64, f64>>>,
     pub readiness: Cell<Readiness>,
+    /// Whoever needs the store waits for it.
+    pub opened: RefCell<Option<Event>>,
+    /// How many began to.
+    pub waiting: Cell<usize>,
     /// Every write fails so.
     pub write_error: RefCell<Option<WriteError>>,
     /// Writes and queries wait for it.
@@ -87,6 +91,8 @@ impl FakeStore {
         Self(Rc::new(Fake {
             samples: RefCell::default(),
             readiness: Cell::new(Readiness::Ready),
+            opened: RefCell::default(),
+            waiting: Cell::new(0),
             write_error: RefCell::default(),
             gate: RefCell::default(),
             answer: RefCell::default(),
@@ -271,6 +277,14 @@ impl Store for FakeStore {
 
     async fn snapshot(&self, name: String, skip_head: bool) -> Result<(), AdminError> {
         self.administer(format!("snapshot {name} skip_head={skip_head}"))
+    }
+
+    async fn opened(&self, _: Need) {
+        let opened = self.opened.borrow().clone();
+        if let Some(opened) = opened {
+            self.waiting.set(self.waiting.get() + 1);
+            opened.wait().await;
+        }
     }
 
     fn readiness(&self) -> Readiness {

@@ -1,8 +1,8 @@
 //! `/api/v1/write`: remote write 1.0 and 2.0.
 //!
 //! A request is turned away as early as it can be: by its headers, by its declared length, for lack of room, all before its
-//! body is read; by its unpacked length before it is decoded. What reaches the store is answered when it is as durable
-//! as `--storage.wal.sync` promises.
+//! body is read; by its unpacked length before it is decoded. While a log is read back it waits for a few seconds, unpacked and
+//! decoded, within what may be in flight. What reaches the store is answered when it is as durable as `--storage.wal.sync` promises.
 //!
 //! | answer | when |
 //! |---|---|
@@ -24,10 +24,11 @@ use http_body::Body as HttpBody;
 
 use super::body::{BodyBounds, ReadBodyError, read_body};
 use super::cli::BadSample;
+use super::home;
 use super::refusals::{RefusalLog, refusal_text};
 use super::reply::{self, Reply};
 use super::service::Server;
-use crate::coordinator::api::{BadSampleMode, Store, WriteError, WriteOutcome};
+use crate::coordinator::api::{BadSampleMode, Need, Readiness, Store, WriteError, WriteOutcome};
 use crate::model::{LabelText, WriteBatch};
 use crate::rt::{Stopwatch, timer};
 use crate::wire::{
@@ -39,6 +40,10 @@ pub const BODY_BYTES_MAX: usize = 32 << 20;
 
 const BOUNDS: BodyBounds =
     BodyBounds { bytes_max: BODY_BYTES_MAX, unpacked_bytes_max: DECODED_BYTES_MAX };
+
+/// How long a write waits for a log that is read back. Its bytes count as in flight meanwhile, and most senders hear of nothing
+/// for half a minute before they give up.
+const OPENING_MAX: Duration = Duration::from_secs(5);
 
 /// So many buffers are kept for the next requests, each if it is no larger than that.
 const SPARES_MAX: usize = 16;
@@ -88,6 +93,8 @@ enum Refused {
     Decoding(#[from] crate::wire::WireError),
     #[error(transparent)]
     Store(#[from] WriteError),
+    #[error("the log is being replayed, or the server stops")]
+    NotReady(Readiness),
 }
 
 /// What a write came to.
@@ -184,6 +191,9 @@ fn answer<S: Store>(server: &Server<S>, outcome: Result<Written, Refused>) -> Re
         Refused::Store(WriteError::NotReady | WriteError::Storage(_)) => {
             reply::try_later(&sentence)
         }
+        Refused::NotReady(readiness) => {
+            home::not_ready(readiness).unwrap_or_else(|| reply::try_later(&sentence))
+        }
         Refused::Slow(_) => reply::text(StatusCode::REQUEST_TIMEOUT, &sentence),
         Refused::Body(ReadBodyError::Broken(_)) | Refused::Unpacking(_) | Refused::Decoding(_) => {
             tracing::debug!(error = %sentence, "refused a write that cannot be read");
@@ -229,6 +239,11 @@ where
         return Ok(Written { samples: 0, refusals });
     }
 
+    match server.ready_for(Need::Writes, OPENING_MAX).await {
+        // A shard that is still being opened anew says itself what is the matter.
+        Readiness::Ready => {}
+        not_ready => return Err(Refused::NotReady(not_ready)),
+    }
     let mode = match server.settings.bad_sample {
         BadSample::Report | BadSample::Ignore => BadSampleMode::StoreTheRest,
         BadSample::Rollback => BadSampleMode::Rollback,

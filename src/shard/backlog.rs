@@ -12,16 +12,17 @@
 //! for: also where nice levels cannot be lowered, the work gets done.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::Shard;
+use super::life::Life;
 use super::status::BacklogStatus;
-use super::work::Workbench;
 use crate::io::{Clock, Disk};
 use crate::rt::background::Urgency;
 use crate::rt::local::Event;
 use crate::rt::task;
-use crate::rt::timer::{self, Interval};
+use crate::rt::timer;
 
 /// How often is asked how far the work is behind.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -227,32 +228,30 @@ impl Pressure {
 }
 
 impl<C: Clock, D: Disk> Shard<C, D> {
-    /// Keeps an eye on how far the long work is behind.
-    pub(super) fn start_watching_backlog(&self, work: Workbench, limits: Limits) {
-        let shard = self.clone();
-        task::spawn("backlog", async move {
-            let mut interval = Interval::new(LOOK_AGAIN);
-            loop {
-                interval.tick().await;
-                shard.look_at_backlog(&work, &limits);
+    /// Keeps an eye on how far the long work of a life is behind.
+    pub(super) fn start_watching_backlog(&self, life: &Rc<Life<D>>) {
+        let (shard, of) = (self.clone(), Rc::clone(life));
+        life.add_task(task::spawn("backlog", async move {
+            while of.rest(LOOK_AGAIN).await {
+                shard.look_at_backlog(&of);
             }
-        });
+        }));
     }
 
-    fn look_at_backlog(&self, work: &Workbench, limits: &Limits) {
+    fn look_at_backlog(&self, life: &Life<D>) {
         let inner = &self.0;
         let backlog = {
-            let head = inner.head.borrow();
+            let head = life.head.borrow();
             let stats = head.stats();
             Backlog {
                 series: stats.series,
                 full_chunk_bytes: stats.chunk_bytes,
                 overdue_ranges: head.overdue_ranges(),
-                job: work.oldest(),
+                job: life.jobs().oldest(),
             }
         };
-        let Decision { urgency, hold } = decide(&backlog, limits);
-        let niceness = work.urge(urgency);
+        let Decision { urgency, hold } = decide(&backlog, &life.options.backlog);
+        let niceness = life.jobs().urge(urgency);
         if inner.pressure.note(&backlog, hold, niceness) {
             match hold {
                 Some(why) => {

@@ -40,7 +40,7 @@ fn writes_are_refused_while_too_much_waits_to_be_cut_and_taken_again_when_it_is_
         let gate = may_begin.clone();
         let work = Workbench::here(disk.clone(), |_, _| ShardId(0), move || gate.wait());
         let clock = SimClock::new(TimestampMs(1000 * MINUTE_MS));
-        let shard = Shard::new(ShardId(0), Rc::new(|_| true), keys(), clock);
+        let shard = Shard::new(ShardId(0), Rc::new(|_| true), clock);
         let files = FileOptions {
             shard: 0,
             shards: 1,

@@ -3,22 +3,26 @@
 //!
 //! Decisions are `storage::compaction`'s, and so is the work, which is done on another thread. Here the result is served
 //! and what it replaces removed, once no query reads it any more.
+//!
+//! If something fails halfway, so that it is not known which blocks there are on the disk, they are *in doubt*: a block that
+//! nobody serves does not hear of deletions, and a start would find it. So before anybody gets hold of the blocks again, to
+//! delete, merge or remove something, they are looked at and opened as at a start; while that fails nobody does.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ulid::Ulid;
 
+use super::life::Life;
 use super::work::{Done, Job};
-use super::{OpenedShard, Shard};
+use super::{NotDone, Shard};
 use crate::io::{Clock, Disk};
 use crate::rt::clock::Stopwatch;
+use crate::rt::local::Permit;
 use crate::rt::pace::Slice;
 use crate::rt::task;
-use crate::rt::timer::{self, Interval};
-use crate::storage::block;
-use crate::storage::blocks::{BlockMeta, Listed};
+use crate::storage::block::{self, BlockError};
+use crate::storage::blocks::{BlockMeta, Inventory, Listed, open as open_blocks};
 use crate::storage::compaction::plan::{Candidate, Plan, PlanOptions, plan};
 use crate::storage::compaction::repartition;
 use crate::storage::compaction::retention::{Kept, Limits, expired};
@@ -26,94 +30,124 @@ use crate::storage::files::{dirs, shard_dir};
 
 /// How often is asked whether anything is due.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// How often is asked whether queries still read what is to be removed.
-const READERS_LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// After work that failed nothing is tried for so long.
 const PAUSE: Duration = Duration::from_secs(60);
+/// Blocks that could not be merged are left out of plans for so long, so that others have their turn.
+const MERGE_PAUSE: Duration = Duration::from_secs(600);
 
 impl<C: Clock, D: Disk> Shard<C, D> {
     /// Keeps the number of blocks and what they take bounded.
-    ///
-    /// - `mixed`: blocks that may hold others' series, and where they lie.
-    pub(super) fn start_tending_blocks(&self, mixed: Vec<Listed>) {
-        let shard = self.clone();
-        task::spawn("blocks", async move {
-            let mut interval = Interval::new(LOOK_AGAIN);
-            let mut mixed = mixed;
-            // Blocks that could not be compacted in this run.
-            let mut failed = BTreeSet::new();
-            loop {
-                interval.tick().await;
-                let Ok(opened) = shard.opened() else { continue };
-                if let Err(error) = shard.tend_blocks(&opened, &mut mixed, &mut failed).await {
-                    shard.0.compactions.borrow_mut().failed += 1;
-                    tracing::error!(shard = %shard.0.id, error, "work on blocks failed; what there was before is there still");
-                    timer::sleep(PAUSE).await;
+    pub(super) fn start_tending_blocks(&self, life: &Rc<Life<D>>) {
+        let (shard, of) = (self.clone(), Rc::clone(life));
+        life.add_task(task::spawn("blocks", async move {
+            while of.rest(LOOK_AGAIN).await {
+                let Err(error) = shard.tend_blocks(&of).await else { continue };
+                if of.has_ended() {
+                    return;
                 }
+                shard.0.compactions.borrow_mut().failed += 1;
+                tracing::error!(shard = %shard.0.id, error, "work on blocks failed; what there was before is there still");
+                of.rest(PAUSE).await;
             }
-        });
+        }));
+    }
+
+    /// Keeps all others away from the blocks, and sees that it is known which there are.
+    pub(super) async fn blocks_permit(&self, life: &Life<D>) -> Result<Permit, NotDone> {
+        let permit = life.unchecked_blocks_permit().await?;
+        if life.blocks_in_doubt.get() {
+            // A cut must not be writing one meanwhile.
+            let _head = life.head_permit().await?;
+            self.look_again(life).await.map_err(|error| {
+                NotDone::Failed(format!("it is not known which blocks there are: {error}"))
+            })?;
+            life.blocks_in_doubt.set(false);
+        }
+        Ok(permit)
+    }
+
+    /// Finds out which blocks there are, and answers from these.
+    async fn look_again(&self, life: &Life<D>) -> Result<(), BlockError> {
+        let (disk, pace) = (&life.disk, &mut Slice::start());
+        let inventory = Inventory::take_durable(disk, pace).await?;
+        let opened = open_blocks(disk, life.own, &inventory, &life.cache, life.run, pace).await?;
+        self.tell_put_aside(&opened.damage);
+        let blocks = opened.blocks.len();
+        life.served.replace(opened.blocks);
+        life.mixed.replace(opened.mixed);
+        life.replaced.replace(opened.replaced);
+        tracing::warn!(shard = %self.0.id, blocks, "the blocks were looked at again after a failure");
+        Ok(())
     }
 
     /// Does what is due, until nothing is.
-    async fn tend_blocks(
-        &self,
-        opened: &OpenedShard<D>,
-        mixed: &mut Vec<Listed>,
-        failed: &mut BTreeSet<Ulid>,
-    ) -> Result<(), String> {
-        let stopping = |_| "the shard stops".to_owned();
-        let permit = self.blocks_permit().await.map_err(stopping)?;
-        self.retire(opened).await?;
+    async fn tend_blocks(&self, life: &Life<D>) -> Result<(), String> {
+        let permit = self.blocks_permit(life).await.map_err(text)?;
+        let replaced = life.replaced.take();
+        if !replaced.is_empty() {
+            life.delete(&replaced).await?;
+        }
+        self.retire(life).await?;
         drop(permit);
         loop {
             // Let go after each step: who deletes something waits for one of them at most.
-            let _permit = self.blocks_permit().await.map_err(stopping)?;
-            match self.plan(opened, failed) {
-                Plan::Drop(ulids) => self.remove(opened, &ulids).await?,
-                Plan::Merge(parents) => self.merge(opened, parents, failed).await?,
-                Plan::Nothing => match mixed.pop() {
-                    Some(block) => self.take_part(opened, &block).await?,
-                    None => return Ok(()),
-                },
+            let _permit = self.blocks_permit(life).await.map_err(text)?;
+            match self.plan(life) {
+                Plan::Drop(ulids) => life.remove(&ulids).await?,
+                Plan::Merge(parents) => self.merge(life, parents).await?,
+                Plan::Nothing => {
+                    let mixed = life.mixed.borrow_mut().pop();
+                    match mixed {
+                        Some(block) => {
+                            if let Err(error) = self.take_part(life, &block).await {
+                                // Again later, and others before it.
+                                life.mixed.borrow_mut().insert(0, block);
+                                return Err(error);
+                            }
+                        }
+                        None => return Ok(()),
+                    }
+                }
             }
         }
     }
 
-    fn plan(&self, opened: &OpenedShard<D>, failed: &BTreeSet<Ulid>) -> Plan {
-        let view = self.0.served.view();
+    fn plan(&self, life: &Life<D>) -> Plan {
+        let (view, failed) = (life.served.view(), self.0.not_compacted.borrow());
         let metas: Vec<(BlockMeta, u64)> = view
             .blocks()
             .iter()
             .map(|served| {
                 let mut meta = served.block.meta().clone();
-                meta.compaction.failed |= failed.contains(&meta.ulid);
+                let rests = |since: &Stopwatch| since.elapsed() < MERGE_PAUSE;
+                meta.compaction.failed |= failed.get(&meta.ulid).is_some_and(rests);
                 (meta, served.block.tombstones().range_count())
             })
             .collect();
         let candidates: Vec<Candidate<'_>> =
             metas.iter().map(|(meta, count)| Candidate { meta, tombstone_count: *count }).collect();
-        let longest = opened.options.max_block_ms;
+        let longest = life.options.max_block_ms;
         // A tenth of what is kept is how long a block may be.
-        plan(&candidates, &PlanOptions::new(opened.own, longest.saturating_mul(10)))
+        plan(&candidates, &PlanOptions::new(life.own, longest.saturating_mul(10)))
     }
 
     /// Removes blocks that are past the time or the size that is kept.
-    async fn retire(&self, opened: &OpenedShard<D>) -> Result<(), String> {
+    async fn retire(&self, life: &Life<D>) -> Result<(), String> {
         let limits = Limits {
-            time_ms: opened.options.retention_ms.unwrap_or(0),
-            bytes: opened.options.retention_bytes.unwrap_or(0) / u64::from(opened.own.shards),
+            time_ms: life.options.retention_ms.unwrap_or(0),
+            bytes: life.options.retention_bytes.unwrap_or(0) / u64::from(life.own.shards),
         };
-        let kept: Vec<Kept> = self
+        let kept: Vec<Kept> = life
             .own_blocks()
             .map(|(meta, bytes)| Kept { ulid: meta.ulid, max_time: meta.max_time, bytes })
             .collect();
-        let other_bytes = if limits.bytes > 0 { self.head_bytes(opened).await? } else { 0 };
+        let other_bytes = if limits.bytes > 0 { head_bytes(life).await? } else { 0 };
         let by_time = expired(&kept, None, 0, Limits { bytes: 0, ..limits });
         let ulids = expired(&kept, None, other_bytes, limits);
         if ulids.is_empty() {
             return Ok(());
         }
-        self.remove(opened, &ulids).await?;
+        life.remove(&ulids).await?;
         let by_size = ulids.len().saturating_sub(by_time.len());
         let inner = &self.0;
         inner.retired_by_time.set(inner.retired_by_time.get() + by_time.len() as u64);
@@ -123,49 +157,27 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         Ok(())
     }
 
-    /// What the log and the Head take on disk, in bytes.
-    async fn head_bytes(&self, opened: &OpenedShard<D>) -> Result<u64, String> {
-        let entries = opened.disk.list(&dirs(opened.own.shard).head).await;
-        let entries = entries.map_err(|error| error.to_string())?;
-        let head: u64 = entries.iter().map(|entry| entry.len).sum();
-        Ok(head + (self.0.wal_bytes.borrow())())
-    }
-
-    /// Metas and bytes of the shard's own blocks.
-    fn own_blocks(&self) -> impl Iterator<Item = (BlockMeta, u64)> {
-        let view = self.0.served.view();
-        let own: Vec<_> = view
-            .blocks()
-            .iter()
-            .filter(|served| !served.is_mixed)
-            .map(|served| (served.block.meta().clone(), served.block.bytes()))
-            .collect();
-        own.into_iter()
-    }
-
     /// Makes one block of several, or one anew without what is deleted of it.
-    async fn merge(
-        &self,
-        opened: &OpenedShard<D>,
-        parents: Vec<Ulid>,
-        failed: &mut BTreeSet<Ulid>,
-    ) -> Result<(), String> {
+    async fn merge(&self, life: &Life<D>, parents: Vec<Ulid>) -> Result<(), String> {
         let began = Stopwatch::start();
-        let is_vertical = self.overlap(&parents);
+        let is_vertical = life.overlap(&parents);
         self.0.compactions.borrow_mut().triggered += 1;
-        let dir = shard_dir(opened.own.shard);
-        let made = match opened.work.run(Job::Compact { dir, parents: parents.clone() }).await {
+        let dir = shard_dir(life.own.shard);
+        let made = match life.work(Job::Compact { dir, parents: parents.clone() }).await {
             Ok(Done::Compacted(made)) => made,
             Ok(_) => return Err("a job gave what another one gives".to_owned()),
             Err(error) => {
-                // Not again before a restart: the plan goes on without them.
-                failed.extend(parents);
+                // The disk may be full, and have room again later. What is wrong with a block itself is marked there.
+                if !life.has_ended() {
+                    let failed = parents.into_iter().map(|parent| (parent, Stopwatch::start()));
+                    self.0.not_compacted.borrow_mut().extend(failed);
+                }
                 return Err(error);
             }
         };
         let blocks: Vec<String> = made.blocks.iter().map(|meta| meta.ulid.to_string()).collect();
-        self.serve(opened, &made.blocks, &made.replaced).await?;
-        self.delete(opened, &made.replaced).await?;
+        life.serve(&made.blocks, &made.replaced).await?;
+        life.delete(&made.replaced).await?;
         let took = began.elapsed();
         {
             let mut counts = self.0.compactions.borrow_mut();
@@ -176,6 +188,66 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let merged = parents.len();
         tracing::info!(shard = %self.0.id, merged, ?blocks, ?took, "blocks are compacted");
         Ok(())
+    }
+
+    /// Takes the own part of a block that may hold others' series, and removes it when all shards have theirs.
+    async fn take_part(&self, life: &Life<D>, mixed: &Listed) -> Result<(), String> {
+        let ulid = mixed.meta.ulid;
+        let path = block::dir(&shard_dir(mixed.shard), ulid);
+        let (dir, own) = (shard_dir(life.own.shard), life.own);
+        let is_served =
+            life.served.view().blocks().iter().any(|block| block.block.meta().ulid == ulid);
+        if is_served {
+            let job = Job::Repartition { dir, mixed: path.clone(), own };
+            let Done::Partitioned(part) = life.work(job).await? else {
+                return Err("a job gave what another one gives".to_owned());
+            };
+            life.serve(&part.blocks, &[ulid]).await?;
+            // The part is served, marked or not; a start that finds it unmarked marks it.
+            part.mark.map_err(|error| error.to_string())?;
+            let parts = part.blocks.len();
+            tracing::info!(shard = %self.0.id, block = %ulid, parts, "the own part of a block is taken");
+        }
+        let taken = repartition::taken(&life.disk, &path).await;
+        let taken = taken.map_err(|error| error.to_string())?;
+        if repartition::is_done(&taken, own.shards) {
+            match block::delete(&life.disk, &shard_dir(mixed.shard), ulid).await {
+                Ok(()) => {}
+                // Another shard was as far at the same moment.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the log and the Head take on disk, in bytes.
+async fn head_bytes<D: Disk>(life: &Life<D>) -> Result<u64, String> {
+    let entries = life.disk.list(&dirs(life.own.shard).head).await;
+    let entries = entries.map_err(|error| error.to_string())?;
+    let head: u64 = entries.iter().map(|entry| entry.len).sum();
+    Ok(head + life.spares.segment_bytes_in_use())
+}
+
+fn text(not_done: NotDone) -> String {
+    match not_done {
+        NotDone::Busy(why) => why.to_owned(),
+        NotDone::Failed(why) => why,
+    }
+}
+
+impl<D: Disk> Life<D> {
+    /// Metas and bytes of the shard's own blocks.
+    fn own_blocks(&self) -> impl Iterator<Item = (BlockMeta, u64)> {
+        let view = self.served.view();
+        let own: Vec<_> = view
+            .blocks()
+            .iter()
+            .filter(|served| !served.is_mixed)
+            .map(|served| (served.block.meta().clone(), served.block.bytes()))
+            .collect();
+        own.into_iter()
     }
 
     /// Do any of these blocks share an instant?
@@ -189,80 +261,45 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         times.windows(2).any(|pair| matches!(pair, [a, b] if b.0 < a.1))
     }
 
-    /// Takes the own part of a block that may hold others' series, and removes it when all shards have theirs.
-    async fn take_part(&self, opened: &OpenedShard<D>, mixed: &Listed) -> Result<(), String> {
-        let ulid = mixed.meta.ulid;
-        let path = block::dir(&shard_dir(mixed.shard), ulid);
-        let (dir, own) = (shard_dir(opened.own.shard), opened.own);
-        let is_served =
-            self.0.served.view().blocks().iter().any(|block| block.block.meta().ulid == ulid);
-        if is_served {
-            let job = Job::Repartition { dir, mixed: path.clone(), own };
-            let Done::Partitioned(part) = opened.work.run(job).await? else {
-                return Err("a job gave what another one gives".to_owned());
-            };
-            self.serve(opened, &part.blocks, &[ulid]).await?;
-            // The part is served, marked or not; a start that finds it unmarked marks it.
-            part.mark.map_err(|error| error.to_string())?;
-            let parts = part.blocks.len();
-            tracing::info!(shard = %self.0.id, block = %ulid, parts, "the own part of a block is taken");
-        }
-        let text = |error: block::BlockError| error.to_string();
-        let taken = repartition::taken(&opened.disk, &path).await.map_err(text)?;
-        if repartition::is_done(&taken, own.shards) {
-            match block::delete(&opened.disk, &shard_dir(mixed.shard), ulid).await {
-                Ok(()) => {}
-                // Another shard was as far at the same moment.
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Opens new blocks, and answers from now on from them instead of `replaced`.
-    pub(super) async fn serve(
-        &self,
-        opened: &OpenedShard<D>,
-        metas: &[BlockMeta],
-        replaced: &[Ulid],
-    ) -> Result<(), String> {
+    /// Opens new blocks, and answers from now on from them instead of `replaced`. If one cannot be opened, these are
+    /// answered from as before, and none of them is to be deleted.
+    pub(super) async fn serve(&self, metas: &[BlockMeta], replaced: &[Ulid]) -> Result<(), String> {
         let mut added = Vec::with_capacity(metas.len());
         let mut slice = Slice::start();
         for meta in metas {
-            let block = opened.open_block(meta.ulid, &mut slice).await;
-            added.push(block.map_err(|error| error.to_string())?);
+            let block = self.open_block(meta.ulid, &mut slice).await;
+            added.push(block.map_err(|error| {
+                self.blocks_in_doubt.set(true);
+                error.to_string()
+            })?);
         }
-        self.0.served.change(added, replaced);
+        self.served.change(added, replaced);
         Ok(())
     }
 
     /// Answers from these blocks no more, and removes them.
-    async fn remove(&self, opened: &OpenedShard<D>, ulids: &[Ulid]) -> Result<(), String> {
-        self.0.served.change(Vec::new(), ulids);
-        self.delete(opened, ulids).await
+    async fn remove(&self, ulids: &[Ulid]) -> Result<(), String> {
+        self.served.change(Vec::new(), ulids);
+        self.delete(ulids).await
     }
 
     /// Removes blocks from the disk that are not answered from any more.
-    pub(super) async fn delete(
-        &self,
-        opened: &OpenedShard<D>,
-        ulids: &[Ulid],
-    ) -> Result<(), String> {
-        while self.0.served.has_old_readers() {
-            timer::sleep(READERS_LOOK_AGAIN).await;
-        }
-        let dir = shard_dir(opened.own.shard);
+    pub(super) async fn delete(&self, ulids: &[Ulid]) -> Result<(), String> {
+        self.no_old_readers().await?;
+        let dir = shard_dir(self.own.shard);
         for ulid in ulids {
-            let deleted = block::delete(&opened.disk, &dir, *ulid).await;
-            deleted.map_err(|error| error.to_string())?;
+            let deleted = block::delete(&self.disk, &dir, *ulid).await;
+            deleted.map_err(|error| {
+                self.blocks_in_doubt.set(true);
+                error.to_string()
+            })?;
         }
         Ok(())
     }
 
     /// What is known of the blocks that are answered from.
     pub(super) fn block_metas(&self) -> Vec<BlockMeta> {
-        let view: Rc<_> = self.0.served.view();
+        let view: Rc<_> = self.served.view();
         view.blocks().iter().map(|served| served.block.meta().clone()).collect()
     }
 }

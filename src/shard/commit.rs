@@ -3,7 +3,8 @@
 //! Who has appended waits for the commit that holds it. The disk sets the pace, not a timer: a commit begins as soon as
 //! the one before is done and somebody waits. Who appended nothing new waits as well, because what he repeated may still
 //! be on its way. A commit for which no segment can be begun fails those who waited for it, and what they appended is
-//! written first by the next one.
+//! written first by the next one. A write or a flush that failed is the end: nobody who waits or comes later is told that
+//! anything is durable, and the shard is opened anew from its log.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -31,10 +32,12 @@ pub struct Commits {
     ended: RefCell<Option<WriteFailed>>,
     /// Is something appended that could not be written for want of a segment?
     held_back: Cell<bool>,
+    /// Bytes that were written since the start before these commits began.
+    bytes_before: u64,
     stats: RefCell<CommitStats>,
 }
 
-/// What a log's commits have come to since the start.
+/// What a log's commits have come to since the process started.
 #[derive(Debug, Clone)]
 pub struct CommitStats {
     /// Bytes written, headers and padding included.
@@ -64,6 +67,7 @@ impl Commits {
             stopping: Cell::new(false),
             ended: RefCell::new(None),
             held_back: Cell::new(false),
+            bytes_before: 0,
             stats: RefCell::new(CommitStats {
                 bytes: 0,
                 flushes_us,
@@ -72,6 +76,14 @@ impl Commits {
                 segment: 0,
             }),
         }
+    }
+
+    /// Nothing appended, nobody waiting; counts on from where others have ended.
+    #[must_use]
+    pub fn after(before: &Self) -> Self {
+        let stats = CommitStats { has_failed: false, ..before.stats() };
+        let bytes_before = stats.bytes;
+        Self { stats: RefCell::new(stats), bytes_before, ..Self::new() }
     }
 
     /// Where the Head puts what is to be logged.
@@ -106,6 +118,9 @@ impl Commits {
     /// # Errors
     /// There is still no segment; or the log has failed or ended.
     pub async fn admit(&self) -> Result<(), WriteFailed> {
+        if let Some(why) = &*self.ended.borrow() {
+            return Err(Arc::clone(why));
+        }
         if self.held_back.get() { self.durable().await } else { Ok(()) }
     }
 
@@ -124,10 +139,16 @@ impl Commits {
         receiver.await.unwrap_or_else(|_| Err(Arc::from("the log has ended")))
     }
 
-    /// Bytes written since the start.
+    /// Bytes written since the process started.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.stats.borrow().bytes
+    }
+
+    /// Has anything been written?
+    #[must_use]
+    pub fn have_written(&self) -> bool {
+        self.bytes() > self.bytes_before
     }
 
     /// Ends [`run`](Self::run) once everything that was appended is committed.
@@ -136,7 +157,7 @@ impl Commits {
         self.wake.notify();
     }
 
-    /// Fails everybody who waits and who will: nobody commits any more.
+    /// Fails everybody who waits and who will: nobody commits any more. Who comes later is told what was said last.
     pub fn fail(&self, why: &str) {
         *self.ended.borrow_mut() = Some(Arc::from(why));
         self.waiting.borrow_mut().clear();
@@ -149,7 +170,8 @@ impl Commits {
         self.stats.borrow().clone()
     }
 
-    /// Commits until [`stop`](Self::stop), then makes the last of it durable whatever the mode is.
+    /// Commits until [`stop`](Self::stop), then makes the last of it durable whatever the mode is; or until a write or a
+    /// flush fails.
     ///
     /// # Errors
     /// Something that was appended is not durable.
@@ -160,37 +182,57 @@ impl Commits {
         sync: SyncMode,
         refill: &Notify,
     ) -> Result<(), WriteFailed> {
-        loop {
+        let failed = loop {
             let cut = self.cut.borrow_mut().take();
             if let Some(sender) = cut {
                 let place = writer.cut().await.map_err(|error| Arc::from(error.to_string()));
+                let failed = place.as_ref().err().map(Arc::clone);
                 let _ = sender.send(place); // who does not wait any more needs no answer
+                if let Some(why) = failed.filter(|_| writer.has_failed()) {
+                    break Some(why);
+                }
             }
             let waiters = std::mem::take(&mut *self.waiting.borrow_mut());
             let payloads = self.log.borrow_mut().take();
             if waiters.is_empty() && payloads.is_empty() {
                 if self.stopping.get() {
-                    break;
+                    break None;
                 }
-                self.wait(&mut writer, sync).await;
-                continue;
+                match self.wait(&mut writer, sync).await {
+                    Ok(()) => continue,
+                    Err(why) => break Some(why),
+                }
             }
             let result = self.commit(&mut writer, payloads).await;
             for waiter in waiters {
                 // Who does not wait any more need not be told.
                 let _ = waiter.send(result.clone());
             }
+            if let Err(why) = result
+                && writer.has_failed()
+            {
+                break Some(why);
+            }
             if spares.waiting() == 0 {
                 refill.notify();
             }
-        }
-        let mut last = self.commit(&mut writer, Vec::new()).await;
-        if last.is_ok() {
-            last = writer.sync().await.map_err(|error| Arc::from(error.to_string()));
-        }
+        };
+        let last = match failed {
+            Some(why) => Err(why),
+            None => self.finish(&mut writer).await,
+        };
         self.note(&mut writer);
-        self.fail("the shard has stopped");
+        match &last {
+            Ok(()) => self.fail("the shard has stopped"),
+            Err(why) => self.fail(why),
+        }
         last
+    }
+
+    /// Makes the last of it durable.
+    async fn finish<D: Disk>(&self, writer: &mut WalWriter<D>) -> Result<(), WriteFailed> {
+        self.commit(writer, Vec::new()).await?;
+        writer.sync().await.map_err(|error| Arc::from(error.to_string()))
     }
 
     /// Commits `payloads`, and what was held back before them.
@@ -220,9 +262,8 @@ impl Commits {
                     WalError::NotBegun { .. } => {
                         tracing::error!(%error, "writes are refused until the log can go on");
                     }
-                    WalError::Failed { .. } => {}
-                    WalError::Io { .. } => {
-                        tracing::error!(%error, "a commit failed: the shard takes no more writes until a restart");
+                    WalError::Failed { .. } | WalError::Io { .. } => {
+                        tracing::error!(%error, "a commit failed");
                     }
                 }
                 Err(Arc::from(error.to_string()))
@@ -231,24 +272,31 @@ impl Commits {
     }
 
     /// Waits for work; with flushes at intervals, flushes when one is due.
-    async fn wait<D: Disk>(&self, writer: &mut WalWriter<D>, sync: SyncMode) {
-        let SyncMode::Interval(interval) = sync else { return self.wake.wait().await };
-        if timer::timeout(interval, self.wake.wait()).await.is_err() {
-            let failed_before = writer.has_failed();
-            if let Err(error) = writer.sync().await
-                && !failed_before
-            {
-                self.stats.borrow_mut().failures += 1;
-                tracing::error!(%error, "a flush failed: the shard takes no more writes until a restart");
-            }
-            self.note(writer);
+    async fn wait<D: Disk>(
+        &self,
+        writer: &mut WalWriter<D>,
+        sync: SyncMode,
+    ) -> Result<(), WriteFailed> {
+        let SyncMode::Interval(interval) = sync else {
+            self.wake.wait().await;
+            return Ok(());
+        };
+        if timer::timeout(interval, self.wake.wait()).await.is_ok() {
+            return Ok(());
         }
+        let flushed = writer.sync().await;
+        self.note(writer);
+        flushed.map_err(|error| {
+            self.stats.borrow_mut().failures += 1;
+            tracing::error!(%error, "a flush failed");
+            Arc::from(error.to_string())
+        })
     }
 
     fn note<D: Disk>(&self, writer: &mut WalWriter<D>) {
         let mut stats = self.stats.borrow_mut();
         stats.segment = writer.segment().0;
-        stats.bytes = writer.written_bytes();
+        stats.bytes = self.bytes_before + writer.written_bytes();
         stats.has_failed = writer.has_failed();
         for took in writer.take_flushes() {
             let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -366,11 +414,11 @@ mod tests {
             running.disk.set_faults(Faults { fail_at, ..Faults::default() });
             let why = running.write().await.unwrap_err();
             assert!(why.contains("cannot write and flush a batch"), "{why}");
-            assert!(running.write().await.is_err());
+            let refused = running.write().await.unwrap_err();
+            assert_eq!(refused, why, "who comes later is told the same, and nothing more is tried");
             let stats = running.commits.stats();
-            assert_eq!((stats.failures, stats.has_failed), (2, true));
-            let last = running.end().await.unwrap_err();
-            assert!(last.contains("an earlier write or flush failed"), "{last}");
+            assert_eq!((stats.failures, stats.has_failed), (1, true));
+            assert_eq!(running.end().await, Err(why));
         });
     }
 

@@ -4,18 +4,19 @@
 //! A cut holds everything else up until it has ended, because no checkpoint may be written meanwhile. Writing its block is
 //! long work and done elsewhere.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use ulid::Ulid;
 
 use super::Shard;
+use super::life::Life;
 use super::work::{Done, Job};
 use crate::io::{Clock, Disk};
 use crate::model::BlockRange;
 use crate::rt::clock::Stopwatch;
 use crate::rt::pace::Slice;
 use crate::rt::task;
-use crate::rt::timer::{self, Interval};
 use crate::storage::blocks::BlockMeta;
 use crate::storage::checkpoint;
 use crate::storage::files::Files;
@@ -33,8 +34,6 @@ const FULL_CHUNK_BYTES_MAX: u64 = 16 << 20;
 const CUT_SERIES: usize = 256;
 /// Simple steps of a removal that are done without a pause: likewise.
 const REMOVAL_UNITS: usize = 16_384;
-/// How often is asked whether queries still read what is to be dropped.
-const READERS_LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// After cuts that failed the next is tried later and later, within a minute.
 #[derive(Default)]
@@ -74,58 +73,54 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     /// Keeps memory, and what a start has to read, bounded.
     ///
     /// - `log_bytes`: how long the log is already.
-    pub(super) fn start_maintaining(&self, files: Files<D>, log_bytes: u64) {
-        let shard = self.clone();
-        task::spawn("maintenance", async move {
-            let mut interval = Interval::new(LOOK_AGAIN);
+    pub(super) fn start_maintaining(&self, life: &Rc<Life<D>>, files: Files<D>, log_bytes: u64) {
+        let (shard, of) = (self.clone(), Rc::clone(life));
+        life.add_task(task::spawn("maintenance", async move {
             let (began, took) = (Stopwatch::start(), Duration::ZERO);
-            let mut log = LogLength { before: log_bytes, at: 0, began, took };
+            let mut log = LogLength { before: log_bytes, at: of.commits.bytes(), began, took };
             let (mut pause, mut has_cut) = (Pause::default(), false);
-            loop {
-                // Who is behind does not rest between one cut and the next.
-                if !std::mem::take(&mut has_cut) {
-                    interval.tick().await;
-                }
-                let Ok(_permit) = shard.head_permit().await else { return };
-                shard.maintain(&files, &mut log).await;
-                if !pause.is_over() {
+            // Who is behind does not rest between one cut and the next.
+            while std::mem::take(&mut has_cut) || of.rest(LOOK_AGAIN).await {
+                let Ok(_permit) = of.head_permit().await else { return };
+                shard.maintain(&of, &files, &mut log).await;
+                if !pause.is_over() || of.has_ended() {
                     continue;
                 }
-                if let Some(range) = shard.next_cut() {
-                    has_cut = shard.cut(range, &files, &mut log).await;
+                let due = of.head.borrow().next_cut();
+                if let Some(range) = due {
+                    has_cut = shard.cut(range, &of, &files, &mut log).await;
                     pause.note(has_cut);
                 }
             }
-        });
+        }));
     }
 
-    async fn maintain(&self, files: &Files<D>, log: &mut LogLength) {
-        let inner = &self.0;
-        if inner.head.borrow().stats().chunk_bytes > FULL_CHUNK_BYTES_MAX {
-            self.let_chunks_leave(files).await;
+    async fn maintain(&self, life: &Life<D>, files: &Files<D>, log: &mut LogLength) {
+        if life.head.borrow().stats().chunk_bytes > FULL_CHUNK_BYTES_MAX {
+            self.let_chunks_leave(life, files).await;
         }
-        let written = inner.commits.bytes();
+        let written = life.commits.bytes();
         let log_bytes = log.before.saturating_add(written.saturating_sub(log.at));
         let last = files.checkpoint_bytes();
         if checkpoint::is_due(log_bytes, last, log.began.elapsed(), log.took) {
-            self.checkpoint(files, log).await;
+            self.checkpoint(life, files, log).await;
         }
     }
 
     /// All full chunks leave memory.
-    async fn let_chunks_leave(&self, files: &Files<D>) {
-        if let Err(error) = files.spill().spill(&self.0.head, 0, &mut Slice::gentle()).await {
+    async fn let_chunks_leave(&self, life: &Life<D>, files: &Files<D>) {
+        if let Err(error) = files.spill().spill(&life.head, 0, &mut Slice::gentle()).await {
             tracing::error!(shard = %self.0.id, %error, "full chunks cannot leave memory");
         }
     }
 
     /// Saves the Head, so that the log so far is not needed any more.
-    async fn checkpoint(&self, files: &Files<D>, log: &mut LogLength) {
+    async fn checkpoint(&self, life: &Life<D>, files: &Files<D>, log: &mut LogLength) {
         let inner = &self.0;
-        let (began, written) = (Stopwatch::start(), inner.commits.bytes());
+        let (began, written) = (Stopwatch::start(), life.commits.bytes());
         (log.before, log.at) = (0, written);
         let before = files.checkpoint_counts();
-        let outcome = self.try_checkpoint(files).await;
+        let outcome = self.try_checkpoint(life, files).await;
         (log.took, log.began) = (began.elapsed(), began);
         let mut counts = inner.checkpoints.borrow_mut();
         counts.note(before, files.checkpoint_counts(), log.took, outcome.is_ok());
@@ -134,10 +129,10 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         }
     }
 
-    async fn try_checkpoint(&self, files: &Files<D>) -> Result<(), String> {
-        self.let_chunks_leave(files).await;
-        let log = self.0.commits.cut().await.map_err(|why| why.to_string())?;
-        let head = &self.0.head;
+    async fn try_checkpoint(&self, life: &Life<D>, files: &Files<D>) -> Result<(), String> {
+        self.let_chunks_leave(life, files).await;
+        let log = life.commits.cut().await.map_err(|why| why.to_string())?;
+        let head = &life.head;
         let mut saving = Saving::begin(head.borrow().series_count());
         let save = |bytes, payload: &mut Vec<u8>| {
             saving = head.borrow().save(saving, bytes, payload);
@@ -148,26 +143,29 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         written.map_err(|error| error.to_string())
     }
 
-    /// What is to be cut into a block, if anything is.
-    fn next_cut(&self) -> Option<BlockRange> {
-        self.0.head.borrow().next_cut()
-    }
-
     /// Cuts a block, drops from the Head what it has, and saves the rest; did it succeed?
-    async fn cut(&self, range: BlockRange, files: &Files<D>, log: &mut LogLength) -> bool {
+    async fn cut(
+        &self,
+        range: BlockRange,
+        life: &Life<D>,
+        files: &Files<D>,
+        log: &mut LogLength,
+    ) -> bool {
         let inner = &self.0;
         let began = Stopwatch::start();
-        self.let_chunks_leave(files).await;
+        self.let_chunks_leave(life, files).await;
         let cut = {
-            let mut log = inner.commits.log().borrow_mut();
-            inner.head.borrow_mut().freeze(Ulid::generate(), range, &mut log)
+            let mut log = life.commits.log().borrow_mut();
+            life.head.borrow_mut().freeze(Ulid::generate(), range, &mut log)
         };
-        match self.try_cut(cut).await {
+        match self.try_cut(life, cut).await {
             Ok(block) => {
                 let truncating = Stopwatch::start();
-                self.truncate(cut).await;
+                if !truncate(life, cut).await {
+                    return true;
+                }
                 inner.truncations_took.set(inner.truncations_took.get() + truncating.elapsed());
-                self.checkpoint(files, log).await;
+                self.checkpoint(life, files, log).await;
                 inner.cuts.set(inner.cuts.get() + 1);
                 inner.compactions.borrow_mut().seconds.observe(began.elapsed().as_secs_f64());
                 let (ulid, samples) =
@@ -184,7 +182,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 true
             }
             Err(error) => {
-                inner.head.borrow_mut().give_up(cut);
+                life.head.borrow_mut().give_up(cut);
                 inner.cut_failures.set(inner.cut_failures.get() + 1);
                 tracing::error!(shard = %inner.id, error, "cannot cut a block from the Head; it is tried again");
                 false
@@ -193,21 +191,20 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     }
 
     /// Has the block written, and serves it.
-    async fn try_cut(&self, cut: Cut) -> Result<Option<BlockMeta>, String> {
+    async fn try_cut(&self, life: &Life<D>, cut: Cut) -> Result<Option<BlockMeta>, String> {
         let inner = &self.0;
         let mut slice = Slice::gentle();
         // Replay goes by the record: it must not be missing once there is a block.
-        inner.commits.durable().await.map_err(|why| why.to_string())?;
-        let mut extraction = Extraction::of(&inner.head.borrow(), cut);
-        while !inner.head.borrow_mut().extract_some(&mut extraction, CUT_SERIES) {
+        life.commits.durable().await.map_err(|why| why.to_string())?;
+        let mut extraction = Extraction::of(&life.head.borrow(), cut);
+        while !life.head.borrow_mut().extract_some(&mut extraction, CUT_SERIES) {
             slice.breathe().await;
         }
         let plan = extraction.into_plan();
         if plan.is_empty() {
             return Ok(None);
         }
-        let opened = self.opened()?;
-        let Done::Cut(written) = opened.work.run(Job::Cut(opened.own, plan)).await? else {
+        let Done::Cut(written) = life.work(Job::Cut(life.own, plan)).await? else {
             return Err("a job gave what another one gives".to_owned());
         };
         inner.compactions.borrow_mut().chunks.add(&written.chunks);
@@ -216,26 +213,25 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             inner.damaged_reads.set(inner.damaged_reads.get() + 1);
         }
         if let Some(meta) = &written.meta {
-            let served = opened.open_block(meta.ulid, &mut slice).await;
-            let served = served.map_err(|error| error.to_string())?;
-            inner.served.change(vec![served], &[]);
+            life.serve(std::slice::from_ref(meta), &[]).await?;
         }
         Ok(written.meta)
     }
+}
 
-    /// Drops from the Head what a block has now.
-    async fn truncate(&self, cut: Cut) {
-        let (inner, mut slice) = (&self.0, Slice::gentle());
-        while inner.served.has_old_readers() {
-            timer::sleep(READERS_LOOK_AGAIN).await;
-        }
-        let mut truncation = Truncation::of(cut);
-        while !inner.head.borrow_mut().truncate_some(&mut truncation, CUT_SERIES) {
-            slice.breathe().await;
-        }
-        let mut removal = Removal::of(truncation.into_empty());
-        while !inner.head.borrow_mut().remove_some(&mut removal, REMOVAL_UNITS) {
-            slice.breathe().await;
-        }
+/// Drops from the Head what a block has now; was there time for it?
+async fn truncate<D: Disk>(life: &Life<D>, cut: Cut) -> bool {
+    let mut slice = Slice::gentle();
+    if life.no_old_readers().await.is_err() {
+        return false;
     }
+    let mut truncation = Truncation::of(cut);
+    while !life.head.borrow_mut().truncate_some(&mut truncation, CUT_SERIES) {
+        slice.breathe().await;
+    }
+    let mut removal = Removal::of(truncation.into_empty());
+    while !life.head.borrow_mut().remove_some(&mut removal, REMOVAL_UNITS) {
+        slice.breathe().await;
+    }
+    true
 }

@@ -1,7 +1,8 @@
 //! One core: owns its storage, answers requests.
 //!
-//! A shard shares nothing with the others but the progress of its start. Its life: [`Shard::open`] reads the logs back,
-//! then it answers [`Request`]s until [`Shard::close`] has made the last of what it took durable.
+//! A shard shares nothing with the others but the progress of its start. [`Shard::open`] reads the logs back, then it answers
+//! [`Request`]s until [`Shard::close`] has made the last of what it took durable. What it works with meanwhile is a
+//! [`Life`]; if its log fails, another one takes the place of that.
 
 pub mod backlog;
 #[cfg(test)]
@@ -9,25 +10,31 @@ mod backlog_test;
 mod blocks;
 pub mod commit;
 pub mod deleting;
+mod life;
 mod maintenance;
 pub mod manifest;
+mod opening;
 pub mod options;
 pub mod reading;
 pub mod replaying;
 mod report;
 pub mod request;
+#[cfg(test)]
+mod restart_test;
 pub mod status;
 pub mod work;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backlog::Pressure;
-use commit::{Commits, WriteFailed};
+use commit::WriteFailed;
 pub use deleting::NotDone;
+use life::Life;
+use opening::Opening;
 pub use options::{BLOCK_MS, RETENTION_MS, StorageOptions};
 use replaying::Replaying;
 pub use request::{BlockMeta, FoldRequest, Request, Response, Selection, Stored};
@@ -36,31 +43,23 @@ pub use status::{PairUse, ShardStatus, ValueUse};
 use ulid::Ulid;
 use work::Workbench;
 
-use crate::io::{Clock, Disk, Pace};
+use crate::io::{Clock, Disk};
 use crate::model::{Fingerprinter, LabelText, Part, Refusals, RefusedSamples, ShardId, Tally};
 use crate::rt::clock::Stopwatch;
-use crate::rt::local::{Notify, Semaphore};
+use crate::rt::local::Event;
 use crate::rt::pace::Slice;
 use crate::rt::task::{self, JoinHandle};
-use crate::storage::block::reader::Block;
-use crate::storage::block::{self, BlockError, IndexCache};
-use crate::storage::blocks::Origin;
-use crate::storage::blocks::{Inventory, open as open_blocks};
+use crate::storage::block::{BlockError, IndexCache};
 use crate::storage::files;
 pub use crate::storage::files::FileOptions;
-use crate::storage::head::Head;
 use crate::storage::head::doubt;
 use crate::storage::head::pairs::{PairId, Pairs};
-use crate::storage::head::spill::SpillFiles;
+use crate::storage::replay::Damage;
 pub use crate::storage::replay::{Layout, ReplayReport};
-use crate::storage::served::{Served, ServedBlock};
 pub use crate::storage::wal::SyncMode;
-use crate::storage::wal::{Spares, WalWriter};
 
 /// Series of one request that are appended without a pause: some 100 us.
 const APPEND_ENTRIES: usize = 1024;
-/// How long the reading back of the log holds the core: nobody waits yet but those who ask how far it is.
-const OPENING_SLICE: Duration = Duration::from_millis(5);
 /// Label pairs that are looked at without a pause.
 const PAIRS_AT_ONCE: usize = 1024;
 
@@ -90,42 +89,20 @@ impl<C, D: Disk> Clone for Shard<C, D> {
     }
 }
 
-/// What a shard works with once it is open.
-struct OpenedShard<D: Disk> {
-    spill: Rc<SpillFiles<D>>,
-    disk: D,
-    cache: Rc<IndexCache>,
-    own: Origin,
-    work: Workbench,
-    options: StorageOptions,
-}
-
-impl<D: Disk> OpenedShard<D> {
-    /// Opens a block of this shard.
-    async fn open_block(
-        &self,
-        ulid: Ulid,
-        pace: &mut impl Pace,
-    ) -> Result<Rc<ServedBlock<D>>, BlockError> {
-        let dir = block::dir(&files::shard_dir(self.own.shard), ulid);
-        let block = Block::open(&self.disk, &dir, Rc::clone(&self.cache), pace).await?;
-        Ok(Rc::new(ServedBlock { block, is_mixed: false }))
-    }
-}
-
 struct Inner<C, D: Disk> {
     id: ShardId,
     clock: C,
     /// Does the series with this routing hash belong here?
     owns: Rc<dyn Fn(u64) -> bool>,
-    head: RefCell<Head>,
-    served: Served<D>,
     /// What it works with once it is open.
-    opened: RefCell<Option<Rc<OpenedShard<D>>>>,
-    /// Held by whoever changes where samples of the Head are: lets them leave memory, saves, cuts or deletes them.
-    head_work: Semaphore,
-    /// Held by whoever makes, changes or removes blocks, but for a cut.
-    blocks_work: Semaphore,
+    life: RefCell<Option<Rc<Life<D>>>>,
+    /// How often that was another one since the start.
+    restarts: Cell<u64>,
+    /// It takes nothing more.
+    closing: Event,
+    living: RefCell<Option<JoinHandle<Result<(), WriteFailed>>>>,
+    /// Blocks that could not be merged, and since when.
+    not_compacted: RefCell<BTreeMap<Ulid, Stopwatch>>,
     /// How long blocks took to be rewritten without what was deleted of them.
     cleanups: RefCell<Tally>,
     /// Blocks cut, and cuts that failed.
@@ -141,18 +118,12 @@ struct Inner<C, D: Disk> {
     damaged_answers: Cell<u64>,
     /// Blocks that this start has put aside.
     damaged_blocks: Cell<u64>,
-    ready: Cell<bool>,
-    commits: Commits,
     pressure: Pressure,
-    refill: Notify,
-    committer: RefCell<Option<JoinHandle<Result<(), WriteFailed>>>>,
     refused: Cell<RefusedSamples>,
     damaged: Cell<u64>,
     replay_ms: Cell<Option<u64>>,
     checkpoints: RefCell<CheckpointStatus>,
     truncations_took: Cell<Duration>,
-    /// What the log takes on disk; asked of whoever makes its files.
-    wal_bytes: RefCell<Rc<dyn Fn() -> u64>>,
 }
 
 impl<C: Clock, D: Disk> Shard<C, D> {
@@ -160,21 +131,16 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     ///
     /// - `owns`: does the series with this routing hash belong to it?
     #[must_use]
-    pub fn new(
-        id: ShardId,
-        owns: Rc<dyn Fn(u64) -> bool>,
-        fingerprinter: Fingerprinter,
-        clock: C,
-    ) -> Self {
+    pub fn new(id: ShardId, owns: Rc<dyn Fn(u64) -> bool>, clock: C) -> Self {
         Self(Rc::new(Inner {
             id,
             clock,
             owns,
-            head: RefCell::new(Head::new(fingerprinter)),
-            served: Served::new(Vec::new()),
-            opened: RefCell::new(None),
-            head_work: Semaphore::new(1),
-            blocks_work: Semaphore::new(1),
+            life: RefCell::new(None),
+            restarts: Cell::new(0),
+            closing: Event::new(),
+            living: RefCell::new(None),
+            not_compacted: RefCell::default(),
             cleanups: RefCell::new(ShardStatus::default().cleanups),
             cuts: Cell::new(0),
             cut_failures: Cell::new(0),
@@ -185,24 +151,19 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             damaged_reads: Cell::new(0),
             damaged_answers: Cell::new(0),
             damaged_blocks: Cell::new(0),
-            ready: Cell::new(false),
-            commits: Commits::new(),
             pressure: Pressure::default(),
-            refill: Notify::new(),
-            committer: RefCell::new(None),
             refused: Cell::default(),
             damaged: Cell::new(0),
             replay_ms: Cell::new(None),
             checkpoints: RefCell::default(),
             truncations_took: Cell::default(),
-            wal_bytes: RefCell::new(Rc::new(|| 0)),
         }))
     }
 
     /// Reads the data back and begins to serve.
     ///
     /// - `options`: where its data is, and how it is kept.
-    /// - `fingerprinter`: the one it was made with.
+    /// - `fingerprinter`: the one that fingerprints the series of requests.
     /// - `commit_layout`: used by shard 0 if the number of shards has changed.
     /// - `work`: where its long work is done.
     ///
@@ -211,99 +172,34 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     pub async fn open(
         &self,
         disk: D,
-        (options, storage): (FileOptions, StorageOptions),
+        (files, storage): (FileOptions, StorageOptions),
         fingerprinter: Fingerprinter,
         commit_layout: Option<CommitLayout>,
         replaying: &Replaying,
         work: Workbench,
     ) -> Result<ReplayReport, OpenError> {
-        let started = Stopwatch::start();
-        let inner = &self.0;
-        let (id, shards, sync) = (inner.id, options.shards, options.sync);
-        let changes = options.layout.shards != shards;
-        let owns = Rc::clone(&inner.owns);
-        let progress = |read, total| replaying.note(id, read, total);
-        let pace = &mut Slice::of(OPENING_SLICE);
-        let (own, run) = (Origin { shard: options.shard, shards }, options.run);
-        let (blocks_disk, cache) =
-            (disk.clone(), Rc::new(IndexCache::new(storage.index_cache_bytes)));
-        let inventory = Inventory::take(&disk, pace).await?;
-        let sources = inventory.sources();
-        let is_published = |ulid| sources.contains(&ulid);
-        let begun =
-            files::begin(disk, options, fingerprinter, &*owns, &is_published, &progress, pace)
-                .await?;
-        for damage in &begun.report.damage {
-            tracing::error!(shard = %id, %damage, "the log is damaged; what it covers is lost");
-        }
-        if changes {
-            replaying.await_layout(id, commit_layout).await.map_err(OpenError::Layout)?;
-        }
-        let (mut head, files, writer, report) = begun.finish().await?;
-        head.raise_min_valid(inventory.cut_until());
-        let opened = open_blocks(&blocks_disk, own, &inventory, &cache, run, pace).await?;
-        for damage in &opened.damage {
-            tracing::error!(shard = %id, %damage, "a block is damaged; it is put aside");
-        }
-        inner.served.change(opened.blocks, &[]);
-        inner.damaged.set(report.damage.len() as u64);
-        inner.damaged_blocks.set(opened.damage.len() as u64);
-        *inner.head.borrow_mut() = head;
-        self.start_watching_backlog(work.clone(), storage.backlog);
-        *inner.opened.borrow_mut() = Some(Rc::new(OpenedShard {
-            spill: Rc::clone(files.spill()),
-            disk: blocks_disk,
-            cache,
-            own,
-            work,
-            options: storage,
-        }));
-        let counted = Rc::clone(files.spares());
-        *inner.wal_bytes.borrow_mut() = Rc::new(move || counted.segment_bytes_in_use());
-        self.start_committing(writer, Rc::clone(files.spares()), sync);
-        self.start_maintaining(files, report.log_bytes);
-        self.start_tending_blocks(opened.mixed);
-
-        let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        inner.replay_ms.set(Some(took));
-        inner.ready.set(true);
-        replaying.finish(id);
+        let replaying = replaying.clone();
+        let cache = Rc::new(IndexCache::new(storage.index_cache_bytes));
+        let opening = Opening { disk, files, storage, fingerprinter, replaying, work, cache };
+        let (life, report) = self.begin_life(&opening, commit_layout, None).await?;
+        opening.replaying.finish(self.0.id);
+        let living = task::spawn("life of a shard", self.clone().live(opening, life));
+        *self.0.living.borrow_mut() = Some(living);
         Ok(report)
     }
 
-    fn start_committing(&self, writer: WalWriter<D>, spares: Rc<Spares<D>>, sync: SyncMode) {
-        let (shard, filled) = (self.clone(), Rc::clone(&spares));
-        task::spawn("spare segments", async move {
-            loop {
-                if let Err(error) = filled.fill().await {
-                    // The commit that needs the file will try again, and say so if it must.
-                    tracing::warn!(shard = %shard.0.id, %error, "cannot prepare the next log segment");
-                }
-                shard.0.refill.wait().await;
-            }
-        });
-        let shard = self.clone();
-        let committing = task::spawn("commits", async move {
-            let inner = Rc::clone(&shard.0);
-            let running =
-                async move { inner.commits.run(writer, &spares, sync, &inner.refill).await };
-            task::spawn("commit loop", running).await.unwrap_or_else(|error| {
-                shard.0.commits.fail(&error.to_string());
-                Err(Arc::from(error.to_string()))
-            })
-        });
-        *self.0.committer.borrow_mut() = Some(committing);
+    /// What it works with; `None` before it is open, and when it closes.
+    fn life(&self) -> Option<Rc<Life<D>>> {
+        self.0.life.borrow().clone().filter(|_| !self.0.closing.is_set())
     }
 
-    /// What it works with. Only a shard that is open is asked about its data.
-    fn opened(&self) -> Result<Rc<OpenedShard<D>>, String> {
-        self.0.opened.borrow().clone().ok_or_else(|| "the shard is not open".to_owned())
-    }
-
-    /// Where the Head's chunks are that have left memory.
-    fn spill(&self) -> Rc<SpillFiles<D>> {
-        let opened = self.opened().expect("only a shard that is open is asked about its data");
-        Rc::clone(&opened.spill)
+    /// Counts and tells blocks that were found damaged and put aside.
+    fn tell_put_aside(&self, damage: &[Damage]) {
+        let inner = &self.0;
+        for damage in damage {
+            tracing::error!(shard = %inner.id, %damage, "a block is damaged; it is put aside");
+        }
+        inner.damaged_blocks.set(inner.damaged_blocks.get() + damage.len() as u64);
     }
 
     /// Takes no more writes, and resolves when what was taken is durable.
@@ -311,58 +207,68 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     /// # Errors
     /// Not all of it is.
     pub async fn close(&self) -> Result<(), WriteFailed> {
-        self.0.ready.set(false);
-        self.0.commits.stop();
-        let committer = self.0.committer.borrow_mut().take();
-        match committer {
-            Some(committer) => {
-                committer.await.unwrap_or_else(|error| Err(Arc::from(error.to_string())))
-            }
+        let life = self.life();
+        self.0.closing.set();
+        if let Some(life) = life {
+            life.commits.stop();
+        }
+        let living = self.0.living.borrow_mut().take();
+        match living {
+            Some(living) => living.await.unwrap_or_else(|error| Err(Arc::from(error.to_string()))),
             None => Ok(()),
         }
     }
 
     /// Answers one request.
     pub async fn handle(&self, request: Request) -> Response {
-        let inner = &self.0;
+        if let Request::Status = request {
+            return Response::Status(Box::new(self.status()));
+        }
+        let Some(life) = self.life() else { return Response::NotReady };
         match request {
             Request::Status => Response::Status(Box::new(self.status())),
-            _ if !inner.ready.get() => Response::NotReady,
             Request::Append(part, text) => {
-                let stored = self.append(&part, text).await;
+                let stored = self.append(&life, &part, text).await;
                 Response::Appended(part, stored.map(Box::new))
             }
             Request::Check(part, text) => {
-                let head = inner.head.borrow();
-                let refused = head.check(&part, &text, head.bounds(inner.clock.now()));
+                let head = life.head.borrow();
+                let refused = head.check(&part, &text, head.bounds(self.0.clock.now()));
                 drop(head);
                 Response::Checked(part, Box::new(refused))
             }
-            Request::Fold(fold) => Response::Folded(Box::new(self.fold(&fold).await)),
+            Request::Fold(fold) => Response::Folded(Box::new(self.fold(&life, &fold).await)),
             Request::Series(selection) => {
-                self.series(&selection).await.map_or_else(Response::Failed, Response::Series)
+                let series = self.series(&life, &selection).await;
+                series.map_or_else(Response::Failed, Response::Series)
             }
             Request::LabelNames(selection) => {
-                self.label_names(&selection).await.map_or_else(Response::Failed, Response::Names)
+                let names = self.label_names(&life, &selection).await;
+                names.map_or_else(Response::Failed, Response::Names)
             }
             Request::LabelValues(name, selection) => {
-                let values = self.label_values(&name, &selection).await;
+                let values = self.label_values(&life, &name, &selection).await;
                 values.map_or_else(Response::Failed, Response::Names)
             }
             Request::DeleteSeries(selection) => {
-                Response::Done(self.delete_series(&selection).await)
+                Response::Done(self.delete_series(&life, &selection).await)
             }
-            Request::CleanTombstones => Response::Done(self.clean_tombstones().await),
-            Request::Blocks => Response::Blocks(self.block_metas()),
-            Request::PairUse(texts) => Response::PairUse(Box::new(self.pair_use(texts).await)),
+            Request::CleanTombstones => Response::Done(self.clean_tombstones(&life).await),
+            Request::Blocks => Response::Blocks(life.block_metas()),
+            Request::PairUse(texts) => Response::PairUse(Box::new(pair_use(&life, texts).await)),
         }
     }
 
-    async fn append(&self, part: &Part, text: Arc<LabelText>) -> Result<Stored, WriteFailed> {
+    async fn append(
+        &self,
+        life: &Life<D>,
+        part: &Part,
+        text: Arc<LabelText>,
+    ) -> Result<Stored, WriteFailed> {
         let inner = &self.0;
         inner.pressure.admit().await.map_err(|why| Arc::from(why.to_string()))?;
-        inner.commits.admit().await?;
-        let bounds = inner.head.borrow().bounds(inner.clock.now());
+        life.commits.admit().await?;
+        let bounds = life.head.borrow().bounds(inner.clock.now());
         let mut slice = Slice::start();
         let mut stored = Stored { written: 0, refused: Refusals::default() };
         for start in (0..part.entries.len()).step_by(APPEND_ENTRIES) {
@@ -371,17 +277,16 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             }
             let entries = start..(start + APPEND_ENTRIES).min(part.entries.len());
             let appended = {
-                let (mut head, mut log) =
-                    (inner.head.borrow_mut(), inner.commits.log().borrow_mut());
+                let (mut head, mut log) = (life.head.borrow_mut(), life.commits.log().borrow_mut());
                 head.append(part, entries, &text, bounds, &mut log)
             };
             stored.written += appended.written;
             stored.refused.append(appended.refused);
             if !appended.doubtful.is_empty() {
-                let (head, log) = (&inner.head, inner.commits.log());
-                let (spill, doubtful) = (self.spill(), &appended.doubtful);
+                let (head, log) = (&life.head, life.commits.log());
+                let (spill, doubtful) = (&life.spill, &appended.doubtful);
                 let resolving =
-                    doubt::resolve(head, log, &spill, part, &text, doubtful, bounds, &mut slice);
+                    doubt::resolve(head, log, spill, part, &text, doubtful, bounds, &mut slice);
                 let resolved = resolving.await;
                 stored.written += resolved.written;
                 stored.refused.append(resolved.refused);
@@ -392,38 +297,38 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let mut refused = inner.refused.get();
         refused += stored.refused.samples;
         inner.refused.set(refused);
-        inner.commits.durable().await?;
+        life.commits.durable().await?;
         Ok(stored)
     }
+}
 
-    async fn pair_use(&self, texts: usize) -> PairUse {
-        let head = &self.0.head;
-        let (mut used, mut slice) = (PairUse::default(), Slice::start());
-        let names: Vec<String> = head.borrow().pairs().names().map(str::to_owned).collect();
-        for name in names {
-            let pairs = head.borrow().pairs().of_name(&name).to_vec();
-            let mut values = Vec::with_capacity(pairs.len());
-            for some in pairs.chunks(PAIRS_AT_ONCE) {
-                {
-                    let head = head.borrow();
-                    values.extend(some.iter().map(|pair| value_use(head.pairs(), *pair)));
-                }
-                slice.breathe().await;
+async fn pair_use<D: Disk>(life: &Life<D>, texts: usize) -> PairUse {
+    let head = &life.head;
+    let (mut used, mut slice) = (PairUse::default(), Slice::start());
+    let names: Vec<String> = head.borrow().pairs().names().map(str::to_owned).collect();
+    for name in names {
+        let pairs = head.borrow().pairs().of_name(&name).to_vec();
+        let mut values = Vec::with_capacity(pairs.len());
+        for some in pairs.chunks(PAIRS_AT_ONCE) {
+            {
+                let head = head.borrow();
+                values.extend(some.iter().map(|pair| value_use(head.pairs(), *pair)));
             }
-            let mut by_series: Vec<usize> = (0..values.len()).collect();
-            by_series.sort_unstable_by_key(|at| {
-                std::cmp::Reverse(values.get(*at).map(|value| value.series))
-            });
-            for at in by_series.into_iter().take(texts) {
-                if let (Some(pair), Some(value)) = (pairs.get(at), values.get(at)) {
-                    let text = head.borrow().pairs().value(*pair).to_owned();
-                    used.texts.push((value.hash, name.clone(), text));
-                }
-            }
-            used.names.push((name, values));
+            slice.breathe().await;
         }
-        used
+        let mut by_series: Vec<usize> = (0..values.len()).collect();
+        by_series.sort_unstable_by_key(|at| {
+            std::cmp::Reverse(values.get(*at).map(|value| value.series))
+        });
+        for at in by_series.into_iter().take(texts) {
+            if let (Some(pair), Some(value)) = (pairs.get(at), values.get(at)) {
+                let text = head.borrow().pairs().value(*pair).to_owned();
+                used.texts.push((value.hash, name.clone(), text));
+            }
+        }
+        used.names.push((name, values));
     }
+    used
 }
 
 fn value_use(pairs: &Pairs, pair: PairId) -> ValueUse {

@@ -3,7 +3,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
+use super::life::Life;
 use super::{FoldRequest, Selection, Shard};
 use crate::io::{Clock, Disk};
 use crate::model::{Labels, Matcher, TimeRange};
@@ -22,14 +24,20 @@ pub type ReadFailed = String;
 
 impl<C: Clock, D: Disk> Shard<C, D> {
     /// Reads and folds the series of each leaf.
-    pub(super) async fn fold(&self, request: &FoldRequest) -> Result<Vec<LeafPart>, QueryError> {
+    pub(super) async fn fold(
+        &self,
+        life: &Life<D>,
+        request: &FoldRequest,
+    ) -> Result<Vec<LeafPart>, QueryError> {
         let storage = |error: BlockError| QueryError::Storage(error.to_string());
         let mut parts = Vec::with_capacity(request.leaves.len());
         let (mut slice, mut batch) = (Slice::start(), Batch::default());
         for leaf in &request.leaves {
             let mut fold = LeafFold::new(leaf);
-            let mut selected =
-                self.select(leaf.matchers(), leaf.range(), &mut slice).await.map_err(storage)?;
+            let mut selected = self
+                .select(life, leaf.matchers(), leaf.range(), &mut slice)
+                .await
+                .map_err(storage)?;
             let mut is_empty = true;
             while selected.read(&mut batch, &mut slice).await.map_err(storage)? {
                 for (run, samples) in batch.take_runs() {
@@ -42,7 +50,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                         fold.feed(samples.iter().copied())?;
                     }
                     if run.is_last && !is_empty {
-                        let labels = run.series.labels(&self.0.head).unwrap_or_else(Labels::empty);
+                        let labels = run.series.labels(&life.head).unwrap_or_else(Labels::empty);
                         fold.end(labels.as_ref())?;
                     }
                     slice.breathe().await;
@@ -57,15 +65,15 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         Ok(parts)
     }
 
-    async fn select(
+    async fn select<'l>(
         &self,
+        life: &'l Life<D>,
         matchers: &[Matcher],
         range: TimeRange,
         slice: &mut Slice,
-    ) -> Result<Selected<'_, D>, BlockError> {
-        let inner = &self.0;
-        let (view, owns) = (inner.served.view(), &inner.owns);
-        Selected::find(&inner.head, self.spill(), view, matchers, range, owns, slice).await
+    ) -> Result<Selected<'l, D>, BlockError> {
+        let (view, spill, owns) = (life.served.view(), Rc::clone(&life.spill), &self.0.owns);
+        Selected::find(&life.head, spill, view, matchers, range, owns, slice).await
     }
 
     /// Counts and logs what a selection found damaged, and hands it on.
@@ -84,10 +92,14 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     }
 
     /// The label sets of the series that any selector finds.
-    pub(super) async fn series(&self, selection: &Selection) -> Result<Vec<Labels>, ReadFailed> {
+    pub(super) async fn series(
+        &self,
+        life: &Life<D>,
+        selection: &Selection,
+    ) -> Result<Vec<Labels>, ReadFailed> {
         let (mut labels, mut slice) = (BTreeSet::new(), Slice::start());
         for matchers in selection.any_of() {
-            let selected = self.select(matchers, selection.range, &mut slice).await;
+            let selected = self.select(life, matchers, selection.range, &mut slice).await;
             let mut selected = selected.map_err(|error| error.to_string())?;
             loop {
                 let found = selected.next(&mut slice).await.map_err(|error| error.to_string())?;
@@ -95,7 +107,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                     break;
                 }
                 for series in found {
-                    labels.extend(series.labels(&self.0.head));
+                    labels.extend(series.labels(&life.head));
                     slice.breathe().await;
                 }
             }
@@ -107,11 +119,12 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     /// The names of the labels of those series.
     pub(super) async fn label_names(
         &self,
+        life: &Life<D>,
         selection: &Selection,
     ) -> Result<Vec<String>, ReadFailed> {
-        let mut names = self.names_in_head(selection).await;
+        let mut names = names_in_head(life, selection).await;
         let mut slice = Slice::start();
-        let view = self.0.served.view();
+        let view = life.served.view();
         for block in view.overlapping(selection.range) {
             for matchers in selection.any_of() {
                 // A mixed block has other shards' names as well. They are in the answer anyway.
@@ -125,12 +138,13 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     /// The values that the label `name` has in those series.
     pub(super) async fn label_values(
         &self,
+        life: &Life<D>,
         name: &str,
         selection: &Selection,
     ) -> Result<Vec<String>, ReadFailed> {
-        let mut values = self.values_in_head(name, selection).await;
+        let mut values = values_in_head(life, name, selection).await;
         let mut slice = Slice::start();
-        let view = self.0.served.view();
+        let view = life.served.view();
         for block in view.overlapping(selection.range) {
             for matchers in selection.any_of() {
                 let found = block.block.label_values(name, matchers, &mut slice).await;
@@ -153,85 +167,93 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             }
         }
     }
+}
 
-    async fn names_in_head(&self, selection: &Selection) -> BTreeSet<String> {
-        if selection.selectors.is_empty() && selection.range == TimeRange::ALL {
-            return self.used_names().await;
-        }
-        let mut names = BTreeSet::new();
-        self.for_each_in_head(selection, |head, series| {
-            for label in head.label_pairs(series) {
-                if !names.contains(label.name) {
-                    names.insert(label.name.to_owned());
-                }
-            }
-        })
-        .await;
-        names
+async fn names_in_head<D: Disk>(life: &Life<D>, selection: &Selection) -> BTreeSet<String> {
+    if selection.selectors.is_empty() && selection.range == TimeRange::ALL {
+        return used_names(&life.head).await;
     }
-
-    async fn values_in_head(&self, name: &str, selection: &Selection) -> BTreeSet<String> {
-        if selection.selectors.is_empty() && selection.range == TimeRange::ALL {
-            return self.used_values(name).await;
-        }
-        let mut values = BTreeSet::new();
-        self.for_each_in_head(selection, |head, series| {
-            if let Some(value) = head.value_of(series, name)
-                && !values.contains(value)
-            {
-                values.insert(value.to_owned());
-            }
-        })
-        .await;
-        values
-    }
-
-    /// The label names of all series of the Head that have samples.
-    async fn used_names(&self) -> BTreeSet<String> {
-        let (head, mut slice) = (&self.0.head, Slice::start());
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        let all: Vec<String> = head.borrow().pairs().names().map(str::to_owned).collect();
-        for name in all {
-            let mut at = 0;
-            while let Some(pair) = pair_of_name(head, &name, at) {
-                if is_used(head, pair, &mut slice).await {
-                    names.insert(name);
-                    break;
-                }
-                at += 1;
+    let mut names = BTreeSet::new();
+    for_each_in_head(life, selection, |head, series| {
+        for label in head.label_pairs(series) {
+            if !names.contains(label.name) {
+                names.insert(label.name.to_owned());
             }
         }
-        names
-    }
+    })
+    .await;
+    names
+}
 
-    /// The values that the label `name` has in all series of the Head that have samples.
-    async fn used_values(&self, name: &str) -> BTreeSet<String> {
-        let (head, mut slice) = (&self.0.head, Slice::start());
-        let (mut values, mut at) = (BTreeSet::new(), 0);
-        while let Some(pair) = pair_of_name(head, name, at) {
+async fn values_in_head<D: Disk>(
+    life: &Life<D>,
+    name: &str,
+    selection: &Selection,
+) -> BTreeSet<String> {
+    if selection.selectors.is_empty() && selection.range == TimeRange::ALL {
+        return used_values(&life.head, name).await;
+    }
+    let mut values = BTreeSet::new();
+    for_each_in_head(life, selection, |head, series| {
+        if let Some(value) = head.value_of(series, name)
+            && !values.contains(value)
+        {
+            values.insert(value.to_owned());
+        }
+    })
+    .await;
+    values
+}
+
+/// The label names of all series of the Head that have samples.
+async fn used_names(head: &RefCell<Head>) -> BTreeSet<String> {
+    let mut slice = Slice::start();
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    let all: Vec<String> = head.borrow().pairs().names().map(str::to_owned).collect();
+    for name in all {
+        let mut at = 0;
+        while let Some(pair) = pair_of_name(head, &name, at) {
             if is_used(head, pair, &mut slice).await {
-                values.insert(head.borrow().pairs().value(pair).to_owned());
+                names.insert(name);
+                break;
             }
             at += 1;
         }
-        values
     }
+    names
+}
 
-    /// Calls `visit` for each series of the Head that the selection finds, once a selector; pauses in between.
-    async fn for_each_in_head(&self, selection: &Selection, mut visit: impl FnMut(&Head, u32)) {
-        let head = &self.0.head;
-        let mut slice = Slice::start();
-        for matchers in selection.any_of() {
-            let selected = head.borrow().select(matchers);
-            for series in selected {
-                {
-                    let head = head.borrow();
-                    if head.overlaps(series, selection.range) {
-                        visit(&head, series);
-                    }
+/// The values that the label `name` has in all series of the Head that have samples.
+async fn used_values(head: &RefCell<Head>, name: &str) -> BTreeSet<String> {
+    let mut slice = Slice::start();
+    let (mut values, mut at) = (BTreeSet::new(), 0);
+    while let Some(pair) = pair_of_name(head, name, at) {
+        if is_used(head, pair, &mut slice).await {
+            values.insert(head.borrow().pairs().value(pair).to_owned());
+        }
+        at += 1;
+    }
+    values
+}
+
+/// Calls `visit` for each series of the Head that the selection finds, once a selector; pauses in between.
+async fn for_each_in_head<D: Disk>(
+    life: &Life<D>,
+    selection: &Selection,
+    mut visit: impl FnMut(&Head, u32),
+) {
+    let head = &life.head;
+    let mut slice = Slice::start();
+    for matchers in selection.any_of() {
+        let selected = head.borrow().select(matchers);
+        for series in selected {
+            {
+                let head = head.borrow();
+                if head.overlaps(series, selection.range) {
+                    visit(&head, series);
                 }
-                slice.breathe().await;
             }
+            slice.breathe().await;
         }
     }
 }

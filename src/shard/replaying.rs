@@ -27,6 +27,8 @@ struct Progress {
     /// Everything that the shard needs is in its own files.
     has_all: AtomicBool,
     done: AtomicBool,
+    /// It has been open, and is being opened anew.
+    again: AtomicBool,
 }
 
 /// How often a shard looks whether the others are as far as it is.
@@ -52,6 +54,15 @@ impl Replaying {
     pub fn finish(&self, shard: ShardId) {
         if let Some(progress) = self.0.shards.get(shard.index()) {
             progress.done.store(true, Ordering::Release);
+            progress.again.store(false, Ordering::Release);
+        }
+    }
+
+    /// Notes that `shard`, whose log has failed, is being opened anew, until it [`finish`](Self::finish)es. It answers
+    /// meanwhile, but takes no writes.
+    pub fn begin_again(&self, shard: ShardId) {
+        if let Some(progress) = self.0.shards.get(shard.index()) {
+            progress.again.store(true, Ordering::Release);
         }
     }
 
@@ -87,6 +98,13 @@ impl Replaying {
         self.0.shards.iter().all(|progress| progress.done.load(Ordering::Acquire))
     }
 
+    /// Do all shards serve, and is none being opened anew?
+    #[must_use]
+    pub fn all_take_writes(&self) -> bool {
+        let is_opened_anew = |progress: &Progress| progress.again.load(Ordering::Acquire);
+        self.all_done() && !self.0.shards.iter().any(is_opened_anew)
+    }
+
     /// Bytes read and bytes in all, over all shards.
     #[must_use]
     pub fn bytes(&self) -> (u64, u64) {
@@ -110,5 +128,15 @@ mod tests {
         assert_eq!((replaying.all_done(), replaying.bytes()), (false, (15, 50)));
         replaying.finish(ShardId(1));
         assert!(replaying.all_done());
+    }
+
+    #[test]
+    fn a_shard_that_is_opened_anew_serves_and_takes_no_writes() {
+        let replaying = Replaying::new(1);
+        replaying.finish(ShardId(0));
+        replaying.begin_again(ShardId(0));
+        assert_eq!((replaying.all_done(), replaying.all_take_writes()), (true, false));
+        replaying.finish(ShardId(0));
+        assert!(replaying.all_take_writes());
     }
 }

@@ -1,6 +1,7 @@
 //! What a shard tells of itself: gathered from its parts when somebody asks.
 
 use super::Shard;
+use super::life::Life;
 use super::status::{
     BlocksStatus, CompactionStatus, DamageStatus, IndexCacheStatus, LateStatus, ReadStatus,
     ShardStatus, SpillStatus, TruncationStatus,
@@ -8,17 +9,24 @@ use super::status::{
 use crate::io::{Clock, Disk};
 use crate::model::{TimeRange, TimestampMs};
 use crate::rt::task;
+use crate::storage::head::spill::SpillFiles;
 
 impl<C: Clock, D: Disk> Shard<C, D> {
     /// Counters and gauges.
     pub(super) fn status(&self) -> ShardStatus {
         let inner = &self.0;
-        let (head, commits) = (inner.head.borrow().stats(), inner.commits.stats());
-        let view = inner.served.view();
+        let Some(life) = inner.life.borrow().clone() else {
+            return ShardStatus {
+                shard: inner.id,
+                panics: task::panics(),
+                ..ShardStatus::default()
+            };
+        };
+        let (head, commits) = (life.head.borrow().stats(), life.commits.stats());
+        let view = life.served.view();
         let own = || view.blocks().iter().filter(|served| !served.is_mixed);
         let oldest = view.blocks().iter().map(|served| TimestampMs(served.block.meta().min_time));
-        let cache = self.opened().map(|opened| opened.cache.stats()).unwrap_or_default();
-        let cache_max = self.opened().map_or(0, |opened| opened.options.index_cache_bytes as u64);
+        let cache = life.cache.stats();
         let compactions = inner.compactions.borrow().clone();
         let cuts = inner.cuts.get();
         ShardStatus {
@@ -34,18 +42,19 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             samples_appended: head.samples_appended,
             refused: inner.refused.get(),
             wal_segment: commits.segment,
-            wal_bytes: (inner.wal_bytes.borrow())(),
+            wal_bytes: life.spares.segment_bytes_in_use(),
             wal_written_bytes: commits.bytes,
             wal_flushes: commits.flushes_us,
             wal_failures: commits.failures,
             wal_failed: commits.has_failed,
+            restarts: inner.restarts.get(),
             wal_corruptions: inner.damaged.get(),
             replay_ms: inner.replay_ms.get(),
             checkpoints: *inner.checkpoints.borrow(),
-            spill: self.spill_status(),
+            spill: spill_status(&life.spill),
             late: LateStatus {
                 samples: head.samples_late,
-                seconds: inner.head.borrow().lateness().clone(),
+                seconds: life.head.borrow().lateness().clone(),
             },
             truncations: TruncationStatus {
                 done: cuts,
@@ -56,14 +65,14 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 count: own().count() as u64,
                 bytes: own().map(|served| served.block.bytes()).sum(),
                 symbol_bytes: own().map(|served| served.block.held_bytes() as u64).sum(),
-                changes: inner.served.changes(),
+                changes: life.served.changes(),
                 failures: inner.damaged_blocks.get(),
             },
             compactions: CompactionStatus {
                 triggered: compactions.triggered + cuts + inner.cut_failures.get(),
                 done: compactions.done + cuts,
                 failed: compactions.failed + inner.cut_failures.get(),
-                writing: self.opened().map_or(0, |opened| opened.work.count()),
+                writing: life.jobs().count(),
                 ..compactions
             },
             retired_by_time: inner.retired_by_time.get(),
@@ -79,28 +88,26 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 misses: cache.misses,
                 evictions: cache.evictions,
                 bytes: cache.bytes as u64,
-                bytes_max: cache_max,
+                bytes_max: life.options.index_cache_bytes as u64,
             },
-            reads: self.read_status(),
+            reads: read_status(&life),
             backlog: inner.pressure.status(),
             panics: task::panics(),
         }
     }
+}
 
-    /// Full chunks that have left memory.
-    fn spill_status(&self) -> SpillStatus {
-        let Ok(opened) = self.opened() else { return SpillStatus::default() };
-        let (spill, counts) = (&opened.spill, opened.spill.counts());
-        SpillStatus { chunks: counts.spilled, bytes: spill.bytes(), damaged_chunks: counts.damaged }
-    }
+/// Full chunks that have left memory.
+fn spill_status<D: Disk>(spill: &SpillFiles<D>) -> SpillStatus {
+    let counts = spill.counts();
+    SpillStatus { chunks: counts.spilled, bytes: spill.bytes(), damaged_chunks: counts.damaged }
+}
 
-    /// Reads of the disk for answers.
-    fn read_status(&self) -> ReadStatus {
-        let Ok(opened) = self.opened() else { return ReadStatus::default() };
-        ReadStatus {
-            block_index: opened.cache.index_reads.reads(),
-            block_chunks: opened.cache.chunk_reads.reads(),
-            head_chunks: opened.spill.reads.reads(),
-        }
+/// Reads of the disk for answers.
+fn read_status<D: Disk>(life: &Life<D>) -> ReadStatus {
+    ReadStatus {
+        block_index: life.cache.index_reads.reads(),
+        block_chunks: life.cache.chunk_reads.reads(),
+        head_chunks: life.spill.reads.reads(),
     }
 }

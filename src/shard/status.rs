@@ -45,8 +45,10 @@ pub struct ShardStatus {
     pub wal_flushes: Histogram<u64>,
     /// Commits of the log that failed since the start.
     pub wal_failures: u64,
-    /// Has a write or a flush of the log failed, so that the shard takes no more writes until a restart?
+    /// Has a write or a flush of the log failed, so that the shard takes no writes until it is opened anew?
     pub wal_failed: bool,
+    /// How often the shard was opened anew for that since the start.
+    pub restarts: u64,
     /// Places in the log that replay found damaged.
     pub wal_corruptions: u64,
     /// Checkpoints, and the log that they free.
@@ -262,6 +264,7 @@ impl Default for ShardStatus {
             wal_flushes: Histogram::new(3).expect("bounds that the crate documents as valid"),
             wal_failures: 0,
             wal_failed: false,
+            restarts: 0,
             wal_corruptions: 0,
             checkpoints: CheckpointStatus::default(),
             spill: SpillStatus::default(),

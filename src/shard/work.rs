@@ -22,12 +22,15 @@ use crate::rt::clock::Stopwatch;
 use crate::rt::disk::RealDisk;
 use crate::rt::pace::Slice;
 use crate::rt::preflight::DataPlace;
+use crate::storage::block;
 use crate::storage::blocks::Origin;
 use crate::storage::compaction::Stop;
+use crate::storage::compaction::error::CompactionError;
 use crate::storage::compaction::merge::{MergeOptions, Target};
 use crate::storage::compaction::repartition::{OwnPart, repartition};
 use crate::storage::compaction::run::{self, Made};
 use crate::storage::cutting::{self, CutBlock};
+use crate::storage::files::shard_dir;
 use crate::storage::head::cut_plan::CutPlan;
 
 /// How long a job holds its thread before another one gets it: nobody else waits there.
@@ -82,18 +85,42 @@ pub enum Done {
     Partitioned(OwnPart),
 }
 
+/// Why a job is not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JobError {
+    /// What there was before is there still, and nothing else.
+    #[error("{0}")]
+    Failed(String),
+    /// A block may have come into being all the same. A start would find it, and take it for the truth: before that is
+    /// looked at, nothing is to be deleted from the shard's blocks, and none of them to be merged.
+    #[error("{0}; there may be a block of it all the same")]
+    InDoubt(String),
+}
+
+impl From<CompactionError> for JobError {
+    fn from(error: CompactionError) -> Self {
+        match error {
+            CompactionError::Unsettled { .. } => Self::InDoubt(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
 /// Which shard, of so many, owns the series with a routing hash.
 pub type Route = fn(u64, u16) -> ShardId;
 
 /// Where jobs are done. Clones are the same place.
 #[derive(Clone)]
 pub struct Workbench {
-    run: Rc<dyn Fn(Job) -> Working>,
+    run: Rc<dyn Fn(Job, Unwanted) -> Working>,
+    unwanted: Unwanted,
     urge: Rc<dyn Fn(Urgency) -> i32>,
     under_way: Rc<UnderWay>,
 }
 
-type Working = Pin<Box<dyn Future<Output = Result<Done, String>>>>;
+/// Set when what is not done yet is not to be done any more.
+type Unwanted = Arc<AtomicBool>;
+type Working = Pin<Box<dyn Future<Output = Result<Done, JobError>>>>;
 
 impl Workbench {
     /// A shard's background thread, for the data directory at `place`.
@@ -107,34 +134,48 @@ impl Workbench {
         stop: Arc<AtomicBool>,
     ) -> Self {
         let urged = background.clone();
-        let run = move |job| -> Working {
+        let run = move |job, unwanted: Unwanted| -> Working {
             let (background, place) = (background.clone(), place.clone());
             let stop = Arc::clone(&stop);
             Box::pin(async move {
                 let working = background.run(move || async move {
-                    let disk = RealDisk::mount(&place).await.map_err(|error| error.to_string())?;
-                    perform(&disk, job, route, &stop).await
+                    let mounted = RealDisk::mount(&place).await;
+                    let disk = mounted.map_err(|error| JobError::Failed(error.to_string()))?;
+                    perform(&disk, job, route, &[stop, unwanted]).await
                 });
-                working.await.map_err(|error| error.to_string())?
+                // It has panicked, nobody knows where.
+                working.await.map_err(|error| JobError::InDoubt(error.to_string()))?
             })
         };
         Self::new(run, move |urgency| urged.urge(urgency))
     }
 
     fn new(
-        run: impl Fn(Job) -> Working + 'static,
+        run: impl Fn(Job, Unwanted) -> Working + 'static,
         urge: impl Fn(Urgency) -> i32 + 'static,
     ) -> Self {
-        Self { run: Rc::new(run), urge: Rc::new(urge), under_way: Rc::default() }
+        let (unwanted, under_way) = (Unwanted::default(), Rc::default());
+        Self { run: Rc::new(run), unwanted, urge: Rc::new(urge), under_way }
+    }
+
+    /// The same place, for jobs that [`give_up`](Self::give_up) ends.
+    #[must_use]
+    pub fn of_its_own(&self) -> Self {
+        Self { unwanted: Unwanted::default(), ..self.clone() }
+    }
+
+    /// Jobs that can stop halfway do, and none is begun any more that can.
+    pub fn give_up(&self) {
+        self.unwanted.store(true, Ordering::Relaxed);
     }
 
     /// Has a job done.
     ///
     /// # Errors
-    /// It could not be done: why. What there was before is there still.
-    pub async fn run(&self, job: Job) -> Result<Done, String> {
+    /// It could not be done: why, and what may have come of it.
+    pub async fn run(&self, job: Job) -> Result<Done, JobError> {
         let _begun = self.under_way.begin(job.kind());
-        (self.run)(job).await
+        (self.run)(job, Arc::clone(&self.unwanted)).await
     }
 
     /// How many jobs are under way.
@@ -193,11 +234,11 @@ impl Workbench {
         route: Route,
         begin: impl Fn() -> F + Clone + 'static,
     ) -> Self {
-        let run = move |job| -> Working {
+        let run = move |job, unwanted| -> Working {
             let (disk, begin) = (disk.clone(), begin.clone());
             Box::pin(async move {
                 begin().await;
-                perform(&disk, job, route, &AtomicBool::new(false)).await
+                perform(&disk, job, route, &[unwanted]).await
             })
         };
         Self::new(run, |_| 0)
@@ -208,32 +249,42 @@ async fn perform<D: Disk>(
     disk: &D,
     job: Job,
     route: Route,
-    stop: &AtomicBool,
-) -> Result<Done, String> {
+    stops: &[Unwanted],
+) -> Result<Done, JobError> {
     let mut pace = Slice::of(SLICE);
-    let is_wanted = || stop.load(Ordering::Relaxed);
-    let options = MergeOptions { stop: Stop::when(&is_wanted), ..MergeOptions::default() };
+    let is_unwanted = || stops.iter().any(|stop| stop.load(Ordering::Relaxed));
+    let options = MergeOptions { stop: Stop::when(&is_unwanted), ..MergeOptions::default() };
     let mut name = Ulid::generate;
     match job {
         Job::Cut(own, plan) => {
+            let ulid = plan.cut().ulid;
             let written = cutting::write_block(disk, own, plan, &mut pace).await;
-            written.map(Done::Cut).map_err(|error| error.to_string())
+            match written {
+                Ok(written) => Ok(Done::Cut(written)),
+                // It may have been published and not be durable.
+                Err(error) => match block::list(disk, &shard_dir(own.shard)).await {
+                    Ok(blocks) if !blocks.contains(&ulid) => {
+                        Err(JobError::Failed(error.to_string()))
+                    }
+                    _ => Err(JobError::InDoubt(error.to_string())),
+                },
+            }
         }
         Job::Compact { dir, parents } => {
             let mut target = Target { disk, dir: &dir, name: &mut name };
             let made = run::compact(&mut target, &parents, &options, &mut pace).await;
-            made.map(Done::Compacted).map_err(|error| error.to_string())
+            Ok(Done::Compacted(made?))
         }
         Job::Clean { dir, ulid } => {
             let mut target = Target { disk, dir: &dir, name: &mut name };
             let made = run::clean(&mut target, ulid, &options, &mut pace).await;
-            made.map(Done::Compacted).map_err(|error| error.to_string())
+            Ok(Done::Compacted(made?))
         }
         Job::Repartition { dir, mixed, own } => {
             let mut target = Target { disk, dir: &dir, name: &mut name };
             let owns = |hash| route(hash, own.shards) == own.shard_id();
             let parts = repartition(&mut target, &mixed, own, &owns, &options, &mut pace).await;
-            parts.map(Done::Partitioned).map_err(|error| error.to_string())
+            Ok(Done::Partitioned(parts?))
         }
     }
 }

@@ -4,9 +4,11 @@
 //! are *mixed*: they may hold anybody's series. Every shard reads all of these, wherever they lie, and leaves others' series
 //! to the others, until its own part of them is in a block of its own.
 //! A block that cannot be opened costs itself: the shard in whose directory it lies puts it aside, and all others pass over
-//! it.
+//! it. If it had taken the place of others that are there still, those are read as before.
+//!
+//! A shard looks again while it runs when it does not know any more which blocks there are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
@@ -44,17 +46,31 @@ pub struct Inventory {
 }
 
 impl Inventory {
+    /// The same as [`take`](Self::take), and the names of what is found are durable: a process that was killed, or a flush that
+    /// failed, may have left a block whose name power loss can still take, and whoever reads the log goes by which blocks
+    /// there are.
+    ///
+    /// # Errors
+    /// A disk that does not list, read or flush.
+    pub async fn take_durable<D: Disk>(disk: &D, pace: &mut impl Pace) -> Result<Self, BlockError> {
+        for shard in shards(disk).await? {
+            let dir = shard_dir(shard);
+            match disk.sync_dir(&dir).await {
+                // Of former shards, others remove their directories.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                synced => synced.map_err(BlockError::io(&dir, "flush the directory"))?,
+            }
+        }
+        Self::take(disk, pace).await
+    }
+
     /// Looks through the directories of all shards, former ones too.
     ///
     /// # Errors
     /// A disk that does not list or read.
     pub async fn take<D: Disk>(disk: &D, pace: &mut impl Pace) -> Result<Self, BlockError> {
         let mut found = Self::default();
-        let entries = disk.list("").await.map_err(BlockError::io("", "list"))?;
-        let shards = entries
-            .iter()
-            .filter_map(|entry| entry.name.strip_prefix("shard-")?.parse::<u16>().ok());
-        for shard in shards {
+        for shard in shards(disk).await? {
             let dir = shard_dir(shard);
             for ulid in block::list(disk, &dir).await? {
                 match read_meta(disk, &format!("{}/{META}", block::dir(&dir, ulid))).await {
@@ -93,6 +109,13 @@ impl Inventory {
     }
 }
 
+/// The shards that have a directory, former ones too.
+async fn shards<D: Disk>(disk: &D) -> Result<Vec<u16>, BlockError> {
+    let entries = disk.list("").await.map_err(BlockError::io("", "list"))?;
+    let shard = |name: &str| name.strip_prefix("shard-")?.parse().ok();
+    Ok(entries.iter().filter_map(|entry| shard(&entry.name)).collect())
+}
+
 async fn read_meta<D: Disk>(disk: &D, path: &str) -> Result<BlockMeta, BlockError> {
     let file = disk.open_read(path).await.map_err(BlockError::io(path, "open"))?;
     let len = usize::try_from(file.len()).ok().filter(|_| file.len() <= META_BYTES_MAX);
@@ -119,11 +142,14 @@ pub struct Opened<D: Disk> {
     pub blocks: Vec<Rc<ServedBlock<D>>>,
     /// Blocks that may hold others' series, and that are there still: those of which this shard has its part, too.
     pub mixed: Vec<Listed>,
+    /// In this shard's directory, blocks whose place others have taken, and that are there still: to be removed.
+    pub replaced: Vec<Ulid>,
     /// Of this shard's directory, what could not be opened and was put aside.
     pub damage: Vec<Damage>,
 }
 
-/// Opens the blocks that the shard `own` reads, after it has tidied its directory up.
+/// Opens the blocks that the shard `own` reads, after it has tidied its directory up. None of them is being written or
+/// removed.
 ///
 /// - `run`: the start that this is; names what is put aside.
 ///
@@ -137,44 +163,89 @@ pub async fn open<D: Disk>(
     run: u64,
     pace: &mut impl Pace,
 ) -> Result<Opened<D>, BlockError> {
-    let dir = shard_dir(own.shard);
-    block::tidy(disk, &dir).await?;
-    let metas: Vec<&BlockMeta> = inventory.blocks.iter().map(|block| &block.meta).collect();
-    let replaced = history::replaced(&metas);
-    let mut opened = Opened { blocks: Vec::new(), mixed: Vec::new(), damage: Vec::new() };
+    block::tidy(disk, &shard_dir(own.shard)).await?;
+    let mut damage = Vec::new();
     for (shard, ulid, why) in &inventory.unreadable {
         if keeper(*shard, own.shards) == own.shard {
-            opened.damage.push(set_aside(disk, *shard, *ulid, why, run).await?);
+            damage.push(set_aside(disk, *shard, *ulid, why, run).await?);
         }
     }
-    for Listed { shard, meta } in &inventory.blocks {
-        let is_own = meta.floodplain == Some(own);
-        let is_mixed = meta.floodplain.is_none_or(|origin| origin.shards != own.shards);
-        let path = block::dir(&shard_dir(*shard), meta.ulid);
-        if replaced.contains(&meta.ulid) || !is_own && !is_mixed {
-            continue;
-        }
-        if is_own {
-            rewrite::tidy(disk, &path).await?;
-        }
-        if is_mixed {
-            opened.mixed.push(Listed { shard: *shard, meta: meta.clone() });
-            if is_taken(disk, &path, &metas, meta.ulid, own).await? {
+    let mut left: Vec<&Listed> = inventory.blocks.iter().collect();
+    let mut opened = BTreeMap::new();
+    loop {
+        let metas: Vec<&BlockMeta> = left.iter().map(|block| &block.meta).collect();
+        let replaced = history::replaced(&metas);
+        let mut broken = BTreeSet::new();
+        for listed in &left {
+            let Listed { shard, meta } = *listed;
+            if replaced.contains(&meta.ulid) || opened.contains_key(&meta.ulid) {
                 continue;
             }
-        }
-        match Block::open(disk, &path, Rc::clone(cache), pace).await {
-            Ok(block) => opened.blocks.push(Rc::new(ServedBlock { block, is_mixed })),
-            Err(error) if !is_damage(&error) => return Err(error),
-            Err(error) if keeper(*shard, own.shards) == own.shard => {
-                let why = error.to_string();
-                opened.damage.push(set_aside(disk, *shard, meta.ulid, &why, run).await?);
+            match open_one(disk, own, listed, &metas, cache, pace).await {
+                Ok(block) => drop(opened.insert(meta.ulid, block)),
+                Err(error) if !is_damage(&error) => return Err(error),
+                Err(error) => {
+                    broken.insert(meta.ulid);
+                    // Another one's keeper tells of it.
+                    if keeper(*shard, own.shards) == own.shard {
+                        let why = error.to_string();
+                        damage.push(set_aside(disk, *shard, meta.ulid, &why, run).await?);
+                    }
+                }
             }
-            // Its keeper tells of it.
-            Err(_) => {}
         }
+        if broken.is_empty() {
+            let is_mixed = |listed: &&&Listed| {
+                is_mixed(&listed.meta, own) && !replaced.contains(&listed.meta.ulid)
+            };
+            let is_over = |listed: &&&Listed| {
+                listed.meta.floodplain == Some(own)
+                    && listed.shard == own.shard
+                    && replaced.contains(&listed.meta.ulid)
+            };
+            return Ok(Opened {
+                mixed: left.iter().filter(is_mixed).map(|listed| Listed::clone(listed)).collect(),
+                replaced: left.iter().filter(is_over).map(|listed| listed.meta.ulid).collect(),
+                blocks: opened
+                    .into_iter()
+                    .filter(|(ulid, _)| !replaced.contains(ulid))
+                    .filter_map(|(_, block)| block)
+                    .collect(),
+                damage,
+            });
+        }
+        // Blocks whose place a broken one had taken are needed again.
+        left.retain(|listed| !broken.contains(&listed.meta.ulid));
     }
-    Ok(opened)
+}
+
+/// May the block hold series of other shards than `own`?
+fn is_mixed(meta: &BlockMeta, own: Origin) -> bool {
+    meta.floodplain.is_none_or(|origin| origin.shards != own.shards)
+}
+
+/// Opens a block; `None` if it is nothing to `own`, or `own` has its part of it already.
+async fn open_one<D: Disk>(
+    disk: &D,
+    own: Origin,
+    Listed { shard, meta }: &Listed,
+    metas: &[&BlockMeta],
+    cache: &Rc<IndexCache>,
+    pace: &mut impl Pace,
+) -> Result<Option<Rc<ServedBlock<D>>>, BlockError> {
+    let (is_own, is_mixed) = (meta.floodplain == Some(own), is_mixed(meta, own));
+    let path = block::dir(&shard_dir(*shard), meta.ulid);
+    if !is_own && !is_mixed {
+        return Ok(None);
+    }
+    if is_own {
+        rewrite::tidy(disk, &path).await?;
+    }
+    if is_mixed && is_taken(disk, &path, metas, meta.ulid, own).await? {
+        return Ok(None);
+    }
+    let block = Block::open(disk, &path, Rc::clone(cache), pace).await?;
+    Ok(Some(Rc::new(ServedBlock { block, is_mixed })))
 }
 
 /// Has `own` its part of the block at `path` already?

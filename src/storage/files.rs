@@ -4,6 +4,9 @@
 //! from the former shards as the first checkpoint of the new [`Layout`]. When every shard has begun, the caller makes the
 //! new layout durable; until then a crash leaves the old one in force. [`Begun::finish`] then removes what is not needed
 //! any more and opens the log for writing.
+//!
+//! After a write or a flush of the log that failed, the same process reads it back with [`begin_again`]: what is read then may
+//! be in the kernel's memory only, so all of it is saved anew before anything relies on it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -97,7 +100,7 @@ pub struct Begun<D: Disk> {
     spill: SpillFiles<D>,
 }
 
-/// Reads the data back.
+/// Reads the data back, when the process starts.
 ///
 /// - `owns`: does the series with this routing hash belong to this shard?
 /// - `is_published`: is a block of this name among the sources of any block there is, of any shard?
@@ -112,6 +115,49 @@ pub async fn begin<D: Disk>(
     owns: &dyn Fn(u64) -> bool,
     is_published: &dyn Fn(Ulid) -> bool,
     progress: &dyn Fn(u64, u64),
+    pace: &mut impl Pace,
+) -> Result<Begun<D>, OpenError> {
+    let told = Told { owns, is_published, progress };
+    read_back(disk, options, fingerprinter, told, false, pace).await
+}
+
+/// Reads the data back in a process whose log has failed; nobody writes to it any more. The log's last batch, for which
+/// nobody was told that it is safe, may be there, be torn, or seem to be there because the kernel still has it although the
+/// flush was in vain. So a checkpoint holds everything when this returns, and what was read is never needed again: neither it
+/// nor a second flush of it is relied on.
+///
+/// # Errors
+/// As [`begin`], and a disk without room for the checkpoint. It may be tried again.
+pub async fn begin_again<D: Disk>(
+    disk: D,
+    options: FileOptions,
+    fingerprinter: Fingerprinter,
+    is_published: &dyn Fn(Ulid) -> bool,
+    progress: &dyn Fn(u64, u64),
+    pace: &mut impl Pace,
+) -> Result<Begun<D>, OpenError> {
+    assert!(
+        options.layout.shards == options.shards,
+        "the layout was changed when the process started"
+    );
+    let told = Told { owns: &|_| true, is_published, progress };
+    read_back(disk, options, fingerprinter, told, true, pace).await
+}
+
+/// What the caller of a start knows, and is told.
+struct Told<'a> {
+    owns: &'a dyn Fn(u64) -> bool,
+    is_published: &'a dyn Fn(Ulid) -> bool,
+    progress: &'a dyn Fn(u64, u64),
+}
+
+/// - `in_doubt`: is what is read not to be relied on until it is written anew?
+async fn read_back<D: Disk>(
+    disk: D,
+    options: FileOptions,
+    fingerprinter: Fingerprinter,
+    Told { owns, is_published, progress }: Told<'_>,
+    in_doubt: bool,
     pace: &mut impl Pace,
 ) -> Result<Begun<D>, OpenError> {
     let own = dirs(options.shard);
@@ -166,7 +212,7 @@ pub async fn begin<D: Disk>(
         log.next_sequence = 1;
     }
     // After damage, too: then nothing needs the damaged files any more, and it is told only once.
-    if changes || is_damaged {
+    if changes || is_damaged || in_doubt {
         let saved = save(&disk, &own.head, &options, &fingerprinter, log, &head, pace).await;
         match saved {
             Ok((id, bytes)) => {
@@ -175,7 +221,7 @@ pub async fn begin<D: Disk>(
                 report.spill_files = head.spill_files();
                 first_needed = SegmentId(next_segment);
             }
-            Err(error) if !changes => {
+            Err(error) if !changes && !in_doubt => {
                 report.damage.push(untold(&own.head, "write a checkpoint without it", error));
             }
             Err(error) => return Err(io_error(&own.head, "write a checkpoint")(error)),

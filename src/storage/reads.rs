@@ -31,6 +31,11 @@ impl ReadCounter {
         self.0.set(reads);
     }
 
+    /// Counts on from where another one is.
+    pub fn count_on(&self, before: &Self) {
+        self.0.set(before.0.get());
+    }
+
     /// All so far.
     #[must_use]
     pub fn reads(&self) -> Reads {

@@ -63,10 +63,28 @@ impl<D: Disk> Served<D> {
         Self { current, old: RefCell::new(Vec::new()), changes: Cell::new(0) }
     }
 
+    /// These blocks, of which others were served by `before`: who still reads from that is an old reader here.
+    #[must_use]
+    pub fn after(before: &Self, blocks: Vec<Rc<ServedBlock<D>>>) -> Self {
+        let served = Self::new(blocks);
+        let mut old = before.old.borrow().clone();
+        old.push(Rc::downgrade(&before.view()));
+        served.old.replace(old);
+        served.changes.set(before.changes.get() + 1);
+        served
+    }
+
     /// What a query that begins now sees, for as long as it holds it.
     #[must_use]
     pub fn view(&self) -> Rc<View<D>> {
         Rc::clone(&self.current.borrow())
+    }
+
+    /// From now on there are these and no others: in one step.
+    pub fn replace(&self, blocks: Vec<Rc<ServedBlock<D>>>) {
+        let removed: Vec<Ulid> =
+            self.view().blocks.iter().map(|block| block.block.meta().ulid).collect();
+        self.change(blocks, &removed);
     }
 
     /// From now on there are `added`, and `removed` no more: in one step.

@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::rc::Rc;
 
 use floodplain::encoding::block::meta::{BlockMeta, Origin, Ulid};
 use floodplain::io::sim::{Faults, NoPace, Rng, SimDisk, run};
 use floodplain::io::{BLOCK_BYTES, Disk, File};
 use floodplain::model::matcher::MatchOp;
 use floodplain::model::{Labels, Matcher, TimeRange, TimestampMs};
-use floodplain::storage::block::{self, Block};
+use floodplain::storage::block::{self, Block, IndexCache};
+use floodplain::storage::blocks::{Inventory, open as open_all};
 use floodplain::storage::compaction::export::{ExportOptions, export};
 use floodplain::storage::compaction::history::replaced;
 use floodplain::storage::compaction::import::{self, Adoption, How, ImportError};
@@ -328,6 +330,42 @@ fn a_damaged_block_is_marked_and_left_alone_and_others_are_merged() {
             metas(&disk).await.iter().map(|meta| meta.compaction.failed).collect();
         assert_eq!(failed, [false, true, false, false]);
         assert_eq!(next_plan(&disk).await, Plan::Merge(ulids(&parents[2..])));
+    });
+}
+
+#[test] // once, a start passed over the parents of a block that it then could not open: their samples were gone
+fn when_a_merged_block_does_not_open_its_parents_are_read_and_when_it_does_they_are_to_go() {
+    run(async {
+        let dir = "shard-000";
+        for is_broken in [false, true] {
+            let (disk, names, mut rng) = (SimDisk::new(1), Names::new(), Rng::new(1));
+            let mut parents = Vec::new();
+            for ulid in [1, 2] {
+                let meta = BlockMeta::new(Ulid(ulid << 64), 0, RANGE_MS);
+                let meta = BlockMeta { floodplain: Some(OWN), ..meta };
+                let samples = samples(&mut rng, 2, (0, RANGE_MS));
+                parents.push(write(&disk, dir, meta, &samples, 100).await.unwrap().ulid);
+            }
+            let mut name = || names.next();
+            let mut target = Target { disk: &disk, dir, name: &mut name };
+            let made = compact(&mut target, &parents, &MergeOptions::default(), &mut NoPace).await;
+            let merged = ulids(&made.unwrap().blocks);
+            if is_broken {
+                disk.flip_bit(&format!("{}/index", block::dir(dir, merged[0])), 0);
+            }
+            let inventory = Inventory::take(&disk, &mut NoPace).await.unwrap();
+            let cache = Rc::new(IndexCache::new(1 << 20));
+            let opened = open_all(&disk, OWN, &inventory, &cache, 7, &mut NoPace).await.unwrap();
+            let served: Vec<Ulid> =
+                opened.blocks.iter().map(|served| served.block.meta().ulid).collect();
+            if is_broken {
+                assert_eq!((served, opened.replaced), (parents, Vec::new()));
+                assert_eq!(opened.damage.len(), 1);
+                assert_eq!(block::list(&disk, dir).await.unwrap().len(), 2, "it is put aside");
+            } else {
+                assert_eq!((served, opened.replaced), (merged, parents));
+            }
+        }
     });
 }
 

@@ -100,17 +100,24 @@ impl Round {
 }
 
 /// A flood that ends with its server.
-fn flood(server: &Running, ledger: &Path, seed: u64) -> Command {
+pub fn flood(server: &Running, ledger: &Path, seed: u64) -> Command {
+    let mut flood = patient_flood(server, ledger, seed);
+    flood.args(["--duration=60s", "--give-up-after=0s"]);
+    flood
+}
+
+/// A flood that goes on when it is refused.
+pub fn patient_flood(server: &Running, ledger: &Path, seed: u64) -> Command {
     let mut flood = Command::new(loadgen());
     flood.arg("flood").arg(format!("--url=http://{}/api/v1/write", server.address));
     flood.arg(format!("--seed={seed}")).arg("--ledger").arg(ledger);
-    flood.args(["--duration=60s", "--give-up-after=0s", "--preencode-bytes=4MiB", "--quiet"]);
+    flood.args(["--preencode-bytes=4MiB", "--quiet"]);
     flood.stdout(Stdio::null()).stderr(Stdio::null());
     flood
 }
 
 /// What the server says of itself under this name; with labels, of the first there are.
-fn metric(server: &Running, name: &str) -> u64 {
+pub fn metric(server: &Running, name: &str) -> u64 {
     let answer = http::send(server.address, "GET /metrics", &[], b"").unwrap();
     let text = String::from_utf8(answer.body).unwrap();
     let line = text.lines().find(|line| line.starts_with(name)).unwrap();
@@ -123,7 +130,7 @@ fn appended(server: &Running) -> u64 {
 }
 
 /// What `verify` finds of a flood.
-fn verify(server: &Running, ledger: &Path) -> Value {
+pub fn verify(server: &Running, ledger: &Path) -> Value {
     let mut verify = Command::new(loadgen());
     verify.arg("verify").arg(format!("--url=http://{}", server.address));
     verify.arg("--ledger").arg(ledger).args(["--json", "--quiet"]);
@@ -133,7 +140,7 @@ fn verify(server: &Running, ledger: &Path) -> Value {
 }
 
 /// The report must be clean; one line of it.
-fn checked(report: &Value, story: &str) -> String {
+pub fn checked(report: &Value, story: &str) -> String {
     let count = |name: &str| report[name].as_u64().unwrap();
     for bad in ["samples_lost", "samples_altered", "samples_invented", "series_invented"] {
         assert_eq!(count(bad), 0, "{story}: {bad}: {report}");

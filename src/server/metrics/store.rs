@@ -113,7 +113,7 @@ impl Scrape<'_> {
     pub(super) fn shards(&self, to: &mut Exposition) {
         /// Name, kind, help, and the number.
         type Family = (&'static str, Kind, &'static str, fn(&ShardStatus) -> u64);
-        let families: [Family; 4] = [
+        let families: [Family; 5] = [
             ("floodplain_shard_series", Kind::Gauge, "Series in the Head of each shard.", |s| {
                 s.series
             }),
@@ -132,8 +132,14 @@ impl Scrape<'_> {
             (
                 "floodplain_shard_wal_failed",
                 Kind::Gauge,
-                "Whether a write or flush of a shard's log failed: it takes no more writes until a restart.",
+                "Whether a write or flush of a shard's log failed: it takes no writes until it is opened anew.",
                 |s| u64::from(s.wal_failed),
+            ),
+            (
+                "floodplain_shard_restarts_total",
+                Kind::Counter,
+                "How often each shard was opened anew from its log after a write or flush of that failed.",
+                |s| s.restarts,
             ),
         ];
         for (name, kind, help, of) in families {

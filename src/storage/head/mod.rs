@@ -211,6 +211,18 @@ impl Head {
         &self.lateness
     }
 
+    /// Counts on from where another Head of the same shard has ended, whose data this one has read back.
+    pub fn count_on(&mut self, before: &Self) {
+        let (stats, before_stats) = (&mut self.stats, before.stats);
+        self.lateness = before.lateness.clone();
+        stats.chunks_removed += before_stats.chunks_removed;
+        stats.samples_appended += before_stats.samples_appended;
+        stats.samples_late += before_stats.samples_late;
+        stats.samples_known += before_stats.samples_known;
+        stats.series_created += before_stats.series_created;
+        stats.series_removed += before_stats.series_removed;
+    }
+
     /// The index of the series with this fingerprint; `hint` is looked at first.
     #[inline]
     fn find(&self, fingerprint: Fingerprint, hint: Option<u32>) -> Option<u32> {

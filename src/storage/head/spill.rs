@@ -172,6 +172,12 @@ impl<D: Disk> SpillFiles<D> {
         self.counts.get()
     }
 
+    /// Counts on from where those who had these files open before have ended.
+    pub fn count_on(&self, before: &Self) {
+        self.counts.set(before.counts.get());
+        self.reads.count_on(&before.reads);
+    }
+
     fn count(&self, spilled: u64, damaged: u64) {
         let before = self.counts.get();
         self.counts.set(SpillCounts {
@@ -280,6 +286,18 @@ impl<D: Disk> SpillFiles<D> {
         let file = Rc::new(self.disk.open_read(&self.path(number)).await?);
         self.open.borrow_mut().insert(number, Rc::clone(&file));
         Ok(file)
+    }
+
+    /// Opens these files, so that they can be read for as long as this lives, also when somebody else has removed them.
+    ///
+    /// # Errors
+    /// Those of the disk; others are open nevertheless.
+    pub async fn hold(&self, numbers: &BTreeSet<u32>) -> io::Result<()> {
+        let mut held = Ok(());
+        for number in numbers {
+            held = held.and(self.file(*number).await.map(drop));
+        }
+        held
     }
 
     /// Reads the chunks at these places, in their order: what lies close together at once.

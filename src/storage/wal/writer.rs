@@ -65,7 +65,7 @@ pub enum WalError {
     },
     /// A write or flush failed now.
     #[error(
-        "wal {dir}, segment {segment}: cannot {action}: {source}; the shard takes no more writes until a restart"
+        "wal {dir}, segment {segment}: cannot {action}: {source}; nothing more is written before the log is opened anew"
     )]
     Io {
         /// The log's directory.
@@ -79,7 +79,7 @@ pub enum WalError {
     },
     /// An earlier one did.
     #[error(
-        "wal {dir}: an earlier write or flush failed; the shard takes no more writes until a restart"
+        "wal {dir}: an earlier write or flush failed; nothing more is written before the log is opened anew"
     )]
     Failed {
         /// The log's directory.
