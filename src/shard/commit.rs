@@ -109,7 +109,7 @@ impl Commits {
         let (sender, receiver) = oneshot();
         self.waiting.borrow_mut().push(sender);
         self.wake.notify();
-        receiver.await.unwrap_or_else(|_| Err(Arc::from("the log has ended")))
+        receiver.await.unwrap_or_else(|_| Err(self.why_ended()))
     }
 
     /// Sees that what is appended now can be written, as far as one can tell: while something is held back for want of a
@@ -136,7 +136,12 @@ impl Commits {
         let (sender, receiver) = oneshot();
         *self.cut.borrow_mut() = Some(sender);
         self.wake.notify();
-        receiver.await.unwrap_or_else(|_| Err(Arc::from("the log has ended")))
+        receiver.await.unwrap_or_else(|_| Err(self.why_ended()))
+    }
+
+    /// Why nobody commits any more.
+    fn why_ended(&self) -> WriteFailed {
+        self.ended.borrow().clone().unwrap_or_else(|| Arc::from("the log has ended"))
     }
 
     /// Bytes written since the process started.

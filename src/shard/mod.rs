@@ -2,7 +2,7 @@
 //!
 //! A shard shares nothing with the others but the progress of its start. [`Shard::open`] reads the logs back, then it answers
 //! [`Request`]s until [`Shard::close`] has made the last of what it took durable. What it works with meanwhile is a
-//! [`Life`]; if its log fails, another one takes the place of that.
+//! `Life`; if its log fails, another one takes the place of that.
 
 pub mod backlog;
 #[cfg(test)]
