@@ -12,6 +12,7 @@ mod block_writer;
 mod compaction;
 mod crash;
 mod crash_blocks;
+mod crash_snapshot;
 mod delete;
 mod http;
 mod interop_chunks;
