@@ -9,6 +9,7 @@ pub mod evaluation;
 pub mod gather;
 pub mod life;
 pub mod route;
+pub mod snapshot;
 pub mod store;
 
 pub use store::Coordinator;

@@ -13,6 +13,7 @@ pub mod reading;
 pub mod replaying;
 mod report;
 pub mod request;
+pub mod snapshotting;
 pub mod status;
 pub mod work;
 
@@ -27,6 +28,7 @@ pub use deleting::NotDone;
 pub use options::{BLOCK_MS, RETENTION_MS, StorageOptions};
 use replaying::Replaying;
 pub use request::{BlockMeta, FoldRequest, Request, Response, Selection, Stored};
+use snapshotting::SnapshotStep;
 use status::CompactionStatus;
 pub use status::{PairUse, ShardStatus, ValueUse};
 use ulid::Ulid;
@@ -346,6 +348,15 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 Response::Done(self.delete_series(&selection).await)
             }
             Request::CleanTombstones => Response::Done(self.clean_tombstones().await),
+            Request::Snapshot(step) => match *step {
+                SnapshotStep::Give { name, skip_head } => {
+                    Response::Share(self.give_share(name, skip_head).await.map(Box::new))
+                }
+                SnapshotStep::Assemble { name, shares } => {
+                    Response::Done(self.assemble_snapshot(name, shares).await)
+                }
+                SnapshotStep::Discard { name } => Response::Done(self.discard_snapshot(name).await),
+            },
             Request::Blocks => Response::Blocks(self.block_metas()),
             Request::PairUse(texts) => Response::PairUse(Box::new(self.pair_use(texts).await)),
         }

@@ -18,13 +18,14 @@ use crate::rt::background::Background;
 use crate::rt::disk::RealDisk;
 use crate::rt::pace::Slice;
 use crate::rt::preflight::DataPlace;
-use crate::storage::blocks::Origin;
+use crate::storage::blocks::{BlockMeta, Origin};
 use crate::storage::compaction::Stop;
 use crate::storage::compaction::merge::{MergeOptions, Target};
 use crate::storage::compaction::repartition::{OwnPart, repartition};
 use crate::storage::compaction::run::{self, Made};
 use crate::storage::cutting::{self, CutBlock};
 use crate::storage::head::cut_plan::CutPlan;
+use crate::storage::snapshot::{self, Held, Share};
 
 /// How long a job holds its thread before another one gets it: nobody else waits there.
 const SLICE: Duration = Duration::from_millis(5);
@@ -56,6 +57,29 @@ pub enum Job {
         /// Whose part.
         own: Origin,
     },
+    /// What was in the shard's Head is to be written for a snapshot.
+    CopyHead {
+        /// The snapshot's name.
+        name: String,
+        /// Whose Head.
+        own: Origin,
+        /// What was in it.
+        plan: CutPlan,
+    },
+    /// A snapshot is to be made of what all shards have given.
+    Assemble {
+        /// Its name.
+        name: String,
+        /// What they have given.
+        shares: Vec<Share>,
+        /// How many shards there are.
+        shards: u16,
+    },
+    /// What there is of a snapshot is to be removed.
+    Discard {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// What came of it.
@@ -67,6 +91,12 @@ pub enum Done {
     Compacted(Made),
     /// Of [`Job::Repartition`].
     Partitioned(OwnPart),
+    /// Of [`Job::CopyHead`]: the blocks, and what is missing in them.
+    Copied(Vec<Held>, Vec<String>),
+    /// Of [`Job::Assemble`].
+    Assembled(Vec<BlockMeta>),
+    /// Of [`Job::Discard`].
+    Discarded,
 }
 
 /// Which shard, of so many, owns the series with a routing hash.
@@ -141,6 +171,23 @@ async fn perform<D: Disk>(
             let owns = |hash| route(hash, own.shards) == own.shard_id();
             let parts = repartition(&mut target, &mixed, own, &owns, &options, &mut pace).await;
             parts.map(Done::Partitioned).map_err(|error| error.to_string())
+        }
+        Job::CopyHead { name: snapshot, own, plan } => {
+            let copied =
+                snapshot::copy_head(disk, &snapshot, own, plan, &mut name, &mut pace).await;
+            let copied = copied.map(|(blocks, lost)| Done::Copied(blocks, lost));
+            copied.map_err(|error| snapshot::explain(&snapshot, &error.into()))
+        }
+        Job::Assemble { name: snapshot, shares, shards } => {
+            let owner = |hash| route(hash, shards).0;
+            let (name, pace) = (&mut name, &mut pace);
+            let made =
+                snapshot::assemble(disk, &snapshot, &shares, &owner, name, &options, pace).await;
+            made.map(Done::Assembled).map_err(|error| snapshot::explain(&snapshot, &error))
+        }
+        Job::Discard { name } => {
+            let discarded = snapshot::discard(disk, &name).await;
+            discarded.map(|()| Done::Discarded).map_err(|error| error.to_string())
         }
     }
 }
