@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::route::shard_of;
+use super::snapshot::SnapshotTurn;
 use super::store::Coordinator;
 use crate::model::{Fingerprinter, ShardId};
 use crate::rt::SystemClock;
@@ -44,6 +45,7 @@ pub struct Core {
     place: DataPlace,
     fingerprinter: Fingerprinter,
     replaying: Replaying,
+    snapshots: SnapshotTurn,
     options: FileOptions,
     storage: StorageOptions,
     commit_layout: Option<CommitLayout>,
@@ -100,6 +102,7 @@ pub fn cores(
     let manifest = Manifest::begin_run(place.root(), shards, now_s)?;
     let (run, layout) = (manifest.run, manifest.layout());
     let (fingerprinter, replaying) = (Fingerprinter::new(seed), Replaying::new(shards));
+    let snapshots = SnapshotTurn::default();
     let core = |(seat, background): (Seat<Request, Response>, BackgroundSeat)| {
         let (manifest, root) = (manifest.clone(), place.root().to_owned());
         let commit_layout: CommitLayout = Box::new(move || {
@@ -119,6 +122,7 @@ pub fn cores(
             place: place.clone(),
             fingerprinter: fingerprinter.clone(),
             replaying: replaying.clone(),
+            snapshots: snapshots.clone(),
             options,
             storage,
             commit_layout: (seat.shard() == ShardId(0)).then_some(commit_layout),
@@ -145,6 +149,7 @@ impl Core {
             place,
             fingerprinter,
             replaying,
+            snapshots,
             options,
             storage,
             commit_layout,
@@ -166,11 +171,14 @@ impl Core {
                 async move { shard.handle(request).await }
             })
             .await;
-        let coordinator =
-            Coordinator::new(peers.clone(), shards, fingerprinter.clone(), replaying.clone());
+        let (keys, progress) = (fingerprinter.clone(), replaying.clone());
+        let coordinator = Coordinator::new(peers.clone(), shards, keys, progress, snapshots);
         let (opened, cannot_open) = (shard.clone(), failed.clone());
         let options = (options, storage);
         let opening = task::spawn("open shard", async move {
+            if id == ShardId(0) {
+                opened.tidy_snapshots(&disk).await;
+            }
             let opening =
                 opened.open(disk, options, fingerprinter, commit_layout, &replaying, work);
             match opening.await {

@@ -10,6 +10,7 @@ pub mod gate;
 mod gather;
 pub mod life;
 pub mod route;
+pub mod snapshot;
 pub mod store;
 
 pub use store::Coordinator;

@@ -15,6 +15,7 @@ use super::evaluation::Evaluation;
 use super::gate::Gate;
 use super::gather;
 use super::route::shard_of;
+use super::snapshot::SnapshotTurn;
 use crate::model::{
     Fingerprinter, Labels, Matcher, Part, Refusals, ShardId, TimeRange, WriteBatch,
 };
@@ -26,23 +27,21 @@ use crate::shard::{NotDone, Request, Response, Selection};
 
 /// The store as one core sees it. Clones are the same.
 #[derive(Clone)]
-pub struct Coordinator(Rc<Inner>);
+pub struct Coordinator(pub(super) Rc<Inner>);
 
-struct Inner {
-    peers: Peers<Request, Response>,
-    shards: u16,
+pub(super) struct Inner {
+    pub(super) peers: Peers<Request, Response>,
+    pub(super) shards: u16,
     fingerprinter: Fingerprinter,
     replaying: Replaying,
     reads: Gate,
     writes: Gate,
+    pub(super) snapshots: SnapshotTurn,
     stopping: Cell<bool>,
 }
 
-/// Said of what the shards do not answer yet.
-const NOT_YET: &str = "the shards do not do this yet";
-
 /// A shard that answered something else than it was asked, or nothing.
-enum NoAnswer {
+pub(super) enum NoAnswer {
     NotReady,
     Failed(String),
 }
@@ -71,6 +70,15 @@ impl From<NoAnswer> for ReadError {
     }
 }
 
+impl From<NotDone> for AdminError {
+    fn from(not_done: NotDone) -> Self {
+        match not_done {
+            NotDone::Busy(why) => Self::Busy(why),
+            NotDone::Failed(why) => Self::Storage(why),
+        }
+    }
+}
+
 impl From<NoAnswer> for AdminError {
     fn from(none: NoAnswer) -> Self {
         match none {
@@ -81,7 +89,7 @@ impl From<NoAnswer> for AdminError {
 }
 
 /// What to make of an answer that is not of the question's kind.
-fn other(response: &Response) -> NoAnswer {
+pub(super) fn other(response: &Response) -> NoAnswer {
     match response {
         Response::NotReady => NoAnswer::NotReady,
         Response::Failed(why) => NoAnswer::Failed(why.clone()),
@@ -93,18 +101,28 @@ impl Coordinator {
     /// The store behind `peers`.
     ///
     /// - `shards`: how many there are.
+    /// - `snapshots`: one for all cores.
     #[must_use]
     pub fn new(
         peers: Peers<Request, Response>,
         shards: u16,
         fingerprinter: Fingerprinter,
         replaying: Replaying,
+        snapshots: SnapshotTurn,
     ) -> Self {
         let (of_reads, of_writes) = (replaying.clone(), replaying.clone());
         let reads = Gate::new(move || of_reads.all_done());
         let writes = Gate::new(move || of_writes.all_take_writes());
-        let stopping = Cell::new(false);
-        Self(Rc::new(Inner { peers, shards, fingerprinter, replaying, reads, writes, stopping }))
+        Self(Rc::new(Inner {
+            peers,
+            shards,
+            fingerprinter,
+            replaying,
+            reads,
+            writes,
+            snapshots,
+            stopping: Cell::new(false),
+        }))
     }
 
     /// Takes nothing more; what has been asked is still answered.
@@ -190,10 +208,7 @@ impl Coordinator {
     async fn have_done(&self, request: impl Fn() -> Request) -> Result<(), AdminError> {
         for response in self.ask_all(request).await.map_err(NoAnswer::from)? {
             match response {
-                Response::Done(done) => done.map_err(|not_done| match not_done {
-                    NotDone::Busy(why) => AdminError::Busy(why),
-                    NotDone::Failed(why) => AdminError::Storage(why),
-                })?,
+                Response::Done(done) => done?,
                 response => return Err(other(&response).into()),
             }
         }
@@ -396,7 +411,10 @@ impl Store for Coordinator {
         self.have_done(|| Request::CleanTombstones).await
     }
 
-    async fn snapshot(&self, _name: String, _skip_head: bool) -> Result<(), AdminError> {
-        Err(AdminError::Storage(NOT_YET.to_owned()))
+    async fn snapshot(&self, name: String, skip_head: bool) -> Result<(), AdminError> {
+        if !self.is_ready() {
+            return Err(AdminError::NotReady);
+        }
+        self.make_snapshot(name, skip_head).await
     }
 }

@@ -79,6 +79,9 @@ pub struct BlockRange {
 }
 
 impl BlockRange {
+    /// All of time but its very last instant.
+    pub const ALL: Self = Self { start: TimestampMs::MIN, end: TimestampMs::MAX };
+
     /// The range from `start` to before `end`; `None` if it would be empty.
     #[must_use]
     pub fn new(start: TimestampMs, end: TimestampMs) -> Option<Self> {

@@ -4,7 +4,7 @@
 //! ```text
 //! out/
 //! ├── 01BKGV7JBM69T2G1BGBGM6KB12/   blocks of aligned two hours
-//! └── head.tmp/                     while it is written: a block for each shard of what is in none
+//! └── head.tmp/                     while it is written: blocks for each shard of what is in none
 //! ```
 //! The data directory is locked meanwhile and not changed. What of it cannot be read is missing, and told.
 
@@ -17,12 +17,12 @@ use serde::Serialize;
 use ulid::Ulid;
 
 use super::{Alone, OfflineError, Progress, layout, open_block};
-use crate::model::{BlockRange, Fingerprinter, Matcher, TimeRange};
+use crate::model::{Fingerprinter, Matcher, TimeRange};
 use crate::rt::disk::plain::PlainDisk;
 use crate::rt::{DataDir, entropy};
 use crate::shard::{BLOCK_MS, Layout};
 use crate::storage::block::{self, Block};
-use crate::storage::blocks::{Inventory, Listed, Origin};
+use crate::storage::blocks::{BlockMeta, Inventory, Listed, Origin};
 use crate::storage::compaction::export::{ExportOptions, export as export_blocks};
 use crate::storage::compaction::history::{is_taken, replaced};
 use crate::storage::compaction::merge::{MergeOptions, Target};
@@ -33,7 +33,6 @@ use crate::storage::head::Head;
 use crate::storage::head::cut_plan::{CutPlan, Extraction};
 use crate::storage::head::spill::SpillFiles;
 use crate::storage::replay::{Sources, replay};
-use crate::storage::wal::LogBuffer;
 
 /// Where what is in no block is put for the while.
 const HEAD: &str = "head.tmp";
@@ -111,8 +110,8 @@ impl Exporting<'_> {
         let published = inventory.sources();
         for shard in 0..self.layout.shards {
             (self.progress)("logs read", u64::from(shard), u64::from(self.layout.shards));
-            if let Some(ulid) = self.write_head(shard, &published).await? {
-                blocks.push(open_block(&self.out, &block::dir(HEAD, ulid)).await?);
+            for meta in self.write_head(shard, &published).await? {
+                blocks.push(open_block(&self.out, &block::dir(HEAD, meta.ulid)).await?);
             }
         }
         let sources: Vec<&Block<PlainDisk>> = blocks.iter().collect();
@@ -168,12 +167,12 @@ impl Exporting<'_> {
         Ok(blocks)
     }
 
-    /// Writes a block of what of a shard's data is in none.
+    /// Writes blocks of what of a shard's data is in none.
     async fn write_head(
         &self,
         shard: u16,
         published: &BTreeSet<Ulid>,
-    ) -> Result<Option<Ulid>, OfflineError> {
+    ) -> Result<Vec<BlockMeta>, OfflineError> {
         let dirs = dirs(shard);
         let spill = SpillFiles::of(self.data.clone(), dirs.head.clone());
         let head = RefCell::new(Head::new(Fingerprinter::new(entropy::seed())));
@@ -187,19 +186,18 @@ impl Exporting<'_> {
         };
         let report = replay(&self.data, sources, &spill, &head, &mut Alone).await?;
         self.missing.borrow_mut().extend(report.damage.iter().map(ToString::to_string));
-        let Some(plan) = whole(&mut head.into_inner()) else { return Ok(None) };
-        let written = cutting::write_copy(&spill, &self.out, HEAD, plan, &mut Alone).await?;
-        self.missing.borrow_mut().extend(written.lost);
-        Ok(written.meta.map(|meta| meta.ulid))
+        let plan = whole(&mut head.into_inner());
+        let mut name = Ulid::generate;
+        let mut target = Target { disk: &self.out, dir: HEAD, name: &mut name };
+        let copied = cutting::write_copies(&spill, &mut target, plan, &mut Alone).await?;
+        self.missing.borrow_mut().extend(copied.lost);
+        Ok(copied.blocks)
     }
 }
 
 /// All that a Head holds.
-fn whole(head: &mut Head) -> Option<CutPlan> {
-    let range = head.stats().range?;
-    let range = BlockRange::new(range.min(), range.max().saturating_add(1))?;
-    let cut = head.freeze(Ulid::generate(), range, &mut LogBuffer::new());
-    let mut extraction = Extraction::of(head, cut);
+fn whole(head: &mut Head) -> CutPlan {
+    let mut extraction = Extraction::of_all(head);
     while !head.extract_some(&mut extraction, EXTRACTED) {}
-    Some(extraction.into_plan()).filter(|plan| !plan.is_empty())
+    extraction.into_plan()
 }

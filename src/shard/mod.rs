@@ -21,6 +21,7 @@ mod report;
 pub mod request;
 #[cfg(test)]
 mod restart_test;
+pub mod snapshotting;
 pub mod status;
 pub mod work;
 
@@ -38,6 +39,7 @@ use opening::Opening;
 pub use options::{BLOCK_MS, RETENTION_MS, StorageOptions};
 use replaying::Replaying;
 pub use request::{BlockMeta, FoldRequest, Request, Response, Selection, Stored};
+use snapshotting::{SnapshotStep, discard_snapshot};
 use status::{CheckpointStatus, CompactionStatus};
 pub use status::{PairUse, ShardStatus, ValueUse};
 use ulid::Ulid;
@@ -254,6 +256,18 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 Response::Done(self.delete_series(&life, &selection).await)
             }
             Request::CleanTombstones => Response::Done(self.clean_tombstones(&life).await),
+            Request::Snapshot(step) => match *step {
+                SnapshotStep::Give { name, skip_head } => {
+                    let share = self.give_share(&life, name, skip_head).await;
+                    Response::Share(share.map(Box::new))
+                }
+                SnapshotStep::Assemble { name, shares } => {
+                    Response::Done(self.assemble_snapshot(&life, name, shares).await)
+                }
+                SnapshotStep::Discard { name } => {
+                    Response::Done(discard_snapshot(&life, name).await)
+                }
+            },
             Request::Blocks => Response::Blocks(life.block_metas()),
             Request::PairUse(texts) => Response::PairUse(Box::new(pair_use(&life, texts).await)),
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::commit::WriteFailed;
 use super::deleting::NotDone;
+use super::snapshotting::{Share, SnapshotStep};
 use super::status::{PairUse, ShardStatus};
 pub use crate::encoding::block::meta::BlockMeta;
 use crate::model::{LabelText, Labels, Matcher, Part, Refusals, TimeRange};
@@ -29,6 +30,8 @@ pub enum Request {
     DeleteSeries(Arc<Selection>),
     /// Rewrite the blocks of which something is deleted, without that.
     CleanTombstones,
+    /// Do something for a snapshot.
+    Snapshot(Box<SnapshotStep>),
     /// What is known of the blocks that are answered from.
     Blocks,
     /// Counters and gauges.
@@ -83,8 +86,10 @@ pub enum Response {
     Series(Vec<Labels>),
     /// To [`Request::LabelNames`] and [`Request::LabelValues`]: each once, in no order.
     Names(Vec<String>),
-    /// To [`Request::DeleteSeries`] and [`Request::CleanTombstones`].
+    /// To [`Request::DeleteSeries`], [`Request::CleanTombstones`] and the steps of [`Request::Snapshot`] but one.
     Done(Result<(), NotDone>),
+    /// To [`SnapshotStep::Give`].
+    Share(Result<Box<Share>, NotDone>),
     /// To [`Request::Blocks`], in no order.
     Blocks(Vec<BlockMeta>),
     /// To [`Request::Status`].

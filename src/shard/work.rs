@@ -23,7 +23,7 @@ use crate::rt::disk::RealDisk;
 use crate::rt::pace::Slice;
 use crate::rt::preflight::DataPlace;
 use crate::storage::block;
-use crate::storage::blocks::Origin;
+use crate::storage::blocks::{BlockMeta, Origin};
 use crate::storage::compaction::Stop;
 use crate::storage::compaction::error::CompactionError;
 use crate::storage::compaction::merge::{MergeOptions, Target};
@@ -32,6 +32,7 @@ use crate::storage::compaction::run::{self, Made};
 use crate::storage::cutting::{self, CutBlock};
 use crate::storage::files::shard_dir;
 use crate::storage::head::cut_plan::CutPlan;
+use crate::storage::snapshot::{self, Held, Share};
 
 /// How long a job holds its thread before another one gets it: nobody else waits there.
 const SLICE: Duration = Duration::from_millis(5);
@@ -63,13 +64,41 @@ pub enum Job {
         /// Whose part.
         own: Origin,
     },
+    /// What was in the shard's Head is to be written for a snapshot.
+    CopyHead {
+        /// The snapshot's name.
+        name: String,
+        /// Whose Head.
+        own: Origin,
+        /// What was in it.
+        plan: CutPlan,
+    },
+    /// A snapshot is to be made of what all shards have given.
+    Assemble {
+        /// Its name.
+        name: String,
+        /// What they have given.
+        shares: Vec<Share>,
+        /// How many shards there are.
+        shards: u16,
+    },
+    /// What there is of a snapshot is to be removed.
+    Discard {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Job {
     fn kind(&self) -> JobKind {
         match self {
             Self::Cut(..) => JobKind::Cut,
-            Self::Compact { .. } | Self::Clean { .. } | Self::Repartition { .. } => JobKind::Other,
+            Self::Compact { .. }
+            | Self::Clean { .. }
+            | Self::Repartition { .. }
+            | Self::CopyHead { .. }
+            | Self::Assemble { .. }
+            | Self::Discard { .. } => JobKind::Other,
         }
     }
 }
@@ -83,6 +112,12 @@ pub enum Done {
     Compacted(Made),
     /// Of [`Job::Repartition`].
     Partitioned(OwnPart),
+    /// Of [`Job::CopyHead`]: the blocks, and what is missing in them.
+    Copied(Vec<Held>, Vec<String>),
+    /// Of [`Job::Assemble`].
+    Assembled(Vec<BlockMeta>),
+    /// Of [`Job::Discard`].
+    Discarded,
 }
 
 /// Why a job is not done.
@@ -285,6 +320,26 @@ async fn perform<D: Disk>(
             let owns = |hash| route(hash, own.shards) == own.shard_id();
             let parts = repartition(&mut target, &mixed, own, &owns, &options, &mut pace).await;
             Ok(Done::Partitioned(parts?))
+        }
+        Job::CopyHead { name: snapshot, own, plan } => {
+            let copied =
+                snapshot::copy_head(disk, &snapshot, own, plan, &mut name, &mut pace).await;
+            let copied = copied.map(|(blocks, lost)| Done::Copied(blocks, lost));
+            let explain = |error: block::BlockError| snapshot::explain(&snapshot, &error.into());
+            copied.map_err(|error| JobError::Failed(explain(error)))
+        }
+        Job::Assemble { name: snapshot, shares, shards } => {
+            let owner = |hash| route(hash, shards).0;
+            let (name, pace) = (&mut name, &mut pace);
+            let made =
+                snapshot::assemble(disk, &snapshot, &shares, &owner, name, &options, pace).await;
+            let explain = |error| JobError::Failed(snapshot::explain(&snapshot, &error));
+            made.map(Done::Assembled).map_err(explain)
+        }
+        Job::Discard { name } => {
+            let discarded = snapshot::discard(disk, &name).await;
+            let failed = |error: block::BlockError| JobError::Failed(error.to_string());
+            discarded.map(|()| Done::Discarded).map_err(failed)
         }
     }
 }

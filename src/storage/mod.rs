@@ -14,5 +14,6 @@ pub mod replay;
 mod replay_state;
 pub mod selection;
 pub mod served;
+pub mod snapshot;
 pub mod verify_log;
 pub mod wal;

@@ -19,7 +19,7 @@ use crate::server::{Running, now_ms, until};
 
 /// How an answer is compared.
 #[derive(Clone, Copy, PartialEq)]
-enum Alike {
+pub enum Alike {
     /// To the last digit.
     Text,
     /// Within 1e-12 of it.
@@ -211,7 +211,8 @@ fn by_labels(result: &Value) -> BTreeMap<String, &Value> {
     series.iter().map(|series| (series["metric"].to_string(), series)).collect()
 }
 
-fn difference_of_results(theirs: &Value, ours: &Value, alike: Alike) -> Option<String> {
+/// The difference between two results, if there is any.
+pub fn difference_of_results(theirs: &Value, ours: &Value, alike: Alike) -> Option<String> {
     if !matches!(theirs["resultType"].as_str(), Some("vector" | "matrix")) {
         return (theirs != ours).then(|| format!("theirs {theirs}\n  ours   {ours}"));
     }

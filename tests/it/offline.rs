@@ -1,8 +1,9 @@
 //! `floodplain verify`, `export` and `import`, as their users run them, with Debian's promtool as the referee.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,13 +15,13 @@ use crate::remote_write::{Packed, Series, Version, request};
 use crate::server::{Running, floodplain, now_ms, until};
 
 /// A series' number to time in milliseconds to value.
-type Samples = BTreeMap<String, BTreeMap<i64, f64>>;
+pub type Samples = BTreeMap<String, BTreeMap<i64, f64>>;
 
-const MINUTE: i64 = 60_000;
+pub const MINUTE: i64 = 60_000;
 const SERIES: i64 = 12;
 
 /// A sample a minute of some series, for `minutes` until a few minutes ago; whole numbers, so that texts are exact.
-fn samples(minutes: i64) -> Samples {
+pub fn samples(minutes: i64) -> Samples {
     let end = (now_ms() / MINUTE - 5) * MINUTE;
     let of = |i: i64| {
         (0..minutes).map(|m| (end - m * MINUTE, (i * 1000 + m) as f64)).collect::<BTreeMap<_, _>>()
@@ -28,7 +29,7 @@ fn samples(minutes: i64) -> Samples {
     (0..SERIES).map(|i| (format!("{i:02}"), of(i))).collect()
 }
 
-fn promtool(args: &[&str], dir: &Path) -> String {
+pub fn promtool(args: &[&str], dir: &Path) -> String {
     let output = Command::new(PROMTOOL).args(args).arg(dir).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -83,7 +84,7 @@ fn answered(running: &Running) -> Samples {
 }
 
 /// Runs a command with `--json`; its exit code and what it printed.
-fn run(args: &[&str]) -> (i32, Value) {
+pub fn run(args: &[&str]) -> (i32, Value) {
     let output = floodplain(&[args, &["--json"]].concat()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let report = serde_json::from_slice(&output.stdout);
@@ -99,11 +100,11 @@ fn refused(args: &[&str]) -> String {
     said
 }
 
-fn path_flag(dir: &Path) -> String {
+pub fn path_flag(dir: &Path) -> String {
     format!("--storage.tsdb.path={}", dir.display())
 }
 
-fn stop(running: Running) {
+pub fn stop(running: Running) {
     running.signal("-TERM");
     let (status, log) = running.ended();
     assert_eq!(status.code(), Some(0), "{log}");
@@ -129,29 +130,47 @@ fn flip(path: &Path, at: usize) {
     fs::write(path, bytes).unwrap();
 }
 
-/// A data directory into which samples were written until there were blocks, with the rest in the log.
-fn flooded(dir: &Path, samples: &Samples) {
-    let running = Running::with_shards(dir, 2);
-    let times: Vec<i64> = samples.values().next().unwrap().keys().copied().collect();
+/// Writes the samples, an hour of all series at a time.
+pub fn send(samples: &Samples, address: SocketAddr) {
+    let times: BTreeSet<i64> = samples.values().flat_map(BTreeMap::keys).copied().collect();
+    let times: Vec<i64> = times.into_iter().collect();
     for some in times.chunks(60) {
         let series: Vec<Series> = samples
             .iter()
             .map(|(name, values)| {
-                let values: Vec<_> = some.iter().map(|t| (*t, values[t])).collect();
+                let values: Vec<_> =
+                    some.iter().filter_map(|t| Some((*t, *values.get(t)?))).collect();
                 Series::new(&[("__name__", "m"), ("series", name)], &values)
             })
+            .filter(|series| !series.samples.is_empty())
             .collect();
-        request(&series, Version::V1, Packed::Snappy).send(running.address);
+        request(&series, Version::V1, Packed::Snappy).send(address);
     }
+}
+
+/// The names of the blocks in a directory.
+pub fn blocks_in(dir: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().map(Result::unwrap);
+    let blocks = entries.filter(|entry| entry.path().join("meta.json").exists());
+    blocks.map(|e| e.file_name().into_string().unwrap()).filter(|name| name.len() == 26).collect()
+}
+
+pub fn shard_dir(data: &Path, shard: u16) -> PathBuf {
+    data.join(format!("shard-{shard:03}"))
+}
+
+/// Waits until each of two shards has a block.
+pub fn until_both_have_blocks(data: &Path) {
     until("both shards have a block", || {
-        (0..2).all(|shard| {
-            let dir = dir.join(format!("shard-{shard:03}"));
-            fs::read_dir(dir).unwrap().any(|entry| {
-                let entry = entry.unwrap();
-                entry.file_name().len() == 26 && entry.path().join("meta.json").exists()
-            })
-        })
+        (0..2).all(|shard| !blocks_in(&shard_dir(data, shard)).is_empty())
     });
+}
+
+/// A data directory into which samples were written until there were blocks, with the rest in the log.
+pub fn flooded(dir: &Path, samples: &Samples) {
+    let running = Running::with_shards(dir, 2);
+    send(samples, running.address);
+    until_both_have_blocks(dir);
     stop(running);
 }
 

@@ -68,11 +68,16 @@ impl Peer {
 
     /// Starts Prometheus in `dir` with the configuration `config` and waits until it is ready.
     pub fn prometheus(dir: &Path, config: &str) -> Self {
+        Self::prometheus_on(&dir.join("data"), dir, config)
+    }
+
+    /// The same on the data that is in `data`.
+    pub fn prometheus_on(data: &Path, dir: &Path, config: &str) -> Self {
         fs::write(dir.join("prometheus.yml"), config).unwrap();
         let mut command = Command::new(PROMETHEUS);
         command.arg(format!("--config.file={}", dir.join("prometheus.yml").display()));
-        command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
-        command.arg("--web.enable-remote-write-receiver");
+        command.arg(format!("--storage.tsdb.path={}", data.display()));
+        command.args(["--web.enable-remote-write-receiver", "--web.enable-admin-api"]);
         let peer = Self::start(&mut command, Some(dir.to_owned()));
         until("Prometheus is ready", || {
             http::send(peer.address, "GET /-/ready", &[], b"").is_ok_and(|a| a.status == 200)

@@ -9,6 +9,17 @@ use crate::io::{BLOCK_BYTES, Disk, File};
 /// Bytes that are gathered before they are written: long enough for a disk's full speed.
 const WRITE_BYTES: usize = 1 << 20;
 
+/// Makes a file of these bytes, durably but for its name.
+///
+/// # Errors
+/// Those of the disk; also if the file exists.
+pub async fn write_whole<D: Disk>(disk: &D, path: String, bytes: &[u8]) -> Result<(), BlockError> {
+    let mut file = AppendFile::create(disk, path).await?;
+    file.append(bytes).await?;
+    file.finish().await?;
+    Ok(())
+}
+
 /// A new file that grows at its end.
 pub struct AppendFile<F> {
     file: F,

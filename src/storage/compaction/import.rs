@@ -22,7 +22,7 @@ use crate::encoding::block::chunks;
 use crate::encoding::block::meta::{BlockMeta, Compaction, Ulid};
 use crate::encoding::block::tombstones::Tombstones;
 use crate::io::{Disk, File, Pace};
-use crate::storage::block::append_file::AppendFile;
+use crate::storage::block::append_file::{AppendFile, write_whole};
 use crate::storage::block::{self, Block, BlockError, CHUNKS, INDEX, IndexCache, META, TOMBSTONES};
 
 /// Bytes that are copied at once.
@@ -216,9 +216,9 @@ impl<S: Disk, D: Disk> Adoption<'_, S, D> {
         }
         if !has_tombstones {
             let none = Tombstones::default().encode();
-            write(self.disk, format!("{to}/{TOMBSTONES}"), &none).await?;
+            write_whole(self.disk, format!("{to}/{TOMBSTONES}"), &none).await?;
         }
-        write(self.disk, format!("{to}/{META}"), &meta.to_json()).await?;
+        write_whole(self.disk, format!("{to}/{META}"), &meta.to_json()).await?;
         for dir in [&chunks_to, to] {
             block::directory::sync_dir(self.disk, dir).await?;
         }
@@ -260,7 +260,10 @@ impl<S: Disk, D: Disk> Adoption<'_, S, D> {
 }
 
 /// The chunk segments, and whether there are tombstones.
-async fn listed<S: Disk>(disk: &S, dir: &str) -> Result<(Vec<String>, bool), BlockError> {
+pub(in crate::storage) async fn listed<S: Disk>(
+    disk: &S,
+    dir: &str,
+) -> Result<(Vec<String>, bool), BlockError> {
     let chunks_dir = format!("{dir}/{CHUNKS}");
     let entries = disk.list(&chunks_dir).await.map_err(BlockError::io(&chunks_dir, "list"))?;
     let is_segment = |name: &str| {
@@ -271,11 +274,4 @@ async fn listed<S: Disk>(disk: &S, dir: &str) -> Result<(Vec<String>, bool), Blo
     let names = segments.map(|entry| format!("{CHUNKS}/{}", entry.name)).collect();
     let entries = disk.list(dir).await.map_err(BlockError::io(dir, "list"))?;
     Ok((names, entries.iter().any(|entry| entry.name == TOMBSTONES)))
-}
-
-async fn write<D: Disk>(disk: &D, path: String, bytes: &[u8]) -> Result<(), BlockError> {
-    let mut file = AppendFile::create(disk, path).await?;
-    file.append(bytes).await?;
-    file.finish().await?;
-    Ok(())
 }

@@ -65,7 +65,7 @@ pub async fn clean<D: Disk>(
 }
 
 /// Opens a block for work that reads all of it.
-pub(super) async fn open<D: Disk>(
+pub(in crate::storage) async fn open<D: Disk>(
     disk: &D,
     dir: &str,
     pace: &mut impl Pace,

@@ -63,6 +63,14 @@ fn block_of(t: TimestampMs) -> Option<BlockRange> {
     BlockRange::new(if t < start { start.saturating_sub(CHUNK_RANGE_MS) } else { start }, end)
 }
 
+impl Cut {
+    /// All that there is now, of which nothing is cut.
+    pub(super) fn of_all(head: &Head, ulid: Ulid) -> Self {
+        let range = BlockRange::ALL;
+        Self { ulid, range, generation: head.generation, series_end: head.series.len() }
+    }
+}
+
 impl Head {
     /// What is to be cut next, if anything is.
     #[must_use]

@@ -3,6 +3,11 @@
 //! It is put together in small steps on the shard and leaves it for the thread that writes the block. In parts, so that
 //! nothing that grows is ever copied whole: a part has some thousand series, the texts of pairs that no part before has, and
 //! the bytes of chunks that are still in memory.
+//! It may also be of all that a Head has, to be copied: then nothing is cut, and the Head goes on as if nobody had looked.
+
+use std::collections::BTreeSet;
+
+use ulid::Ulid;
 
 use super::Head;
 use super::cut::Cut;
@@ -75,7 +80,7 @@ impl<'a> SeriesPlan<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PlannedChunk {
     /// Where its aligned range ends.
-    end: TimestampMs,
+    pub(super) end: TimestampMs,
     chunk: SpilledChunk,
 }
 
@@ -111,6 +116,13 @@ impl CutPlan {
     #[must_use]
     pub fn cut(&self) -> Cut {
         self.cut
+    }
+
+    /// The numbers of the spill files in which some of the chunks lie.
+    #[must_use]
+    pub fn spill_files(&self) -> BTreeSet<u32> {
+        let chunks = self.parts.iter().flat_map(|part| &part.chunks);
+        chunks.map(|planned| planned.chunk.file()).filter(|file| *file != HERE).collect()
     }
 }
 
@@ -155,6 +167,8 @@ pub struct Extraction {
     /// Of each of the Head's pairs its number in the plan, plus one; 0: it has none yet.
     numbers: Vec<u32>,
     pairs: u32,
+    /// Is it a copy, after which the Head goes on as it was?
+    copies: bool,
 }
 
 impl Extraction {
@@ -162,7 +176,15 @@ impl Extraction {
     #[must_use]
     pub fn of(head: &Head, cut: Cut) -> Self {
         let numbers = vec![0; head.pairs.ids_end() as usize];
-        Self { plan: CutPlan { cut, parts: Vec::new() }, next: 0, numbers, pairs: 0 }
+        let plan = CutPlan { cut, parts: Vec::new() };
+        Self { plan, next: 0, numbers, pairs: 0, copies: false }
+    }
+
+    /// Nothing extracted yet of all that the Head has now, which keeps it. What it gets meanwhile may be among it or not;
+    /// until the extraction is done nothing may be cut or deleted, and no chunk leave memory.
+    #[must_use]
+    pub fn of_all(head: &Head) -> Self {
+        Self { copies: true, ..Self::of(head, Cut::of_all(head, Ulid::nil())) }
     }
 
     /// The plan, once everything is extracted.
@@ -180,7 +202,9 @@ impl Head {
             if extraction.next >= series_end {
                 return true;
             }
-            self.close_within(extraction.next, range);
+            if !extraction.copies {
+                self.close_within(extraction.next, range);
+            }
             self.extract(extraction);
             extraction.next += 1;
         }

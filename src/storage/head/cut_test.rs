@@ -184,6 +184,51 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn a_copy_in_pieces_has_everything_once_and_the_head_goes_on_as_it_was(
+        sends in sends(), more in sends(), spill_at in 0usize..40,
+    ) {
+        let mut store = Store::new();
+        // No instant twice: each sample has its own second.
+        let mut sent = 0i64;
+        let mut send = |store: &mut Store, (series, minute): (u32, i64)| {
+            sent += 1;
+            store.send(series, minute * MINUTE + sent);
+        };
+        for (at, one) in sends.into_iter().enumerate() {
+            if at == spill_at {
+                store.spill();
+            }
+            send(&mut store, one);
+        }
+        let (stats, mut extraction) = {
+            let head = store.head.borrow();
+            (head.stats(), Extraction::of_all(&head))
+        };
+        while !store.head.borrow_mut().extract_some(&mut extraction, 2) {}
+        let plan = extraction.into_plan();
+        let spilled = store.head.borrow().spill_files();
+        prop_assert!(plan.spill_files().is_subset(&spilled));
+        prop_assert_eq!(store.head.borrow().stats(), stats);
+        let mut sorted = plan.into_sorted();
+        let pieces = sorted.pieces();
+        prop_assert!(pieces.windows(2).all(|pair| pair[0].end() == pair[1].start()));
+        let mut copied = Model::new();
+        for piece in pieces {
+            sorted.narrow(piece);
+            for (key, v) in store.block(&sorted) {
+                prop_assert!(piece.contains(TimestampMs(key.1)));
+                prop_assert_eq!(copied.insert(key, v), None, "twice");
+            }
+        }
+        prop_assert_eq!(&copied, &store.model);
+        // In order or late: what comes is taken as if nobody had looked.
+        more.into_iter().for_each(|one| send(&mut store, one));
+        prop_assert_eq!(store.read(), store.model.clone());
+    }
+}
+
 #[test]
 fn what_is_left_behind_is_cut_after_the_next_cut_of_what_is_in_order() {
     let mut store = Store::new();

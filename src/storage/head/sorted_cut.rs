@@ -3,8 +3,9 @@
 //! Runs on the thread that writes the block. Series are sorted without their texts: the pairs are, and then the numbers that
 //! they have in that order. A chunk goes into the block as it is unless late samples lie between its own, or it lies across
 //! an end of the block: then it is encoded anew, by the rule by which the Head ends chunks.
+//! A copy of all that a Head has goes into several blocks: it is looked at one piece of time after the other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use super::cut::Cut;
@@ -20,6 +21,8 @@ use crate::model::{BlockRange, LabelsRef, Sample, TimeRange};
 #[derive(Debug)]
 pub struct SortedCut {
     cut: Cut,
+    /// What is looked at of it.
+    range: BlockRange,
     parts: Vec<PlanPart>,
     /// Names and values, sorted, each once.
     symbols: Vec<Box<str>>,
@@ -98,7 +101,7 @@ impl CutPlan {
         let pairs_of =
             |(part, at): (u32, u32)| Some(parts.get(part as usize)?.of(at as usize)?.pairs);
         order.sort_unstable_by(|a, b| pairs_of(*a).cmp(&pairs_of(*b)));
-        SortedCut { cut, symbols, pairs, order, parts }
+        SortedCut { cut, range: cut.range, symbols, pairs, order, parts }
     }
 }
 
@@ -144,6 +147,26 @@ impl SortedCut {
         self.cut
     }
 
+    /// The time of the cut in pieces: it is divided where the aligned ranges end in which chunks begin.
+    #[must_use]
+    pub fn pieces(&self) -> Vec<BlockRange> {
+        let chunks = self.parts.iter().flat_map(|part| &part.chunks);
+        let ends: BTreeSet<_> = chunks.map(|chunk| chunk.end).collect();
+        let (mut pieces, mut start) = (Vec::new(), self.cut.range.start());
+        // The last piece goes on to the end of the cut.
+        for end in ends.into_iter().rev().skip(1).rev() {
+            pieces.extend(BlockRange::new(start, end));
+            start = end;
+        }
+        pieces.extend(BlockRange::new(start, self.cut.range.end()));
+        pieces
+    }
+
+    /// From now on only what lies in `piece` is looked at.
+    pub fn narrow(&mut self, piece: BlockRange) {
+        self.range = piece;
+    }
+
     /// How many series.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -168,7 +191,9 @@ impl SortedCut {
         for (part, at) in self.order.get(series).unwrap_or_default() {
             let Some(of) = self.planned(*part, *at) else { continue };
             for chunk in of.chunks {
-                if let Some((_, _, Planned::There(place))) = of.chunk(*chunk) {
+                if let Some((range, _, Planned::There(place))) = of.chunk(*chunk)
+                    && self.range.overlaps(range)
+                {
                     places.push(place);
                 }
             }
@@ -195,7 +220,8 @@ impl SortedCut {
             of.pairs.iter().filter_map(|rank| self.pairs.get(*rank as usize).copied()).collect();
         let (mut in_order, mut late, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         for chunk in of.chunks {
-            let Some((range, is_late, planned)) = of.chunk(*chunk) else { continue };
+            let planned = of.chunk(*chunk).filter(|(range, ..)| self.range.overlaps(*range));
+            let Some((range, is_late, planned)) = planned else { continue };
             let bytes = match planned {
                 Planned::Here(bytes) => Box::from(bytes),
                 Planned::There(_) => match read.next() {
@@ -208,12 +234,12 @@ impl SortedCut {
                 },
             };
             if is_late {
-                read_chunk(&bytes, self.cut.range.inclusive(), &mut late);
+                read_chunk(&bytes, self.range.inclusive(), &mut late);
             } else {
                 in_order.push(HeadChunk { range, bytes });
             }
         }
-        Some(CutSeries { labels, chunks: merge(in_order, &mut late, self.cut.range), lost })
+        Some(CutSeries { labels, chunks: merge(in_order, &mut late, self.range), lost })
     }
 }
 
