@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
 
-use super::block::reader::Block;
-use super::block::{self, BlockError, IndexCache, META};
+use super::block::reader::{Block, read_meta};
+use super::block::{self, BlockError, IndexCache};
 use super::compaction::{history, repartition, rewrite};
 use super::files::shard_dir;
 use super::quarantine;
@@ -19,11 +19,8 @@ use super::replay::Damage;
 use super::served::ServedBlock;
 use crate::encoding::block::meta::Ulid;
 pub use crate::encoding::block::meta::{BlockMeta, Origin};
-use crate::io::{Disk, File, Pace};
+use crate::io::{Disk, Pace};
 use crate::model::TimestampMs;
-
-/// No `meta.json` is longer than this, in bytes.
-const META_BYTES_MAX: u64 = 64 << 20;
 
 /// A block that there is.
 #[derive(Clone, Debug)]
@@ -57,7 +54,7 @@ impl Inventory {
         for shard in shards {
             let dir = shard_dir(shard);
             for ulid in block::list(disk, &dir).await? {
-                match read_meta(disk, &format!("{}/{META}", block::dir(&dir, ulid))).await {
+                match read_meta(disk, &block::dir(&dir, ulid)).await.map(|(meta, _)| meta) {
                     Ok(meta) if meta.ulid == ulid => found.blocks.push(Listed { shard, meta }),
                     Ok(meta) => {
                         let why = format!("its meta.json is that of block {}", meta.ulid);
@@ -91,16 +88,6 @@ impl Inventory {
         let ends = self.blocks.iter().filter(is_cut).map(|block| block.meta.max_time);
         ends.max().map_or(TimestampMs::MIN, TimestampMs)
     }
-}
-
-async fn read_meta<D: Disk>(disk: &D, path: &str) -> Result<BlockMeta, BlockError> {
-    let file = disk.open_read(path).await.map_err(BlockError::io(path, "open"))?;
-    let len = usize::try_from(file.len()).ok().filter(|_| file.len() <= META_BYTES_MAX);
-    let too_long =
-        || BlockError::Damaged { path: path.to_owned(), offset: 0, what: "too long".to_owned() };
-    let bytes = file.read_at(0, len.ok_or_else(too_long)?).await;
-    let bytes = bytes.map_err(BlockError::io(path, "read"))?;
-    BlockMeta::parse(&bytes).map_err(|source| BlockError::Meta { path: path.to_owned(), source })
 }
 
 /// Is it the block that is wrong, rather than the disk?
