@@ -103,7 +103,7 @@ struct Exporting<'a> {
 impl Exporting<'_> {
     async fn run(self, wanted: &Wanted) -> Result<Exported, OfflineError> {
         let inventory = Inventory::take(&self.data, &mut Alone).await?;
-        for (shard, ulid, why) in &inventory.unreadable {
+        for (shard, ulid, why) in inventory.unreadable.iter().chain(&inventory.unread) {
             let dir = block::dir(&shard_dir(*shard), *ulid);
             self.missing.borrow_mut().push(format!("{dir}: {why}"));
         }
@@ -189,7 +189,7 @@ impl Exporting<'_> {
         self.missing.borrow_mut().extend(report.damage.iter().map(ToString::to_string));
         let Some(plan) = whole(&mut head.into_inner()) else { return Ok(None) };
         let written = cutting::write_copy(&spill, &self.out, HEAD, plan, &mut Alone).await?;
-        self.missing.borrow_mut().extend(written.lost);
+        self.missing.borrow_mut().extend(written.lost.iter().map(ToString::to_string));
         Ok(written.meta.map(|meta| meta.ulid))
     }
 }

@@ -204,7 +204,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             return Err("a job gave what another one gives".to_owned());
         };
         for what in written.lost {
-            tracing::error!(shard = %inner.id, damage = what, "a chunk cannot be read, and is missing in the block");
+            tracing::error!(shard = %inner.id, damage = %what, "a chunk cannot be read, and is missing in the block; its file is kept aside");
             inner.damaged_reads.set(inner.damaged_reads.get() + 1);
         }
         if let Some(meta) = &written.meta {

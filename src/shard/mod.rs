@@ -94,6 +94,8 @@ struct OpenedShard<D: Disk> {
     own: Origin,
     work: Workbench,
     options: StorageOptions,
+    /// Blocks that the disk did not read.
+    left_out: Vec<Ulid>,
 }
 
 impl<D: Disk> OpenedShard<D> {
@@ -237,7 +239,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         head.raise_min_valid(inventory.cut_until());
         let opened = open_blocks(&blocks_disk, own, &inventory, &cache, run, pace).await?;
         for damage in &opened.damage {
-            tracing::error!(shard = %id, %damage, "a block is damaged; it is put aside");
+            tracing::error!(shard = %id, %damage, "a block is not answered from");
         }
         inner.served.change(opened.blocks, &[]);
         inner.damaged.set(report.damage.len() as u64);
@@ -250,6 +252,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             own,
             work,
             options: storage,
+            left_out: opened.left_out,
         }));
         let counted = Rc::clone(files.spares());
         *inner.wal_bytes.borrow_mut() = Rc::new(move || counted.segment_bytes_in_use());

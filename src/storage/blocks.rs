@@ -4,7 +4,8 @@
 //! are *mixed*: they may hold anybody's series. Every shard reads all of these, wherever they lie, and leaves others' series
 //! to the others, until its own part of them is in a block of its own.
 //! A block that cannot be opened costs itself: the shard in whose directory it lies puts it aside, and all others pass over
-//! it.
+//! it. One that the disk does not read is not known to be damaged: it stays where it is, is not read from in this run, and
+//! may be in the next.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -36,15 +37,19 @@ pub struct Listed {
 pub struct Inventory {
     /// Those whose `meta.json` can be read.
     pub blocks: Vec<Listed>,
-    /// Those whose cannot: the shard, the name, and why.
+    /// Those whose cannot be understood: the shard, the name, and why.
     pub unreadable: Vec<(u16, Ulid, String)>,
+    /// Those whose the disk does not read, likewise.
+    pub unread: Vec<(u16, Ulid, String)>,
 }
 
 impl Inventory {
-    /// Looks through the directories of all shards, former ones too.
+    /// Looks through the directories of all shards, former ones too. The names of what is found are durable then: a process
+    /// that was killed, or a flush that failed, may have left a block whose name power loss can still take, and whoever
+    /// reads the log goes by which blocks there are.
     ///
     /// # Errors
-    /// A disk that does not list or read.
+    /// A disk that does not list or flush, or want of memory or descriptors.
     pub async fn take<D: Disk>(disk: &D, pace: &mut impl Pace) -> Result<Self, BlockError> {
         let mut found = Self::default();
         let entries = disk.list("").await.map_err(BlockError::io("", "list"))?;
@@ -53,17 +58,28 @@ impl Inventory {
             .filter_map(|entry| entry.name.strip_prefix("shard-")?.parse::<u16>().ok());
         for shard in shards {
             let dir = shard_dir(shard);
+            match disk.sync_dir(&dir).await {
+                // One that is no more, removed by another shard.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                synced => synced.map_err(BlockError::io(&dir, "flush the directory"))?,
+            }
             for ulid in block::list(disk, &dir).await? {
-                match read_meta(disk, &block::dir(&dir, ulid)).await.map(|(meta, _)| meta) {
+                let path = block::dir(&dir, ulid);
+                let mut read = read_meta(disk, &path).await;
+                if read.as_ref().is_err_and(|error| !error.is_damage()) {
+                    read = read_meta(disk, &path).await;
+                }
+                match read.map(|(meta, _)| meta) {
                     Ok(meta) if meta.ulid == ulid => found.blocks.push(Listed { shard, meta }),
                     Ok(meta) => {
                         let why = format!("its meta.json is that of block {}", meta.ulid);
                         found.unreadable.push((shard, ulid, why));
                     }
-                    Err(error) if is_damage(&error) => {
+                    Err(error) if error.may_pass() => return Err(error),
+                    Err(error) if error.is_damage() => {
                         found.unreadable.push((shard, ulid, error.to_string()));
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => found.unread.push((shard, ulid, error.to_string())),
                 }
                 pace.breathe().await;
             }
@@ -90,23 +106,15 @@ impl Inventory {
     }
 }
 
-/// Is it the block that is wrong, rather than the disk?
-fn is_damage(error: &BlockError) -> bool {
-    match error {
-        BlockError::Io { source, .. } => {
-            matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
-        }
-        _ => true,
-    }
-}
-
 /// What a shard has after its blocks have been opened.
 pub struct Opened<D: Disk> {
     /// To be read.
     pub blocks: Vec<Rc<ServedBlock<D>>>,
     /// Blocks that may hold others' series, and that are there still: those of which this shard has its part, too.
     pub mixed: Vec<Listed>,
-    /// Of this shard's directory, what could not be opened and was put aside.
+    /// Those that the disk does not read. Nothing can be deleted of them in this run.
+    pub left_out: Vec<Ulid>,
+    /// What could not be opened: of this shard's directory what was put aside, and what the disk does not read.
     pub damage: Vec<Damage>,
 }
 
@@ -128,10 +136,17 @@ pub async fn open<D: Disk>(
     block::tidy(disk, &dir).await?;
     let metas: Vec<&BlockMeta> = inventory.blocks.iter().map(|block| &block.meta).collect();
     let replaced = history::replaced(&metas);
-    let mut opened = Opened { blocks: Vec::new(), mixed: Vec::new(), damage: Vec::new() };
+    let mut opened =
+        Opened { blocks: Vec::new(), mixed: Vec::new(), left_out: Vec::new(), damage: Vec::new() };
     for (shard, ulid, why) in &inventory.unreadable {
         if keeper(*shard, own.shards) == own.shard {
-            opened.damage.push(set_aside(disk, *shard, *ulid, why, run).await?);
+            opened.damage.push(set_aside(disk, *shard, *ulid, why, run).await);
+        }
+    }
+    for (shard, ulid, why) in &inventory.unread {
+        opened.left_out.push(*ulid);
+        if keeper(*shard, own.shards) == own.shard {
+            opened.damage.push(left_out(&block::dir(&shard_dir(*shard), *ulid), why));
         }
     }
     for Listed { shard, meta } in &inventory.blocks {
@@ -141,8 +156,10 @@ pub async fn open<D: Disk>(
         if replaced.contains(&meta.ulid) || !is_own && !is_mixed {
             continue;
         }
-        if is_own {
-            rewrite::tidy(disk, &path).await?;
+        if is_own && let Err(error) = rewrite::tidy(disk, &path).await {
+            opened.left_out.push(meta.ulid);
+            opened.damage.push(left_out(&path, &error.to_string()));
+            continue;
         }
         if is_mixed {
             opened.mixed.push(Listed { shard: *shard, meta: meta.clone() });
@@ -150,12 +167,22 @@ pub async fn open<D: Disk>(
                 continue;
             }
         }
-        match Block::open(disk, &path, Rc::clone(cache), pace).await {
+        let mut found = Block::open(disk, &path, Rc::clone(cache), pace).await;
+        if found.as_ref().is_err_and(|error| !error.is_damage()) {
+            // It would be missing until the next start: that is worth a second look.
+            found = Block::open(disk, &path, Rc::clone(cache), pace).await;
+        }
+        match found {
             Ok(block) => opened.blocks.push(Rc::new(ServedBlock { block, is_mixed })),
-            Err(error) if !is_damage(&error) => return Err(error),
+            Err(error) if error.may_pass() => return Err(error),
+            // Each shard tells for itself: another one may have read it.
+            Err(error) if !error.is_damage() => {
+                opened.left_out.push(meta.ulid);
+                opened.damage.push(left_out(&path, &error.to_string()));
+            }
             Err(error) if keeper(*shard, own.shards) == own.shard => {
                 let why = error.to_string();
-                opened.damage.push(set_aside(disk, *shard, meta.ulid, &why, run).await?);
+                opened.damage.push(set_aside(disk, *shard, meta.ulid, &why, run).await);
             }
             // Its keeper tells of it.
             Err(_) => {}
@@ -177,8 +204,8 @@ async fn is_taken<D: Disk>(
     }
     let is_published = history::is_taken(metas, ulid, own);
     if is_published {
-        // The part was published, and then the process ended.
-        repartition::mark_taken(disk, path, own).await?;
+        // The part was published, and then the process ended. If this fails, the next start does it.
+        let _ = repartition::mark_taken(disk, path, own).await;
     }
     Ok(is_published)
 }
@@ -188,19 +215,23 @@ fn keeper(shard: u16, shards: u16) -> u16 {
     shard.checked_rem(shards).unwrap_or(0)
 }
 
-async fn set_aside<D: Disk>(
-    disk: &D,
-    shard: u16,
-    ulid: Ulid,
-    why: &str,
-    run: u64,
-) -> Result<Damage, BlockError> {
+async fn set_aside<D: Disk>(disk: &D, shard: u16, ulid: Ulid, why: &str, run: u64) -> Damage {
     let dir = shard_dir(shard);
     let from = block::dir(&dir, ulid);
     let what = format!("this block cannot be opened, and what only it held is lost: {why}");
-    let damage = Damage { file: from.clone(), offset: 0, what, keep: Vec::new() };
-    quarantine::set_aside_dir(disk, &dir, &ulid.to_string(), run, &damage.to_string())
-        .await
-        .map_err(BlockError::io(&from, "put aside"))?;
-    Ok(damage)
+    let mut damage = Damage { file: from, offset: 0, what, keep: Vec::new() };
+    let text = damage.to_string();
+    let moved = quarantine::set_aside_dir(disk, &dir, &ulid.to_string(), run, &text).await;
+    if let Err(error) = moved {
+        // A disk that is full as well must not stop the start: then the next one does this again.
+        damage.what = format!("{}; it cannot be put aside: {error}", damage.what);
+    }
+    damage
+}
+
+/// A block that the disk does not read now.
+fn left_out(path: &str, why: &str) -> Damage {
+    let what =
+        format!("the disk does not read this block; it is left out until a start can: {why}");
+    Damage { file: path.to_owned(), offset: 0, what, keep: Vec::new() }
 }

@@ -1,13 +1,16 @@
 //! Writing the block of a cut: what was extracted from the Head becomes a block of its own.
 //!
 //! Runs on the thread for long work, with a disk of its own. Chunks that have left the Head's memory are read for many
-//! series at once; what cannot be read of them is missing in the block, and told.
+//! series at once; what cannot be read of them is missing in the block, and told, and its file is kept aside when the Head
+//! does not need it any more.
 
 use super::block::BlockError;
 use super::block::writer::{BlockWriter, ChunkToWrite, WriterOptions};
 use super::files::{dirs, shard_dir};
 use super::head::cut_plan::CutPlan;
-use super::head::spill::SpillFiles;
+use super::head::spill::{SpillError, SpillFiles};
+use super::quarantine;
+use super::replay::Damage;
 use crate::encoding::block::meta::{BlockMeta, Origin};
 use crate::io::{Disk, Pace};
 
@@ -19,8 +22,8 @@ const SERIES_AT_ONCE: usize = 1024;
 pub struct CutBlock {
     /// The block; `None` if nothing was left to write.
     pub meta: Option<BlockMeta>,
-    /// What could not be read and is missing in it, in words.
-    pub lost: Vec<String>,
+    /// What could not be read and is missing in it.
+    pub lost: Vec<Damage>,
 }
 
 /// Writes and publishes the block of `plan`, of the shard `own`.
@@ -73,7 +76,7 @@ async fn write<D: Disk, W: Disk>(
         let mut read = spill.read(&sorted.places(some.clone()), pace).await.into_iter();
         for at in some {
             let Some(series) = sorted.series(at, &mut read) else { continue };
-            lost.extend(series.lost.iter().map(ToString::to_string));
+            lost.extend(series.lost.iter().map(SpillError::damage));
             let chunks: Vec<ChunkToWrite<'_>> = series
                 .chunks
                 .iter()
@@ -88,6 +91,11 @@ async fn write<D: Disk, W: Disk>(
             }
             pace.breathe().await;
         }
+    }
+    if origin.is_some() && !lost.is_empty() {
+        // Before there is a block, because of which the Head lets the file go.
+        let marked = quarantine::mark_cut(disk, &lost, cut.ulid).await;
+        marked.map_err(BlockError::io(dir, "mark damaged files"))?;
     }
     if writer.series_count() == 0 {
         writer.discard().await?;

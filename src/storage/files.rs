@@ -166,7 +166,7 @@ pub async fn begin<D: Disk>(
         log.next_sequence = 1;
     }
     // After damage, too: then nothing needs the damaged files any more, and it is told only once.
-    if changes || is_damaged {
+    if changes || is_damaged || report.is_in_doubt {
         let saved = save(&disk, &own.head, &options, &fingerprinter, log, &head, pace).await;
         match saved {
             Ok((id, bytes)) => {
@@ -175,7 +175,7 @@ pub async fn begin<D: Disk>(
                 report.spill_files = head.spill_files();
                 first_needed = SegmentId(next_segment);
             }
-            Err(error) if !changes => {
+            Err(error) if !changes && !report.is_in_doubt => {
                 report.damage.push(untold(&own.head, "write a checkpoint without it", error));
             }
             Err(error) => return Err(io_error(&own.head, "write a checkpoint")(error)),
@@ -225,7 +225,7 @@ impl<D: Disk> Begun<D> {
             .map_err(io_error(&own.head, "tidy up"))?;
         // The next start may read the same checkpoint again.
         let needed = report.spill_files.union(&head.spill_files()).copied().collect();
-        spill.remove_unused(&needed).await.map_err(io_error(&own.head, "tidy up"))?;
+        spill.remove_unused(&needed, &marked).await.map_err(io_error(&own.head, "tidy up"))?;
         let durable = options.sync == SyncMode::Always;
         let spares =
             Spares::open(disk.clone(), own.wal.clone(), options.segment_bytes, durable).await;
@@ -291,7 +291,7 @@ impl<D: Disk> Files<D> {
         self.checkpoint_bytes.set(bytes);
         let marked = Marked::find(&self.disk, &self.own.quarantine).await?;
         checkpoint::tidy(&self.disk, &self.own.head, Some(id), &marked).await?;
-        self.spill.remove_unused(&spill_files()).await?;
+        self.spill.remove_unused(&spill_files(), &marked).await?;
         self.free_segments_before(SegmentId(log.first_segment)).await
     }
 

@@ -18,11 +18,7 @@ impl Disk for SimDisk {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             state.has_room_for(len)?;
-            state.inodes.push(Inode {
-                durable: vec![0; len],
-                content: vec![0; len],
-                pending: Vec::new(),
-            });
+            state.inodes.push(Inode::of_zeros(len));
             let inode = state.inodes.len() - 1;
             state.dirs.entry(dir.to_owned()).or_default().names.insert(name.to_owned(), inode);
             Ok(inode)

@@ -2,9 +2,12 @@
 
 use std::io;
 
-use super::inode::{Change, Inode};
-use super::{SimDisk, stopped};
+use super::inode::Change;
+use super::{ReadFault, SimDisk, stopped};
 use crate::io::{BLOCK_BYTES, File};
+
+/// What Linux says when a device does not give or take a block.
+const EIO: i32 = 5;
 
 /// A file of a [`SimDisk`].
 pub struct SimFile {
@@ -43,22 +46,32 @@ impl File for SimFile {
 
     async fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         self.disk.alive()?;
-        let state = self.disk.0.borrow();
+        let mut state = self.disk.0.borrow_mut();
+        let fault = state.fault_of_read(self.inode, offset, len);
         let content = &state.inodes.get(self.inode).expect("an open file has an inode").content;
         let start = usize::try_from(offset).map_err(io::Error::other)?;
         let end = start.checked_add(len).ok_or(io::ErrorKind::UnexpectedEof)?;
-        content
-            .get(start..end)
-            .map(<[u8]>::to_vec)
-            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        let bytes = content.get(start..end).map(<[u8]>::to_vec);
+        let mut bytes = bytes.ok_or(io::ErrorKind::UnexpectedEof)?;
+        match fault {
+            None => {}
+            Some(ReadFault::Fails) => return Err(io::Error::from_raw_os_error(EIO)),
+            Some(ReadFault::Short) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(ReadFault::Flips) => {
+                let bit = state.rng.below(8 * len as u64);
+                let byte = usize::try_from(bit / 8).ok().and_then(|at| bytes.get_mut(at));
+                byte.into_iter().for_each(|byte| *byte ^= 1 << (bit % 8));
+            }
+        }
+        Ok(bytes)
     }
 
-    async fn read_many(&self, ranges: &[(u64, usize)]) -> io::Result<Vec<Vec<u8>>> {
+    async fn read_many(&self, ranges: &[(u64, usize)]) -> Vec<io::Result<Vec<u8>>> {
         let mut read = Vec::with_capacity(ranges.len());
         for (offset, len) in ranges {
-            read.push(self.read_at(*offset, *len).await?);
+            read.push(self.read_at(*offset, *len).await);
         }
-        Ok(read)
+        read
     }
 
     async fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
@@ -67,7 +80,7 @@ impl File for SimFile {
             data.len().is_multiple_of(BLOCK_BYTES) && offset.is_multiple_of(BLOCK_BYTES),
             "direct I/O is aligned"
         );
-        self.change(Change::Write { offset, data: data.to_vec() })?;
+        self.change(Change::Write { offset, data: data.into() })?;
         if self.is_durable { self.sync().await } else { Ok(()) }
     }
 
@@ -75,20 +88,15 @@ impl File for SimFile {
         let crash = match self.disk.call() {
             Ok(crash) => crash,
             Err(error) => {
-                // What was to be written is lost, though reads still show it: a second sync would lie.
-                let mut state = self.disk.0.borrow_mut();
-                if let Some(inode) = state.inodes.get_mut(self.inode) {
-                    inode.pending.clear();
+                if let Some(inode) = self.disk.0.borrow_mut().inodes.get_mut(self.inode) {
+                    inode.lose_pending();
                 }
                 return Err(error);
             }
         };
         let mut state = self.disk.0.borrow_mut();
         if !crash || state.rng.below(2) == 0 {
-            let inode = state.inodes.get_mut(self.inode).expect("an open file has an inode");
-            for change in std::mem::take(&mut inode.pending) {
-                Inode::apply(&mut inode.durable, &change, || true);
-            }
+            state.inodes.get_mut(self.inode).expect("an open file has an inode").sync();
         }
         if crash { Err(stopped()) } else { Ok(()) }
     }

@@ -7,6 +7,9 @@
 //!
 //! A directory that got another name is moved at once and kept in mind: a crash gives it the former one back or not.
 //!
+//! A file may have places that cannot be read, a read may fail, be short or bring another bit, and a call that changes
+//! something may fail once or from some time on; all that is counted, so that a number names the fault.
+//!
 //! Harsher than a real file system on purpose: syncing a file does not make its name durable, and a sync that failed
 //! leaves what it should have written readable but lost, as Linux does.
 
@@ -23,6 +26,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -33,15 +37,30 @@ use inode::Inode;
 pub use rng::Rng;
 use state::{Dir, State};
 
-/// What is to go wrong. Calls that change something are counted from 1, across all files.
+/// What is to go wrong. Calls that change something are counted from 1, across all files; so are reads.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     /// The machine stops in the middle of this call; it and all later ones fail.
     pub crash_at: Option<u64>,
     /// This call fails with this error, later ones do not.
     pub fail_at: Option<(u64, io::ErrorKind)>,
+    /// From this call on all fail with this error, until other faults are set.
+    pub fail_from: Option<(u64, io::ErrorKind)>,
     /// More bytes than this do not fit all files together.
     pub capacity_bytes: Option<u64>,
+    /// This read goes wrong, later ones do not.
+    pub read_at: Option<(u64, ReadFault)>,
+}
+
+/// How a read goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFault {
+    /// With EIO.
+    Fails,
+    /// It ends before all is read that the file has.
+    Short,
+    /// One bit is another one than on the disk.
+    Flips,
 }
 
 /// A disk in memory. Clones are the same disk.
@@ -65,6 +84,10 @@ impl SimDisk {
             moved: Vec::new(),
             renamed: Vec::new(),
             calls: 0,
+            reads: 0,
+            hit: None,
+            spoiled: Vec::new(),
+            moments: None,
             crashed: false,
             faults,
             rng: Rng::new(seed),
@@ -114,30 +137,71 @@ impl SimDisk {
             dirs,
             moved: state.moved.clone(),
             renamed: state.renamed.clone(),
+            hit: None,
+            spoiled: state.spoiled.clone(),
+            moments: None,
             calls: 0,
+            reads: 0,
             crashed: false,
-            faults,
+            faults: Faults::default(),
             rng,
         };
         let mut rng_of_renamed = Rng::new(seed.rotate_left(32));
-        Self(Rc::new(RefCell::new(after.with_renamed(&mut rng_of_renamed).with_moved())))
+        let after = after.with_renamed(&mut rng_of_renamed).with_moved();
+        Self(Rc::new(RefCell::new(after.begin(faults))))
     }
 
     /// What a new start finds after the process was killed now: all that was written, durable or not. Power may still
     /// be lost later.
     #[must_use]
     pub fn image_after_kill(&self, faults: Faults) -> Self {
-        let state = self.0.borrow();
-        Self(Rc::new(RefCell::new(State {
-            inodes: state.inodes.clone(),
-            dirs: state.dirs.clone(),
-            moved: state.moved.clone(),
-            renamed: state.renamed.clone(),
-            calls: 0,
-            crashed: false,
-            faults,
-            rng: state.rng.clone(),
-        })))
+        Self(Rc::new(RefCell::new(self.0.borrow().without_moments().begin(faults))))
+    }
+
+    /// From now on what the disk is before each call that changes something is kept, for [`SimDisk::take_moments`].
+    pub fn keep_moments(&self) {
+        self.0.borrow_mut().moments = Some(Vec::new());
+    }
+
+    /// What the disk was before each call since this was last asked. In the middle of a call it is one of the two beside
+    /// it, with what luck leaves of what is not durable: so the images of these after a crash are those of all crashes.
+    #[must_use]
+    pub fn take_moments(&self) -> Vec<Self> {
+        let moments = self.0.borrow_mut().moments.as_mut().map(std::mem::take);
+        moments.into_iter().flatten().map(|state| Self(Rc::new(RefCell::new(state)))).collect()
+    }
+
+    /// How many reads there have been.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.0.borrow().reads
+    }
+
+    /// The file of which [`Faults::read_at`] made a read go wrong, as it was called then.
+    #[must_use]
+    pub fn hit(&self) -> Option<String> {
+        self.0.borrow().hit.clone()
+    }
+
+    /// Length of all files in bytes.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.0.borrow().used_bytes()
+    }
+
+    /// These bytes of a file cannot be read any more, whatever it is called later, until [`SimDisk::heal`].
+    ///
+    /// # Panics
+    /// If there is no such file: the test is wrong.
+    pub fn spoil(&self, path: &str, bytes: Range<u64>) {
+        let mut state = self.0.borrow_mut();
+        let inode = state.lookup(path).expect("the file to spoil exists");
+        state.spoiled.push((inode, bytes));
+    }
+
+    /// Everything can be read again.
+    pub fn heal(&self) {
+        self.0.borrow_mut().spoiled.clear();
     }
 
     /// Flips one bit of a file behind everybody's back.
@@ -150,7 +214,7 @@ impl SimDisk {
         let at = usize::try_from(bit / 8).expect("fits memory");
         let inode = state.inodes.get_mut(inode).expect("names point to inodes");
         for bytes in [&mut inode.durable, &mut inode.content] {
-            if let Some(byte) = bytes.get_mut(at) {
+            if let Some(byte) = Rc::make_mut(bytes).get_mut(at) {
                 *byte ^= 1 << (bit % 8);
             }
         }
@@ -176,10 +240,14 @@ impl SimDisk {
         if state.crashed {
             return Err(io::Error::other("the simulated machine has stopped"));
         }
+        if state.moments.is_some() {
+            let moment = state.without_moments();
+            state.moments.get_or_insert_default().push(moment);
+        }
         state.calls += 1;
-        if let Some((at, kind)) = state.faults.fail_at
-            && at == state.calls
-        {
+        let (calls, faults) = (state.calls, &state.faults);
+        let once = faults.fail_at.filter(|(at, _)| *at == calls);
+        if let Some((_, kind)) = once.or(faults.fail_from.filter(|(from, _)| *from <= calls)) {
             return Err(io::Error::new(kind, "simulated failure"));
         }
         if state.faults.crash_at == Some(state.calls) {

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 
 use super::inode::Inode;
-use super::{Faults, Rng};
+use super::{Faults, ReadFault, Rng};
 
 pub(super) struct State {
     pub inodes: Vec<Inode>,
@@ -15,6 +16,13 @@ pub(super) struct State {
     /// Directories that got another name, oldest first, until that is durable.
     pub renamed: Vec<RenamedDir>,
     pub calls: u64,
+    pub reads: u64,
+    /// The file of which a read went wrong.
+    pub hit: Option<String>,
+    /// Places that cannot be read.
+    pub spoiled: Vec<(usize, Range<u64>)>,
+    /// What the disk was before each call, if that is kept.
+    pub moments: Option<Vec<State>>,
     pub crashed: bool,
     pub faults: Faults,
     pub rng: Rng,
@@ -42,6 +50,22 @@ pub(super) struct RenamedDir {
 }
 
 impl State {
+    /// A copy that does not hold all copies before.
+    pub fn without_moments(&self) -> Self {
+        Self {
+            inodes: self.inodes.clone(),
+            dirs: self.dirs.clone(),
+            moved: self.moved.clone(),
+            renamed: self.renamed.clone(),
+            spoiled: self.spoiled.clone(),
+            faults: self.faults.clone(),
+            rng: self.rng.clone(),
+            moments: None,
+            hit: self.hit.clone(),
+            ..*self
+        }
+    }
+
     pub fn lookup(&self, path: &str) -> Option<usize> {
         let (dir, name) = split(path);
         self.dirs.get(dir)?.names.get(name).copied()
@@ -114,16 +138,54 @@ impl State {
         self.dirs.get(path).is_some_and(|dir| !dir.removed)
     }
 
-    pub fn has_room_for(&self, more: usize) -> io::Result<()> {
+    /// Length of all files that have a name, in bytes.
+    pub fn used_bytes(&self) -> u64 {
         let linked: BTreeSet<_> = self.dirs.values().flat_map(|d| d.names.values()).collect();
-        let used: usize =
-            linked.into_iter().filter_map(|i| self.inodes.get(*i)).map(|i| i.content.len()).sum();
+        linked.into_iter().filter_map(|i| self.inodes.get(*i)).map(|i| i.content.len() as u64).sum()
+    }
+
+    pub fn has_room_for(&self, more: usize) -> io::Result<()> {
         match self.faults.capacity_bytes {
-            Some(capacity) if (used + more) as u64 > capacity => {
+            Some(capacity) if self.used_bytes() + more as u64 > capacity => {
                 Err(io::ErrorKind::StorageFull.into())
             }
             _ => Ok(()),
         }
+    }
+
+    /// Counts a read; how it is to go wrong, if it is.
+    pub fn fault_of_read(&mut self, inode: usize, offset: u64, len: usize) -> Option<ReadFault> {
+        self.reads += 1;
+        let end = offset.saturating_add(len as u64);
+        let is_spoiled = |(file, bytes): &(usize, Range<u64>)| {
+            *file == inode && bytes.start < end && offset < bytes.end
+        };
+        if self.spoiled.iter().any(is_spoiled) {
+            return Some(ReadFault::Fails);
+        }
+        let (_, fault) = self.faults.read_at.filter(|(at, _)| *at == self.reads)?;
+        let path = |(dir, entry): (&String, &Dir)| {
+            let (name, _) = entry.names.iter().find(|(_, file)| **file == inode)?;
+            Some(format!("{dir}/{name}"))
+        };
+        self.hit = self.dirs.iter().find_map(path);
+        Some(fault)
+    }
+
+    /// The same disk for a process that begins now: files that nobody can open any more are forgotten.
+    pub fn begin(mut self, faults: Faults) -> Self {
+        let named = |dir: &Dir| -> Vec<usize> {
+            let maps = dir.changes.iter().chain([&dir.names, &dir.durable]);
+            maps.flat_map(BTreeMap::values).copied().collect()
+        };
+        let mut kept: BTreeSet<usize> = self.dirs.values().flat_map(named).collect();
+        kept.extend(self.moved.iter().map(|(_, _, inode)| *inode));
+        for (inode, file) in self.inodes.iter_mut().enumerate() {
+            if !kept.contains(&inode) {
+                *file = Inode::default();
+            }
+        }
+        Self { faults, calls: 0, reads: 0, crashed: false, moments: None, hit: None, ..self }
     }
 }
 

@@ -208,9 +208,11 @@ fn a_file_opened_for_reading_refuses_writes() {
         let write = file.write_at(&BLOCK, 0).await.unwrap_err();
         let cut = file.set_len(0).await.unwrap_err();
         assert_eq!([write.kind(), cut.kind()], [io::ErrorKind::PermissionDenied; 2]);
-        let read = file.read_many(&[(5, 2), (0, 1)]).await.unwrap();
+        let read = file.read_many(&[(5, 2), (0, 1)]).await;
+        let read: Vec<_> = read.into_iter().map(Result::unwrap).collect();
         assert_eq!(read, [vec![0; 2], vec![0; 1]]);
-        assert!(file.read_many(&[(0, 1), (4096, 1)]).await.is_err());
+        let read = file.read_many(&[(0, 1), (4096, 1), (1, 1)]).await;
+        assert_eq!(read.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
     });
 }
 
@@ -242,5 +244,78 @@ fn after_the_crash_every_call_fails() {
         assert!(disk.create("a", 0).await.is_err());
         assert!(disk.list("").await.is_err());
         assert!(disk.crashed());
+    });
+}
+
+#[test]
+fn a_read_fails_is_short_or_brings_another_bit_where_it_is_told_to() {
+    for (fault, expected) in
+        [(ReadFault::Fails, Err(Some(5))), (ReadFault::Short, Err(None)), (ReadFault::Flips, Ok(1))]
+    {
+        let disk = SimDisk::new(1);
+        run(async {
+            let file = disk.create("a", BLOCK_BYTES as u64).await.unwrap();
+            disk.set_faults(Faults { read_at: Some((2, fault)), ..Faults::default() });
+            let mut outcomes = Vec::new();
+            for _ in 0..3 {
+                let read = file.read_at(10, 100).await;
+                outcomes.push(match read {
+                    Ok(bytes) => Ok(bytes.iter().map(|byte| byte.count_ones()).sum()),
+                    Err(error) => Err(error.raw_os_error()),
+                });
+            }
+            assert_eq!(outcomes, [Ok(0), expected, Ok(0)]);
+            assert_eq!(disk.reads(), 3);
+        });
+    }
+}
+
+#[test]
+fn a_spoiled_place_cannot_be_read_under_any_name_until_it_is_healed() {
+    let disk = SimDisk::new(1);
+    run(async {
+        let file = disk.create("a", 3 * BLOCK_BYTES as u64).await.unwrap();
+        disk.sync_dir("").await.unwrap();
+        disk.spoil("a", 4096..8192);
+        disk.rename("a", "b").await.unwrap();
+        disk.sync_dir("").await.unwrap();
+        let image = disk.image_after_crash(1, Faults::default());
+        for file in [file, image.open("b").await.unwrap()] {
+            assert!(file.read_at(0, 4096).await.is_ok() && file.read_at(8192, 4096).await.is_ok());
+            assert!(file.read_at(4095, 2).await.is_err() && file.read_at(8191, 1).await.is_err());
+        }
+        image.heal();
+        assert!(image.open("b").await.unwrap().read_at(4095, 2).await.is_ok());
+    });
+}
+
+#[test]
+fn calls_fail_from_one_on_until_the_disk_is_told_otherwise() {
+    let disk = SimDisk::new(1);
+    run(async {
+        let fail_from = Some((2, io::ErrorKind::StorageFull));
+        disk.set_faults(Faults { fail_from, ..Faults::default() });
+        disk.create("a", 0).await.unwrap();
+        for _ in 0..3 {
+            let full = disk.rename("a", "b").await.unwrap_err();
+            assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        }
+        disk.set_faults(Faults::default());
+        disk.rename("a", "b").await.unwrap();
+    });
+}
+
+#[test]
+fn the_moments_of_a_disk_are_what_it_was_before_each_call() {
+    let disk = SimDisk::new(1);
+    run(async {
+        disk.create("a", 0).await.unwrap();
+        disk.keep_moments();
+        disk.rename("a", "b").await.unwrap();
+        disk.open("b").await.unwrap().write_at(&BLOCK, 0).await.unwrap();
+        let moments = disk.take_moments();
+        assert_eq!(moments.iter().map(SimDisk::paths).collect::<Vec<_>>(), [["a"], ["b"]]);
+        assert_eq!(moments.iter().map(SimDisk::used_bytes).collect::<Vec<_>>(), [0, 0]);
+        assert!(disk.take_moments().is_empty() && disk.used_bytes() == BLOCK_BYTES as u64);
     });
 }

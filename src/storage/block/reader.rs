@@ -169,15 +169,13 @@ impl<D: Disk> Block<D> {
         self.index.series(ids, pace).await
     }
 
-    /// The chunks at these places, in this order. They are best asked for in the order of the series.
-    ///
-    /// # Errors
-    /// A disk that does not read. A chunk or a segment that is broken is an error in its place.
+    /// The chunks at these places, in this order. They are best asked for in the order of the series. A chunk or a segment
+    /// that is broken, or that the disk does not give, is an error in its place.
     pub async fn read_chunks(
         &self,
         references: &[ChunkRef],
         pace: &mut impl Pace,
-    ) -> Result<Vec<ChunkResult>, BlockError> {
+    ) -> Vec<ChunkResult> {
         self.chunks.read(references, pace).await
     }
 
