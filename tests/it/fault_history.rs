@@ -164,13 +164,13 @@ fn a_full_disk_goes_on_when_there_is_room_again() {
             assert_eq!(damage, [""; 0], "{story}: want of room is not damage");
         }
     }
-    assert!(refused > 20, "{refused} times something was not done");
+    assert!(refused > 10, "{refused} times something was not done");
 }
 
-/// May a bit of this file be another one without anybody being able to know? A `meta.json` has no checksum at all, and an
-/// index is held to that of its symbols when it is opened.
+/// Would another bit in what is read of this file always be noticed? A `meta.json` has no checksum, an index is held to that
+/// of its symbols only when it is opened, and the last batch of a log looks as if it were torn.
 fn has_checksums(path: &str) -> bool {
-    !path.ends_with("meta.json") && !path.ends_with("index")
+    !["meta.json", "index"].iter().any(|name| path.ends_with(name)) && !path.contains("/wal/")
 }
 
 #[test] // faults: one read fails, is short, or brings another bit
