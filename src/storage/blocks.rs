@@ -184,8 +184,11 @@ pub async fn open<D: Disk>(
                 let why = error.to_string();
                 opened.damage.push(set_aside(disk, *shard, meta.ulid, &why, run).await);
             }
-            // Its keeper tells of it.
-            Err(_) => {}
+            // Its keeper may have read it otherwise, and then tells of nothing.
+            Err(error) => {
+                opened.left_out.push(meta.ulid);
+                opened.damage.push(left_out(&path, &error.to_string()));
+            }
         }
     }
     Ok(opened)

@@ -173,8 +173,8 @@ impl History {
 
     /// A server starts.
     pub async fn start(&mut self, shards: Option<u16>) -> Result<(), String> {
-        let store = Store::open(&self.disk, shards).await?;
-        self.told.extend(store.damage.iter().cloned());
+        let mut store = Store::open(&self.disk, shards).await?;
+        self.told.append(&mut store.damage);
         self.store = Some(store);
         Ok(())
     }
@@ -341,7 +341,10 @@ impl History {
             }
         };
         take(&mut self.ledger.must);
-        self.store().delete(&matchers, range).await?;
+        let deleted = self.store().delete(&matchers, range).await;
+        let given_up = std::mem::take(&mut self.store().damage);
+        self.told.extend(given_up);
+        deleted?;
         take(&mut self.ledger.may);
         // A sender that repeats them means it.
         if let Some(request) = &self.ledger.unanswered {

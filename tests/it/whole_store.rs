@@ -245,7 +245,9 @@ impl Store {
         assert_eq!(self.left_out, [], "a shard refuses that");
         for shard in &mut self.shards {
             let (head, log, spill) = (&shard.head, &shard.log, shard.files.spill());
-            of_head::delete(head, log, spill, matchers, range, &mut NoPace).await.map_err(text)?;
+            let deleted = of_head::delete(head, log, spill, matchers, range, &mut NoPace).await;
+            // A damaged chunk across an end of the time is given up, which the server tells.
+            self.damage.extend(deleted.map_err(text)?.1.iter().map(text));
             let view = shard.served.view();
             for served in view.overlapping(range) {
                 let pace = &mut NoPace;
