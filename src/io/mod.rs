@@ -68,11 +68,11 @@ pub trait File: 'static {
     /// Reads exactly `len` bytes at `offset`; fails with `UnexpectedEof` if the file does not hold them.
     fn read_at(&self, offset: u64, len: usize) -> impl Future<Output = io::Result<Self::Read>>;
     /// Reads many ranges, each an offset and a length, as [`File::read_at`] reads one, and gives them in the same order;
-    /// the disk works at several of them at a time. One that fails makes all fail.
+    /// the disk works at several of them at a time. One that fails costs itself.
     fn read_many(
         &self,
         ranges: &[(u64, usize)],
-    ) -> impl Future<Output = io::Result<Vec<Self::Read>>>;
+    ) -> impl Future<Output = Vec<io::Result<Self::Read>>>;
     /// Writes all of `data` at `offset`; both are multiples of [`BLOCK_BYTES`]. A short write is an error.
     fn write_at(&self, data: &[u8], offset: u64) -> impl Future<Output = io::Result<()>>;
     /// Makes everything written so far durable.
@@ -95,6 +95,24 @@ pub struct DirEntry {
     pub is_dir: bool,
     /// A file's length in bytes.
     pub len: u64,
+}
+
+/// Want of memory, of descriptors or of a moment: the same call may succeed later, and nothing is known of the file.
+#[must_use]
+pub fn may_pass(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, OutOfMemory, ResourceBusy, WouldBlock};
+    const TOO_MANY_OPEN: [i32; 2] = [23, 24];
+    matches!(error.kind(), Interrupted | OutOfMemory | ResourceBusy | WouldBlock)
+        || error.raw_os_error().is_some_and(|code| TOO_MANY_OPEN.contains(&code))
+}
+
+/// The same error once more, for one more thing that it cost.
+#[must_use]
+pub fn same_error(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
 }
 
 /// What time it is.

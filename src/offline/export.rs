@@ -102,7 +102,7 @@ struct Exporting<'a> {
 impl Exporting<'_> {
     async fn run(self, wanted: &Wanted) -> Result<Exported, OfflineError> {
         let inventory = Inventory::take(&self.data, &mut Alone).await?;
-        for (shard, ulid, why) in &inventory.unreadable {
+        for (shard, ulid, why) in inventory.unreadable.iter().chain(&inventory.unread) {
             let dir = block::dir(&shard_dir(*shard), *ulid);
             self.missing.borrow_mut().push(format!("{dir}: {why}"));
         }
@@ -190,7 +190,7 @@ impl Exporting<'_> {
         let mut name = Ulid::generate;
         let mut target = Target { disk: &self.out, dir: HEAD, name: &mut name };
         let copied = cutting::write_copies(&spill, &mut target, plan, &mut Alone).await?;
-        self.missing.borrow_mut().extend(copied.lost);
+        self.missing.borrow_mut().extend(copied.lost.iter().map(ToString::to_string));
         Ok(copied.blocks)
     }
 }

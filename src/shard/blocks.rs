@@ -69,13 +69,14 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     /// Finds out which blocks there are, and answers from these.
     async fn look_again(&self, life: &Life<D>) -> Result<(), BlockError> {
         let (disk, pace) = (&life.disk, &mut Slice::start());
-        let inventory = Inventory::take_durable(disk, pace).await?;
+        let inventory = Inventory::take(disk, pace).await?;
         let opened = open_blocks(disk, life.own, &inventory, &life.cache, life.run, pace).await?;
-        self.tell_put_aside(&opened.damage);
+        self.tell_unanswered(&opened.damage);
         let blocks = opened.blocks.len();
         life.served.replace(opened.blocks);
         life.mixed.replace(opened.mixed);
         life.replaced.replace(opened.replaced);
+        life.left_out.replace(opened.left_out);
         tracing::warn!(shard = %self.0.id, blocks, "the blocks were looked at again after a failure");
         Ok(())
     }

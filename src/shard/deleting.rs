@@ -45,6 +45,10 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         if view.blocks().iter().any(|served| served.is_mixed) {
             return Err(NotDone::Busy(REPARTITIONING));
         }
+        if let Some(ulid) = life.left_out.borrow().first() {
+            let why = format!("the disk does not read block {ulid}: start the server again first");
+            return Err(NotDone::Failed(why));
+        }
         let mut slice = Slice::start();
         life.commits.admit().await.map_err(|why| NotDone::Failed(why.to_string()))?;
         for matchers in selection.any_of() {

@@ -51,6 +51,8 @@ pub(super) struct Life<D: Disk> {
     pub mixed: RefCell<Vec<Listed>>,
     /// Own blocks that others have taken the place of, and that are there still.
     pub replaced: RefCell<Vec<Ulid>>,
+    /// Those that the disk did not read: nothing can be deleted of them.
+    pub left_out: RefCell<Vec<Ulid>>,
     /// Is it not known which blocks there are, because something about them failed halfway?
     pub blocks_in_doubt: Cell<bool>,
     work: Workbench,
@@ -77,6 +79,7 @@ pub(super) struct Begun<D: Disk> {
     pub options: StorageOptions,
     pub mixed: Vec<Listed>,
     pub replaced: Vec<Ulid>,
+    pub left_out: Vec<Ulid>,
     pub work: Workbench,
 }
 
@@ -96,6 +99,7 @@ impl<D: Disk> Life<D> {
             options: begun.options,
             mixed: RefCell::new(begun.mixed),
             replaced: RefCell::new(begun.replaced),
+            left_out: RefCell::new(begun.left_out),
             blocks_in_doubt: Cell::new(false),
             work: begun.work,
             head_work: Semaphore::new(1),

@@ -209,7 +209,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         };
         inner.compactions.borrow_mut().chunks.add(&written.chunks);
         for what in written.lost {
-            tracing::error!(shard = %inner.id, damage = what, "a chunk cannot be read, and is missing in the block");
+            tracing::error!(shard = %inner.id, damage = %what, "a chunk cannot be read, and is missing in the block; its file is kept aside");
             inner.damaged_reads.set(inner.damaged_reads.get() + 1);
         }
         if let Some(meta) = &written.meta {

@@ -195,11 +195,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         self.0.life.borrow().clone().filter(|_| !self.0.closing.is_set())
     }
 
-    /// Counts and tells blocks that were found damaged and put aside.
-    fn tell_put_aside(&self, damage: &[Damage]) {
+    /// Counts and tells blocks that are not answered from: put aside as damaged, or not to be read now.
+    fn tell_unanswered(&self, damage: &[Damage]) {
         let inner = &self.0;
         for damage in damage {
-            tracing::error!(shard = %inner.id, %damage, "a block is damaged; it is put aside");
+            tracing::error!(shard = %inner.id, %damage, "a block is not answered from");
         }
         inner.damaged_blocks.set(inner.damaged_blocks.get() + damage.len() as u64);
     }

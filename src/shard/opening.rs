@@ -70,7 +70,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let Opening { disk, files: options, storage, fingerprinter, replaying, .. } = opening;
         let (shards, run) = (options.shards, options.run);
         let pace = &mut Slice::of(OPENING_SLICE);
-        let inventory = Inventory::take_durable(disk, pace).await?;
+        let inventory = Inventory::take(disk, pace).await?;
         let sources = inventory.sources();
         let is_published = |ulid| sources.contains(&ulid);
         let progress = |read, total| replaying.note(id, read, total);
@@ -95,7 +95,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         head.raise_min_valid(inventory.cut_until());
         let own = Origin { shard: options.shard, shards };
         let opened = open_blocks(disk, own, &inventory, &opening.cache, run, pace).await?;
-        self.tell_put_aside(&opened.damage);
+        self.tell_unanswered(&opened.damage);
         inner.damaged.set(inner.damaged.get() + report.damage.len() as u64);
         let (served, commits) = match before {
             None => (Served::new(opened.blocks), Commits::new()),
@@ -118,6 +118,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             options: *storage,
             mixed: opened.mixed,
             replaced: opened.replaced,
+            left_out: opened.left_out,
             work: opening.work.of_its_own(),
         });
         self.start_committing(&life, writer, options.sync);

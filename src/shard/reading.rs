@@ -154,11 +154,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         Ok(values.into_iter().collect())
     }
 
-    /// What was found; nothing where a block is damaged.
+    /// What was found; nothing where a block is damaged or cannot be read.
     fn unless_damaged<T>(&self, found: Result<Vec<T>, BlockError>) -> Result<Vec<T>, ReadFailed> {
         match found {
             Ok(found) => Ok(found),
-            Err(error @ BlockError::Io { .. }) => Err(error.to_string()),
+            Err(error) if error.may_pass() => Err(error.to_string()),
             Err(error) => {
                 if self.0.told_damage.borrow_mut().insert(error.to_string()) {
                     tracing::error!(shard = %self.0.id, %error, "stored data is damaged; queries leave it out");

@@ -4,7 +4,8 @@
 //! are *mixed*: they may hold anybody's series. Every shard reads all of these, wherever they lie, and leaves others' series
 //! to the others, until its own part of them is in a block of its own.
 //! A block that cannot be opened costs itself: the shard in whose directory it lies puts it aside, and all others pass over
-//! it. If it had taken the place of others that are there still, those are read as before.
+//! it. One that the disk does not read is not known to be damaged: it stays where it is, is not read from in this run, and
+//! may be in the next. If either had taken the place of others that are there still, those are read as before.
 //!
 //! A shard looks again while it runs when it does not know any more which blocks there are.
 
@@ -12,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
-use super::block::reader::Block;
-use super::block::{self, BlockError, IndexCache, META};
+use super::block::reader::{Block, read_meta};
+use super::block::{self, BlockError, IndexCache};
 use super::compaction::{history, repartition, rewrite};
 use super::files::shard_dir;
 use super::quarantine;
@@ -21,11 +22,8 @@ use super::replay::Damage;
 use super::served::ServedBlock;
 use crate::encoding::block::meta::Ulid;
 pub use crate::encoding::block::meta::{BlockMeta, Origin};
-use crate::io::{Disk, File, Pace};
+use crate::io::{Disk, Pace};
 use crate::model::TimestampMs;
-
-/// No `meta.json` is longer than this, in bytes.
-const META_BYTES_MAX: u64 = 64 << 20;
 
 /// A block that there is.
 #[derive(Clone, Debug)]
@@ -41,48 +39,45 @@ pub struct Listed {
 pub struct Inventory {
     /// Those whose `meta.json` can be read.
     pub blocks: Vec<Listed>,
-    /// Those whose cannot: the shard, the name, and why.
+    /// Those whose cannot be understood: the shard, the name, and why.
     pub unreadable: Vec<(u16, Ulid, String)>,
+    /// Those whose the disk does not read, likewise.
+    pub unread: Vec<(u16, Ulid, String)>,
 }
 
 impl Inventory {
-    /// The same as [`take`](Self::take), and the names of what is found are durable: a process that was killed, or a flush that
-    /// failed, may have left a block whose name power loss can still take, and whoever reads the log goes by which blocks
-    /// there are.
+    /// Looks through the directories of all shards, former ones too. The names of what is found are durable then: a process
+    /// that was killed, or a flush that failed, may have left a block whose name power loss can still take, and whoever
+    /// reads the log goes by which blocks there are.
     ///
     /// # Errors
-    /// A disk that does not list, read or flush.
-    pub async fn take_durable<D: Disk>(disk: &D, pace: &mut impl Pace) -> Result<Self, BlockError> {
-        for shard in shards(disk).await? {
-            let dir = shard_dir(shard);
-            match disk.sync_dir(&dir).await {
-                // Of former shards, others remove their directories.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                synced => synced.map_err(BlockError::io(&dir, "flush the directory"))?,
-            }
-        }
-        Self::take(disk, pace).await
-    }
-
-    /// Looks through the directories of all shards, former ones too.
-    ///
-    /// # Errors
-    /// A disk that does not list or read.
+    /// A disk that does not list or flush, or want of memory or descriptors.
     pub async fn take<D: Disk>(disk: &D, pace: &mut impl Pace) -> Result<Self, BlockError> {
         let mut found = Self::default();
         for shard in shards(disk).await? {
             let dir = shard_dir(shard);
+            match disk.sync_dir(&dir).await {
+                // One that is no more, removed by another shard.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                synced => synced.map_err(BlockError::io(&dir, "flush the directory"))?,
+            }
             for ulid in block::list(disk, &dir).await? {
-                match read_meta(disk, &format!("{}/{META}", block::dir(&dir, ulid))).await {
+                let path = block::dir(&dir, ulid);
+                let mut read = read_meta(disk, &path).await;
+                if read.as_ref().is_err_and(|error| !error.is_damage()) {
+                    read = read_meta(disk, &path).await;
+                }
+                match read.map(|(meta, _)| meta) {
                     Ok(meta) if meta.ulid == ulid => found.blocks.push(Listed { shard, meta }),
                     Ok(meta) => {
                         let why = format!("its meta.json is that of block {}", meta.ulid);
                         found.unreadable.push((shard, ulid, why));
                     }
-                    Err(error) if is_damage(&error) => {
+                    Err(error) if error.may_pass() => return Err(error),
+                    Err(error) if error.is_damage() => {
                         found.unreadable.push((shard, ulid, error.to_string()));
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => found.unread.push((shard, ulid, error.to_string())),
                 }
                 pace.breathe().await;
             }
@@ -116,26 +111,6 @@ async fn shards<D: Disk>(disk: &D) -> Result<Vec<u16>, BlockError> {
     Ok(entries.iter().filter_map(|entry| shard(&entry.name)).collect())
 }
 
-async fn read_meta<D: Disk>(disk: &D, path: &str) -> Result<BlockMeta, BlockError> {
-    let file = disk.open_read(path).await.map_err(BlockError::io(path, "open"))?;
-    let len = usize::try_from(file.len()).ok().filter(|_| file.len() <= META_BYTES_MAX);
-    let too_long =
-        || BlockError::Damaged { path: path.to_owned(), offset: 0, what: "too long".to_owned() };
-    let bytes = file.read_at(0, len.ok_or_else(too_long)?).await;
-    let bytes = bytes.map_err(BlockError::io(path, "read"))?;
-    BlockMeta::parse(&bytes).map_err(|source| BlockError::Meta { path: path.to_owned(), source })
-}
-
-/// Is it the block that is wrong, rather than the disk?
-fn is_damage(error: &BlockError) -> bool {
-    match error {
-        BlockError::Io { source, .. } => {
-            matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
-        }
-        _ => true,
-    }
-}
-
 /// What a shard has after its blocks have been opened.
 pub struct Opened<D: Disk> {
     /// To be read.
@@ -144,7 +119,9 @@ pub struct Opened<D: Disk> {
     pub mixed: Vec<Listed>,
     /// In this shard's directory, blocks whose place others have taken, and that are there still: to be removed.
     pub replaced: Vec<Ulid>,
-    /// Of this shard's directory, what could not be opened and was put aside.
+    /// Those that the disk does not read. Nothing can be deleted of them in this run.
+    pub left_out: Vec<Ulid>,
+    /// What could not be opened: of this shard's directory what was put aside, and what the disk does not read.
     pub damage: Vec<Damage>,
 }
 
@@ -154,7 +131,7 @@ pub struct Opened<D: Disk> {
 /// - `run`: the start that this is; names what is put aside.
 ///
 /// # Errors
-/// A disk that does not read.
+/// A directory that cannot be tidied up, or want of memory or descriptors.
 pub async fn open<D: Disk>(
     disk: &D,
     own: Origin,
@@ -164,10 +141,17 @@ pub async fn open<D: Disk>(
     pace: &mut impl Pace,
 ) -> Result<Opened<D>, BlockError> {
     block::tidy(disk, &shard_dir(own.shard)).await?;
-    let mut damage = Vec::new();
+    let is_kept_here = |shard| keeper(shard, own.shards) == own.shard;
+    let (mut left_out, mut damage) = (Vec::new(), Vec::new());
     for (shard, ulid, why) in &inventory.unreadable {
-        if keeper(*shard, own.shards) == own.shard {
-            damage.push(set_aside(disk, *shard, *ulid, why, run).await?);
+        if is_kept_here(*shard) {
+            damage.push(set_aside(disk, *shard, *ulid, why, run).await);
+        }
+    }
+    for (shard, ulid, why) in &inventory.unread {
+        left_out.push(*ulid);
+        if is_kept_here(*shard) {
+            damage.push(unread(*shard, *ulid, why));
         }
     }
     let mut left: Vec<&Listed> = inventory.blocks.iter().collect();
@@ -177,21 +161,30 @@ pub async fn open<D: Disk>(
         let replaced = history::replaced(&metas);
         let mut broken = BTreeSet::new();
         for listed in &left {
-            let Listed { shard, meta } = *listed;
-            if replaced.contains(&meta.ulid) || opened.contains_key(&meta.ulid) {
+            let Listed { shard, meta: BlockMeta { ulid, .. } } = *listed;
+            if replaced.contains(ulid) || opened.contains_key(ulid) {
                 continue;
             }
-            match open_one(disk, own, listed, &metas, cache, pace).await {
-                Ok(block) => drop(opened.insert(meta.ulid, block)),
-                Err(error) if !is_damage(&error) => return Err(error),
-                Err(error) => {
-                    broken.insert(meta.ulid);
-                    // Another one's keeper tells of it.
-                    if keeper(*shard, own.shards) == own.shard {
-                        let why = error.to_string();
-                        damage.push(set_aside(disk, *shard, meta.ulid, &why, run).await?);
-                    }
+            let mut found = open_one(disk, own, listed, &metas, cache, pace).await;
+            if found.as_ref().is_err_and(|error| !error.is_damage()) {
+                // It would be missing until the next start: that is worth a second look.
+                found = open_one(disk, own, listed, &metas, cache, pace).await;
+            }
+            let error = match found {
+                Ok(block) => {
+                    opened.insert(*ulid, block);
+                    continue;
                 }
+                Err(error) if error.may_pass() => return Err(error),
+                Err(error) => error,
+            };
+            broken.insert(*ulid);
+            if error.is_damage() && is_kept_here(*shard) {
+                damage.push(set_aside(disk, *shard, *ulid, &error.to_string(), run).await);
+            } else {
+                // Each shard tells for itself: another one, its keeper too, may have read it.
+                left_out.push(*ulid);
+                damage.push(unread(*shard, *ulid, &error.to_string()));
             }
         }
         if broken.is_empty() {
@@ -211,6 +204,7 @@ pub async fn open<D: Disk>(
                     .filter(|(ulid, _)| !replaced.contains(ulid))
                     .filter_map(|(_, block)| block)
                     .collect(),
+                left_out,
                 damage,
             });
         }
@@ -261,8 +255,8 @@ async fn is_taken<D: Disk>(
     }
     let is_published = history::is_taken(metas, ulid, own);
     if is_published {
-        // The part was published, and then the process ended.
-        repartition::mark_taken(disk, path, own).await?;
+        // The part was published, and then the process ended. If this fails, the next start does it.
+        let _ = repartition::mark_taken(disk, path, own).await;
     }
     Ok(is_published)
 }
@@ -272,19 +266,23 @@ fn keeper(shard: u16, shards: u16) -> u16 {
     shard.checked_rem(shards).unwrap_or(0)
 }
 
-async fn set_aside<D: Disk>(
-    disk: &D,
-    shard: u16,
-    ulid: Ulid,
-    why: &str,
-    run: u64,
-) -> Result<Damage, BlockError> {
+async fn set_aside<D: Disk>(disk: &D, shard: u16, ulid: Ulid, why: &str, run: u64) -> Damage {
     let dir = shard_dir(shard);
     let from = block::dir(&dir, ulid);
     let what = format!("this block cannot be opened, and what only it held is lost: {why}");
-    let damage = Damage { file: from.clone(), offset: 0, what, keep: Vec::new() };
-    quarantine::set_aside_dir(disk, &dir, &ulid.to_string(), run, &damage.to_string())
-        .await
-        .map_err(BlockError::io(&from, "put aside"))?;
-    Ok(damage)
+    let mut damage = Damage { file: from, offset: 0, what, keep: Vec::new() };
+    let text = damage.to_string();
+    let moved = quarantine::set_aside_dir(disk, &dir, &ulid.to_string(), run, &text).await;
+    if let Err(error) = moved {
+        // A disk that is full as well must not stop the start: then the next one does this again.
+        damage.what = format!("{}; it cannot be put aside: {error}", damage.what);
+    }
+    damage
+}
+
+/// A block that the disk does not read now.
+fn unread(shard: u16, ulid: Ulid, why: &str) -> Damage {
+    let what =
+        format!("the disk does not read this block; it is left out until a start can: {why}");
+    Damage { file: block::dir(&shard_dir(shard), ulid), offset: 0, what, keep: Vec::new() }
 }

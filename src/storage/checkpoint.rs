@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::encoding::batch::{self, BatchHeader};
 use crate::encoding::record::{self, CheckpointRecord, Record, records};
-use crate::io::{Disk, File, Pace};
+use crate::io::{Disk, File, Pace, may_pass};
 use crate::model::refusal::LABEL_BYTES_MAX;
 use crate::storage::quarantine::Marked;
 use crate::storage::wal::{SegmentId, SegmentReader};
@@ -73,7 +73,14 @@ pub async fn newest<D: Disk>(
     ids.sort_unstable();
     let mut unreadable = Vec::new();
     for id in ids.into_iter().rev() {
-        let file = disk.open(&id.path(dir)).await?;
+        let file = match disk.open(&id.path(dir)).await {
+            Err(error) if may_pass(&error) => return Err(error),
+            Err(_) => {
+                unreadable.push(id);
+                continue;
+            }
+            Ok(file) => file,
+        };
         let len = file.len();
         let mut reader = SegmentReader::new(file, SegmentId(id.0));
         let Some(first) = reader.next(pace).await? else {

@@ -2,7 +2,8 @@
 //! becomes several.
 //!
 //! Runs on the thread for long work, with a disk of its own. Chunks that have left the Head's memory are read for many
-//! series at once; what cannot be read of them is missing in the block, and told.
+//! series at once; what cannot be read of them is missing in the block, and told, and its file is kept aside when the Head
+//! does not need it any more.
 
 use super::block::writer::{BlockWriter, ChunkToWrite, WriterOptions};
 use super::block::{BlockError, Ulid};
@@ -10,7 +11,9 @@ use super::compaction::merge::Target;
 use super::files::{dirs, shard_dir};
 use super::head::cut_plan::CutPlan;
 use super::head::sorted_cut::{CutChunk, SortedCut};
-use super::head::spill::SpillFiles;
+use super::head::spill::{SpillError, SpillFiles};
+use super::quarantine;
+use super::replay::Damage;
 use crate::encoding::block::meta::{BlockMeta, Origin};
 use crate::io::{Disk, Pace};
 use crate::model::{ChunkTally, TimeRange};
@@ -25,8 +28,8 @@ pub struct CutBlock {
     pub meta: Option<BlockMeta>,
     /// Its chunks.
     pub chunks: Box<ChunkTally>,
-    /// What could not be read and is missing in it, in words.
-    pub lost: Vec<String>,
+    /// What could not be read and is missing in it.
+    pub lost: Vec<Damage>,
 }
 
 /// Writes and publishes the block of `plan`, of the shard `own`.
@@ -44,6 +47,11 @@ pub async fn write_block<D: Disk>(
     let cut = sorted.cut();
     let filled = fill(&spill, disk, &dir, &sorted, cut.ulid, pace).await?;
     let Filled { writer, range, chunks, lost } = filled;
+    if !lost.is_empty() {
+        // Before there is a block, because of which the Head lets the file go.
+        let marked = quarantine::mark_cut(disk, &lost, cut.ulid).await;
+        marked.map_err(BlockError::io(&dir, "mark damaged files"))?;
+    }
     if range.is_none() {
         writer.discard().await?;
         return Ok(CutBlock { meta: None, chunks, lost });
@@ -59,8 +67,8 @@ pub async fn write_block<D: Disk>(
 pub struct Copied {
     /// The blocks, oldest first; none of them overlap.
     pub blocks: Vec<BlockMeta>,
-    /// What could not be read and is missing in them, in words.
-    pub lost: Vec<String>,
+    /// What could not be read and is missing in them.
+    pub lost: Vec<Damage>,
 }
 
 /// Writes and publishes blocks of `plan` that are nobody's, somewhere else: one for each aligned two hours of which there is
@@ -105,7 +113,7 @@ struct Filled<W: Disk> {
     /// From the first sample to the last; `None` without any.
     range: Option<TimeRange>,
     chunks: Box<ChunkTally>,
-    lost: Vec<String>,
+    lost: Vec<Damage>,
 }
 
 /// Writes the series of a block.
@@ -127,7 +135,7 @@ async fn fill<D: Disk, W: Disk>(
         let mut read = spill.read(&sorted.places(some.clone()), pace).await.into_iter();
         for at in some {
             let Some(series) = sorted.series(at, &mut read) else { continue };
-            lost.extend(series.lost.iter().map(ToString::to_string));
+            lost.extend(series.lost.iter().map(SpillError::damage));
             let mut of_series: Vec<ChunkToWrite<'_>> = Vec::with_capacity(series.chunks.len());
             for chunk in &series.chunks {
                 let CutChunk { range: own, encoding, bytes } = chunk;

@@ -185,6 +185,7 @@ async fn read_back<D: Disk>(
     let head = Head::with_window(fingerprinter.clone(), options.out_of_order_window_ms);
     let head = RefCell::new(head);
     let mut report = replay(&disk, sources, &spill, &head, pace).await?;
+    report.is_in_doubt |= in_doubt;
     let head = head.into_inner();
     for dir in [&own.wal, &own.head] {
         // A process that was killed between naming a checkpoint and making the name durable leaves a name that power
@@ -212,7 +213,7 @@ async fn read_back<D: Disk>(
         log.next_sequence = 1;
     }
     // After damage, too: then nothing needs the damaged files any more, and it is told only once.
-    if changes || is_damaged || in_doubt {
+    if changes || is_damaged || report.is_in_doubt {
         let saved = save(&disk, &own.head, &options, &fingerprinter, log, &head, pace).await;
         match saved {
             Ok((id, bytes)) => {
@@ -221,7 +222,7 @@ async fn read_back<D: Disk>(
                 report.spill_files = head.spill_files();
                 first_needed = SegmentId(next_segment);
             }
-            Err(error) if !changes && !in_doubt => {
+            Err(error) if !changes && !report.is_in_doubt => {
                 report.damage.push(untold(&own.head, "write a checkpoint without it", error));
             }
             Err(error) => return Err(io_error(&own.head, "write a checkpoint")(error)),
@@ -271,7 +272,7 @@ impl<D: Disk> Begun<D> {
             .map_err(io_error(&own.head, "tidy up"))?;
         // The next start may read the same checkpoint again.
         let needed = report.spill_files.union(&head.spill_files()).copied().collect();
-        spill.remove_unused(&needed).await.map_err(io_error(&own.head, "tidy up"))?;
+        spill.remove_unused(&needed, &marked).await.map_err(io_error(&own.head, "tidy up"))?;
         let durable = options.sync == SyncMode::Always;
         let spares =
             Spares::open(disk.clone(), own.wal.clone(), options.segment_bytes, durable).await;
@@ -357,7 +358,7 @@ impl<D: Disk> Files<D> {
         counts.deletion_failures += u64::from(tidied.is_err());
         self.checkpoints.set(counts);
         tidied?;
-        self.spill.remove_unused(&spill_files()).await?;
+        self.spill.remove_unused(&spill_files(), &marked).await?;
         self.free_segments_before(SegmentId(log.first_segment)).await
     }
 

@@ -4,6 +4,7 @@
 //! shard-000/quarantine/
 //! ├── 00000007.run-12        a log segment or a checkpoint in which the 12th start found damage, as it was
 //! ├── 00000007.run-12.txt    what was wrong: a line for each place
+//! ├── chunks-00000003.cut-01BKGV7JBM69T2G1BGBGM6KB12    chunks of which that block could not get all
 //! └── 01BKGV7JBM69T2G1BGBGM6KB12.run-12/    a block that could not be opened; with its text likewise
 //! ```
 //! A file is marked first, by its text, and moved when nothing needs it any more: until a checkpoint holds what could be
@@ -13,11 +14,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use ulid::Ulid;
+
 use super::replay::Damage;
 use crate::io::{BLOCK_BYTES, Disk, File};
 
 const TEXT: &str = ".txt";
-const RUN: &str = ".run-";
 
 /// The files of one shard that are to be kept and were not moved yet.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -37,7 +39,7 @@ impl Marked {
         let there: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
         let waiting = there.iter().filter_map(|text| {
             let place = text.strip_suffix(TEXT).filter(|place| !there.contains(place))?;
-            let (name, _) = place.rsplit_once(RUN)?;
+            let (name, _) = place.split_once('.')?;
             Some((name.to_owned(), place.to_owned()))
         });
         Ok(Self { dir: dir.to_owned(), names: waiting.collect() })
@@ -57,6 +59,18 @@ impl Marked {
 /// # Errors
 /// Those of the disk.
 pub async fn mark<D: Disk>(disk: &D, damage: &[Damage], run: u64) -> io::Result<()> {
+    mark_by(disk, damage, &format!("run-{run}")).await
+}
+
+/// Marks the files with chunks that the block `ulid`, cut from the Head, could not get. They may be readable another time.
+///
+/// # Errors
+/// Those of the disk.
+pub async fn mark_cut<D: Disk>(disk: &D, damage: &[Damage], ulid: Ulid) -> io::Result<()> {
+    mark_by(disk, damage, &format!("cut-{ulid}")).await
+}
+
+async fn mark_by<D: Disk>(disk: &D, damage: &[Damage], who: &str) -> io::Result<()> {
     let mut texts: BTreeMap<&str, String> = BTreeMap::new();
     for damage in damage {
         for path in &damage.keep {
@@ -76,7 +90,7 @@ pub async fn mark<D: Disk>(disk: &D, damage: &[Damage], run: u64) -> io::Result<
         disk.sync_dir(shard).await?;
         let marked = Marked::find(disk, &dir).await?;
         // An earlier start may have marked it and ended before anything else.
-        let place = marked.place_of(name).unwrap_or_else(|| format!("{dir}/{name}{RUN}{run}"));
+        let place = marked.place_of(name).unwrap_or_else(|| format!("{dir}/{name}.{who}"));
         write(disk, &format!("{place}{TEXT}"), &text).await?;
         disk.sync_dir(&dir).await?;
     }
@@ -98,7 +112,7 @@ pub async fn set_aside_dir<D: Disk>(
 ) -> io::Result<()> {
     let dir = format!("{shard_dir}/quarantine");
     disk.create_dir(&dir).await?;
-    let place = format!("{dir}/{name}{RUN}{run}");
+    let place = format!("{dir}/{name}.run-{run}");
     write(disk, &format!("{place}{TEXT}"), text).await?;
     disk.sync_dir(&dir).await?;
     disk.rename_dir(&format!("{shard_dir}/{name}"), &place).await?;

@@ -3,6 +3,7 @@
 //! A shard reads its newest checkpoint and the log behind it. When the number of shards has changed since the last start,
 //! every shard reads what all former shards wrote, takes the series that are its own, and saves them as its first
 //! checkpoint in the new layout; see [`Layout`].
+//! What the disk does not give is damage, too: the file is kept aside as it is, and the start goes on without it.
 //! Reading never repairs. A torn tail is expected; a hole before the tail, a gap in the sequence or a record that cannot
 //! be read is damage: it is reported, and costs what it covers.
 
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 use ulid::Ulid;
 
 use crate::encoding::record::{CutRecord, records};
-use crate::io::{Disk, File, Pace};
+use crate::io::{Disk, File, Pace, may_pass};
 use crate::storage::checkpoint::{self, CheckpointId};
 use crate::storage::head::Head;
 use crate::storage::head::cut::Truncation;
@@ -110,6 +111,8 @@ pub struct ReplayReport {
     pub spill_files: BTreeSet<u32>,
     /// What was acknowledged and cannot be read.
     pub damage: Vec<Damage>,
+    /// Could a file that was read not be flushed? Then power loss may take what was read, unless it is saved anew.
+    pub is_in_doubt: bool,
 }
 
 /// Why replay could not go on. Damage does not stop it.
@@ -179,7 +182,13 @@ pub async fn replay<D: Disk>(
         let listed = spill::list(disk, &dirs.head).await;
         state.spill_files = listed.map_err(io_error(&dirs.head, "list"))?;
         for found in files {
-            let file = disk.open(&found.path).await.map_err(io_error(&found.path, "open"))?;
+            let file = match open_file(disk, &found.path).await? {
+                Ok(file) => file,
+                Err(damaged) => {
+                    report.damage.extend(tells.then_some(damaged));
+                    continue;
+                }
+            };
             let mut reader = SegmentReader::new(file, found.id);
             let bytes_before = report.bytes;
             while let Some(batch) =
@@ -237,16 +246,23 @@ pub async fn replay<D: Disk>(
                 pace.breathe().await;
             }
             report.bytes = bytes_before + found.len;
+            report.damage.extend(unread(&reader, &found.path).filter(|_| tells));
             // What was read may still be on its way to the disk: whoever sends it again must not be told that it is
             // safe before it is.
-            reader.file().sync().await.map_err(io_error(&found.path, "flush"))?;
+            match reader.file().sync().await {
+                Ok(()) => {}
+                Err(error) if may_pass(&error) => {
+                    return Err(io_error(&found.path, "flush")(error));
+                }
+                Err(_) => report.is_in_doubt = true,
+            }
             before = Some(found).filter(|found| found.is_segment);
         }
         if owns.is_none() {
             report.spill_files.append(&mut state.spill_files_named);
         }
         for what in state.lost(tells) {
-            let (file, keep) = (dirs.wal.clone(), Vec::new());
+            let (file, keep) = (dirs.wal.clone(), state.spill_keep.iter().cloned().collect());
             report.damage.push(Damage { file, offset: 0, what, keep });
         }
         if index == 0 {
@@ -263,6 +279,26 @@ pub async fn replay<D: Disk>(
     }
     progress(total, total);
     Ok(report)
+}
+
+/// Opens a file; or what it costs that the disk does not.
+async fn open_file<D: Disk>(disk: &D, path: &str) -> Result<Result<D::File, Damage>, ReplayError> {
+    match disk.open(path).await {
+        Ok(file) => Ok(Ok(file)),
+        Err(error) if may_pass(&error) => Err(io_error(path, "open")(error)),
+        Err(error) => {
+            let what = format!("cannot be opened: {error}; what only it held is lost");
+            let (file, keep) = (path.to_owned(), vec![path.to_owned()]);
+            Ok(Err(Damage { file, offset: 0, what, keep }))
+        }
+    }
+}
+
+/// What of the file at `path` could not be read, and may have been acknowledged.
+pub(super) fn unread<F: File>(reader: &SegmentReader<F>, path: &str) -> Option<Damage> {
+    let unread = reader.unread()?;
+    let (file, keep) = (path.to_owned(), vec![path.to_owned()]);
+    Some(Damage { file, offset: unread.start, what: unread.to_string(), keep })
 }
 
 /// The files that may have held the batches that are missing before the first one of `found`: segments in which there is
@@ -336,7 +372,13 @@ pub(super) async fn survey<D: Disk>(
             continue;
         };
         let path = format!("{}/{}", dirs.wal, entry.name);
-        let file = disk.open(&path).await.map_err(io_error(&path, "open"))?;
+        let file = match open_file(disk, &path).await? {
+            Ok(file) => file,
+            Err(damaged) => {
+                damage.push(damaged);
+                continue;
+            }
+        };
         let mut reader = SegmentReader::new(file, id);
         let first =
             reader.next(pace).await.map_err(io_error(&path, "read"))?.map(|batch| batch.header);
@@ -348,7 +390,10 @@ pub(super) async fn survey<D: Disk>(
             }
             Some(_) => {}
             // It was begun when the process ended: nobody was told of anything in it. Unless batches are missing.
-            None => log.batchless.push(found),
+            None => {
+                damage.extend(unread(&reader, &found.path));
+                log.batchless.push(found);
+            }
         }
     }
     if let Some(report) = report {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::head::Head;
 use super::head::delete;
-use super::head::spill::SpillFiles;
+use super::head::spill::{SpillError, SpillFiles};
 use crate::encoding::record::{
     ChunksRecord, CutRecord, OpenChunksRecord, Record, RecordError, SamplesRecord, SavedChunk,
     SeriesRecord, SpillPlace, SpilledChunksRecord, TombstonesRecord,
@@ -31,6 +31,8 @@ pub(super) struct LogState {
     unreadable_chunks: u64,
     /// What is wrong with the first of those that are in spill files.
     spill_error: Option<String>,
+    /// The spill files that have them.
+    pub(super) spill_keep: BTreeSet<String>,
     /// The spill files there are: number to length in bytes.
     pub(super) spill_files: BTreeMap<u32, u64>,
     /// Those that the checkpoint refers to.
@@ -153,11 +155,16 @@ impl LogState {
         pace: &mut impl Pace,
     ) {
         for error in delete::replayed(head, spill, indexes, range, pace).await {
-            self.spill_error.get_or_insert_with(|| error.to_string());
+            self.note(&error);
             self.unreadable_chunks += 1;
         }
         // A disk without room for it is told of by the checkpoint that follows.
         let _ = spill.spill(head, CHUNK_BYTES_MAX, pace).await;
+    }
+
+    fn note(&mut self, error: &SpillError) {
+        self.spill_error.get_or_insert_with(|| error.to_string());
+        self.spill_keep.extend(error.damage().keep);
     }
 
     /// The chunks in a former shard's spill files that belong here.
@@ -189,7 +196,7 @@ impl LogState {
             let SpillPlace { series, range, late, .. } = *place;
             let taken = match &read {
                 Err(error) => {
-                    self.spill_error.get_or_insert_with(|| error.to_string());
+                    self.note(error);
                     false
                 }
                 Ok(bytes) => {

@@ -9,7 +9,7 @@ use crate::encoding::xor::XorReader;
 use crate::io::{Disk, Pace};
 use crate::model::SeriesRef;
 use crate::storage::head::spill::{SpillError, SpillFiles};
-use crate::storage::replay::{Damage, Dirs, Found, Layout, ReplayError, survey};
+use crate::storage::replay::{Damage, Dirs, Found, Layout, ReplayError, survey, unread};
 use crate::storage::replay_state::{LogState, ReferenceMap};
 use crate::storage::wal::segment::{Hole, SegmentReader};
 
@@ -128,6 +128,7 @@ impl<D: Disk> Reading<'_, D> {
             }
             pace.breathe().await;
         }
+        self.found.damage.extend(unread(&reader, &file.path));
         progress(file.len.saturating_sub(told));
         self.found.files += 1;
         self.found.bytes += file.len;

@@ -115,7 +115,7 @@ fn read(blocks: &[Block<SimDisk>], matchers: &[Matcher]) -> Samples {
             for series in block.series(&ids, &mut pace).await.unwrap() {
                 let references: Vec<_> = series.chunks.iter().map(|c| c.reference).collect();
                 let own = samples.entry(series.labels.to_string()).or_default();
-                for chunk in block.read_chunks(&references, &mut pace).await.unwrap() {
+                for chunk in block.read_chunks(&references, &mut pace).await {
                     for sample in XorReader::new(&chunk.unwrap().bytes).unwrap() {
                         let sample = sample.unwrap();
                         own.insert(sample.t.0, sample.v.to_bits());

@@ -81,7 +81,7 @@ pub async fn read(block: &Block<SimDisk>) -> Result<(Samples, Vec<BlockError>), 
     for series in block.series(&ids, &mut NoPace).await? {
         let references: Vec<_> = series.chunks.iter().map(|chunk| chunk.reference).collect();
         let own = samples.entry(series.labels).or_default();
-        for chunk in block.read_chunks(&references, &mut NoPace).await? {
+        for chunk in block.read_chunks(&references, &mut NoPace).await {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => {

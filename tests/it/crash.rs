@@ -494,6 +494,7 @@ fn acknowledged_samples_survive_a_crash_in_the_middle_of_any_call() {
         }
     }
     println!("{points} crash points");
+    assert!(points >= 10_000);
 }
 
 #[test]

@@ -458,6 +458,7 @@ fn crash_everywhere(seeds: impl Iterator<Item = u64>) {
         }
     }
     println!("{points} crash points in {:?}", began.elapsed());
+    assert!(points >= 10_000);
 }
 
 #[test] // crash: each of at least 10,000 points is reproducible from the seed and the calls that a failure names

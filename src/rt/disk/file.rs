@@ -154,7 +154,7 @@ impl File for RealFile {
         Ok(ReadBytes { result })
     }
 
-    async fn read_many(&self, ranges: &[(u64, usize)]) -> io::Result<Vec<ReadBytes>> {
+    async fn read_many(&self, ranges: &[(u64, usize)]) -> Vec<io::Result<ReadBytes>> {
         let mut read = Vec::with_capacity(ranges.len());
         let mut under_way = VecDeque::with_capacity(READS_MAX);
         let mut ranges = ranges.iter();
@@ -169,9 +169,9 @@ impl File for RealFile {
                 under_way.push_back(done.map_or(Reading::UnderWay(reading), Reading::Done));
             }
             match under_way.pop_front() {
-                Some(Reading::UnderWay(reading)) => read.push(reading.await?),
-                Some(Reading::Done(done)) => read.push(done?),
-                None => return Ok(read),
+                Some(Reading::UnderWay(reading)) => read.push(reading.await),
+                Some(Reading::Done(done)) => read.push(done),
+                None => return read,
             }
         }
     }

@@ -1,9 +1,11 @@
 //! The chunk segments of a block: many chunks at once, past the cache, in few and long reads.
 //!
 //! How long a chunk is stands in front of it. So each is first taken to be as long as chunks of floats are; one that is
-//! longer is read again. A segment or a chunk that is broken costs itself.
+//! longer is read again. A segment or a chunk that is broken, or that the disk does not give, costs itself: what was to be
+//! read together with others and was not is read alone.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -13,7 +15,7 @@ use super::coalesce::coalesce;
 use crate::encoding::block::chunks::{
     self, ChunkError, ChunkRef, HEADER_BYTES, check_header, split_chunk,
 };
-use crate::io::{Disk, File, Pace};
+use crate::io::{BLOCK_BYTES, Disk, File, Pace, may_pass, same_error};
 
 /// As long as a chunk is taken to be before it is looked at, in bytes.
 const CHUNK_BYTES: u64 = 1280;
@@ -36,12 +38,20 @@ pub type ChunkResult = Result<ChunkBytes, BlockError>;
 
 pub(super) struct ChunkFiles<F> {
     dir: String,
-    /// By index; with what is wrong if it is not a segment.
-    segments: BTreeMap<usize, Result<F, ChunkError>>,
+    /// By index; with what is wrong if nothing can be read of it.
+    segments: BTreeMap<usize, Result<F, Unusable>>,
     /// Length of all together in bytes.
     pub bytes: u64,
     /// Counts what is read.
     cache: Rc<IndexCache>,
+}
+
+/// Why nothing can be read of a segment.
+enum Unusable {
+    /// It does not begin as one.
+    Broken(ChunkError),
+    /// The disk does not give it.
+    Unread(io::Error),
 }
 
 /// A chunk that is wanted: its place among those that are, and the bytes in which it is.
@@ -67,21 +77,23 @@ impl<F: File> ChunkFiles<F> {
                 continue;
             }
             let path = found.path(index);
-            let file = disk.open_read(&path).await.map_err(BlockError::io(&path, "open"))?;
-            let len = usize::try_from(file.len()).unwrap_or(usize::MAX).min(HEADER_BYTES);
-            let header = file.read_at(0, len).await.map_err(BlockError::io(&path, "read"))?;
-            found.bytes += file.len();
-            found.segments.insert(index, check_header(&header).map(|()| file));
+            found.bytes += entry.len;
+            let segment = match open_segment(disk, &path).await {
+                Err(Unusable::Unread(source)) if may_pass(&source) => {
+                    return Err(BlockError::Io { path, action: "open", source });
+                }
+                opened => opened,
+            };
+            found.segments.insert(index, segment);
         }
         Ok(found)
     }
 
     /// The segments that are none, and why.
     pub fn broken(&self) -> impl Iterator<Item = BlockError> {
-        let damaged = |index, error: &ChunkError| self.damaged(ChunkRef::new(index, 0), error);
         self.segments.iter().filter_map(move |(index, segment)| {
-            let index = u32::try_from(*index).unwrap_or(u32::MAX);
-            segment.as_ref().err().map(|error| damaged(index, error))
+            let at = ChunkRef::new(u32::try_from(*index).unwrap_or(u32::MAX), 0);
+            segment.as_ref().err().map(|error| self.unusable(at, error))
         })
     }
 
@@ -94,12 +106,19 @@ impl<F: File> ChunkFiles<F> {
         BlockError::Damaged { path, offset, what: what.to_string() }
     }
 
+    fn unusable(&self, at: ChunkRef, why: &Unusable) -> BlockError {
+        match why {
+            Unusable::Broken(error) => self.damaged(at, error),
+            Unusable::Unread(source) => self.unread(at, same_error(source)),
+        }
+    }
+
+    fn unread(&self, at: ChunkRef, source: io::Error) -> BlockError {
+        BlockError::Io { path: self.path(at.segment_index()), action: "read", source }
+    }
+
     /// Reads the chunks at `references`, in that order.
-    pub async fn read(
-        &self,
-        references: &[ChunkRef],
-        pace: &mut impl Pace,
-    ) -> Result<Vec<ChunkResult>, BlockError> {
+    pub async fn read(&self, references: &[ChunkRef], pace: &mut impl Pace) -> Vec<ChunkResult> {
         let mut order: Vec<(ChunkRef, usize)> = references.iter().copied().zip(0..).collect();
         order.sort_unstable();
         let mut found: Vec<Option<ChunkResult>> = references.iter().map(|_| None).collect();
@@ -108,7 +127,9 @@ impl<F: File> ChunkFiles<F> {
             let file = match self.segments.get(&index) {
                 Some(Ok(file)) => file,
                 Some(Err(error)) => {
-                    self.refuse(of_segment, &mut found, error);
+                    for (reference, place) in of_segment {
+                        put(&mut found, *place, Err(self.unusable(*reference, error)));
+                    }
                     continue;
                 }
                 None => {
@@ -126,13 +147,13 @@ impl<F: File> ChunkFiles<F> {
                     self.refuse(&[(*reference, *place)], &mut found, what);
                 }
             }
-            let longer = self.read_from(file, &wanted, references, &mut found, pace).await?;
-            self.read_from(file, &longer, references, &mut found, pace).await?;
+            let longer = self.read_from(file, &wanted, references, &mut found, pace).await;
+            self.read_from(file, &longer, references, &mut found, pace).await;
         }
         let not_read = |(found, reference): (Option<ChunkResult>, &ChunkRef)| {
             found.unwrap_or_else(|| Err(self.damaged(*reference, "is not read")))
         };
-        Ok(found.into_iter().zip(references).map(not_read).collect())
+        found.into_iter().zip(references).map(not_read).collect()
     }
 
     fn refuse(
@@ -142,9 +163,7 @@ impl<F: File> ChunkFiles<F> {
         what: impl std::fmt::Display,
     ) {
         for (reference, place) in chunks {
-            if let Some(found) = found.get_mut(*place) {
-                *found = Some(Err(self.damaged(*reference, &what)));
-            }
+            put(found, *place, Err(self.damaged(*reference, &what)));
         }
     }
 
@@ -156,7 +175,7 @@ impl<F: File> ChunkFiles<F> {
         references: &[ChunkRef],
         found: &mut [Option<ChunkResult>],
         pace: &mut impl Pace,
-    ) -> Result<Vec<Wanted>, BlockError> {
+    ) -> Vec<Wanted> {
         let ranges: Vec<Range<u64>> = wanted.iter().map(|(_, range)| range.clone()).collect();
         let mut longer = Vec::new();
         let len = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -166,39 +185,72 @@ impl<F: File> ChunkFiles<F> {
                 .map(|read| (read.bytes.start, len(read.bytes.end - read.bytes.start)))
                 .collect();
             self.cache.chunk_reads.note(&asked);
-            let bytes = file.read_many(&asked).await.map_err(|source| {
-                let index = wanted.first().and_then(|(place, _)| references.get(*place));
-                let path = self.path(index.map_or(0, |reference| reference.segment_index()));
-                BlockError::Io { path, action: "read", source }
-            })?;
-            for (read, bytes) in reads.iter().zip(&bytes) {
+            for (read, bytes) in reads.iter().zip(file.read_many(&asked).await) {
                 for (place, range) in wanted.get(read.parts.clone()).unwrap_or_default() {
-                    let from = len(range.start - read.bytes.start);
-                    let rest = bytes.get(from..).unwrap_or_default();
-                    let chunk = match split_chunk(rest) {
+                    let at = references.get(*place).copied().unwrap_or(ChunkRef(0));
+                    let alone;
+                    let rest = match &bytes {
+                        Ok(bytes) => bytes.get(len(range.start - read.bytes.start)..),
+                        Err(_) => match read_alone(file, range).await {
+                            Ok(bytes) => {
+                                alone = bytes;
+                                Some(&*alone)
+                            }
+                            Err(source) => {
+                                put(found, *place, Err(self.unread(at, source)));
+                                continue;
+                            }
+                        },
+                    };
+                    let chunk = match split_chunk(rest.unwrap_or_default()) {
                         Ok((chunk, _)) => {
                             Ok(ChunkBytes { encoding: chunk.encoding, bytes: chunk.data.into() })
                         }
                         Err(ChunkError::Cut { needed, .. })
-                            if needed <= CHUNK_BYTES_MAX
-                                && needed > range.end - range.start
-                                && needed <= file.len() - range.start =>
+                            if needed > range.end - range.start
+                                && may_be_chunk(file, range.start, needed) =>
                         {
                             longer.push((*place, range.start..range.start + needed));
                             continue;
                         }
-                        Err(error) => {
-                            let at = references.get(*place).copied().unwrap_or(ChunkRef(0));
-                            Err(self.damaged(at, error))
-                        }
+                        Err(error) => Err(self.damaged(at, error)),
                     };
-                    if let Some(found) = found.get_mut(*place) {
-                        *found = Some(chunk);
-                    }
+                    put(found, *place, chunk);
                 }
                 pace.breathe().await;
             }
         }
-        Ok(longer)
+        longer
+    }
+}
+
+fn put(found: &mut [Option<ChunkResult>], place: usize, chunk: ChunkResult) {
+    if let Some(found) = found.get_mut(place) {
+        *found = Some(chunk);
+    }
+}
+
+async fn open_segment<D: Disk>(disk: &D, path: &str) -> Result<D::File, Unusable> {
+    let file = disk.open_read(path).await.map_err(Unusable::Unread)?;
+    let len = usize::try_from(file.len()).unwrap_or(usize::MAX).min(HEADER_BYTES);
+    let header = file.read_at(0, len).await.map_err(Unusable::Unread)?;
+    check_header(&header).map(|()| file).map_err(Unusable::Broken)
+}
+
+/// Can a chunk of `needed` bytes begin at `start`?
+fn may_be_chunk<F: File>(file: &F, start: u64, needed: u64) -> bool {
+    needed <= CHUNK_BYTES_MAX && needed <= file.len().saturating_sub(start)
+}
+
+/// Reads one chunk, and no block of the disk that it does not touch: one beside it may be what cannot be read.
+async fn read_alone<F: File>(file: &F, range: &Range<u64>) -> io::Result<F::Read> {
+    let len = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let block_end = (range.start + 1).next_multiple_of(BLOCK_BYTES as u64);
+    let front = file.read_at(range.start, len(block_end.min(range.end) - range.start)).await?;
+    match split_chunk(&front) {
+        Err(ChunkError::Cut { needed, .. }) if may_be_chunk(file, range.start, needed) => {
+            file.read_at(range.start, len(needed)).await
+        }
+        _ => Ok(front),
     }
 }

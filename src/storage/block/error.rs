@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::encoding::block::meta::MetaError;
+use crate::io::may_pass;
 
 /// Why a block cannot be read, written, published or removed.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,19 @@ impl BlockError {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Is it the block that is wrong, rather than the disk that does not read it? Only what was read and found wrong, or is
+    /// not there, is damage: behind an error of the disk all may be well.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, Self::Io { .. }) || self.is_not_found()
+    }
+
+    /// Was there no memory or no descriptor, for now? Then it is to be tried again.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if may_pass(source))
     }
 
     /// For `map_err`: the disk failed at this.

@@ -4,6 +4,7 @@
 //! all label names. Everything else is read when it is asked for, in pages through the cache.
 //! What is wrong is told with file and byte. A list of postings or a symbol that is broken costs what asks for it.
 
+use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -89,12 +90,14 @@ impl<F: File> IndexFile<F> {
         };
         let toc_at = toc_at + HEADER_BYTES as u64;
         let ends = [(0, HEADER_BYTES), (toc_at, TOC_BYTES)];
-        let ends = file.read_many(&ends).await.map_err(BlockError::io(path, "read"))?;
-        let [header, toc] = ends.as_slice() else {
-            return Err(paged.damaged(0, "cannot be read at both ends"));
+        let mut ends = file.read_many(&ends).await.into_iter();
+        let mut next = || {
+            let read = ends.next().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
+            read.map_err(BlockError::io(path, "read"))
         };
-        let version = version(header).map_err(|error| paged.damaged(0, error))?;
-        let toc = Toc::parse(toc, len).map_err(|error| paged.damaged(toc_at, error))?;
+        let (header, toc) = (next()?, next()?);
+        let version = version(&header).map_err(|error| paged.damaged(0, error))?;
+        let toc = Toc::parse(&toc, len).map_err(|error| paged.damaged(toc_at, error))?;
         let (table, table_first) = open_table(file, path, toc, version, pace).await?;
         let (symbols, names) = open_symbols(file, path, toc, version, &table, pace).await?;
         let references = names.iter().map(|(reference, name)| (Rc::clone(name), *reference));

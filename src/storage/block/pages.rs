@@ -83,13 +83,20 @@ impl<F: File> PagedFile<F> {
         let asked: Vec<(u64, usize)> =
             reads.iter().map(|read| (read.bytes.start, len(&read.bytes))).collect();
         self.cache.index_reads.note(&asked);
-        let found = self.file.read_many(&asked).await;
-        let found = found.map_err(BlockError::io(&self.path, "read"))?;
-        for (read, bytes) in reads.iter().zip(&found) {
+        for (read, bytes) in reads.iter().zip(self.file.read_many(&asked).await) {
             for (number, range) in missing.get(read.parts.clone()).unwrap_or_default() {
-                let from = usize::try_from(range.start - read.bytes.start).unwrap_or(usize::MAX);
-                let page = bytes.get(from..).and_then(|rest| rest.get(..len(range)));
-                let page: Page = page.unwrap_or_default().into();
+                let page: Page = match &bytes {
+                    Ok(bytes) => {
+                        let from = usize::try_from(range.start - read.bytes.start);
+                        let page = bytes.get(from.unwrap_or(usize::MAX)..);
+                        page.and_then(|rest| rest.get(..len(range))).unwrap_or_default().into()
+                    }
+                    // What failed may be another page, or what nobody wanted between two.
+                    Err(_) => {
+                        let alone = self.file.read_at(range.start, len(range)).await;
+                        (*alone.map_err(BlockError::io(&self.path, "read"))?).into()
+                    }
+                };
                 self.cache.insert(self.key, *number, Rc::clone(&page));
                 pages.push((*number, page));
             }

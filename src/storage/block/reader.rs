@@ -16,13 +16,13 @@ use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use super::BlockError;
 use super::cache::IndexCache;
 use super::chunk_files::ChunkFiles;
 pub use super::chunk_files::{ChunkBytes, ChunkResult};
 use super::cursor::{SeriesCursor, SymbolCursor};
 use super::index_file::IndexFile;
 pub use super::series::SeriesEntry;
+use super::{BlockError, CHUNKS, INDEX, META, TOMBSTONES};
 use crate::encoding::block::chunks::ChunkRef;
 pub use crate::encoding::block::index::read::ChunkMeta;
 use crate::encoding::block::meta::BlockMeta;
@@ -61,6 +61,20 @@ async fn read_whole<D: Disk>(
     file.read_at(0, len.ok_or_else(too_long)?).await.map_err(BlockError::io(path, "read"))
 }
 
+/// What the block in the directory `dir` says of itself, and the bytes in which it does.
+///
+/// # Errors
+/// A disk that does not read, or a `meta.json` that cannot be understood.
+pub(in crate::storage) async fn read_meta<D: Disk>(
+    disk: &D,
+    dir: &str,
+) -> Result<(BlockMeta, <D::File as File>::Read), BlockError> {
+    let path = format!("{dir}/{META}");
+    let json = read_whole(disk, &path, META_BYTES_MAX).await?;
+    let meta = BlockMeta::parse(&json).map_err(|source| BlockError::Meta { path, source })?;
+    Ok((meta, json))
+}
+
 impl<D: Disk> Block<D> {
     /// Opens the block in the directory `dir`, which is whole and does not change.
     ///
@@ -74,12 +88,9 @@ impl<D: Disk> Block<D> {
         pace: &mut impl Pace,
     ) -> Result<Self, BlockError> {
         let path = |name| format!("{dir}/{name}");
-        let meta_path = path("meta.json");
-        let meta = read_whole(disk, &meta_path, META_BYTES_MAX).await?;
-        let mut bytes = meta.len() as u64;
-        let meta = BlockMeta::parse(&meta)
-            .map_err(|source| BlockError::Meta { path: meta_path, source })?;
-        let tombstones_path = path("tombstones");
+        let (meta, json) = read_meta(disk, dir).await?;
+        let mut bytes = json.len() as u64;
+        let tombstones_path = path(TOMBSTONES);
         let tombstones = match read_whole(disk, &tombstones_path, TOMBSTONES_BYTES_MAX).await {
             Err(BlockError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 Tombstones::default()
@@ -94,11 +105,11 @@ impl<D: Disk> Block<D> {
                 })?
             }
         };
-        let index_path = path("index");
+        let index_path = path(INDEX);
         let file =
             disk.open_read(&index_path).await.map_err(BlockError::io(&index_path, "open"))?;
         let index = IndexFile::open(file, index_path, Rc::clone(&cache), pace).await?;
-        let chunks = ChunkFiles::open(disk, path("chunks"), cache).await?;
+        let chunks = ChunkFiles::open(disk, path(CHUNKS), cache).await?;
         bytes += index.paged.file.len() + chunks.bytes;
         let tombstones = RefCell::new(Rc::new(tombstones));
         Ok(Self { dir: dir.to_owned(), meta, tombstones, index, chunks, bytes })
@@ -158,15 +169,13 @@ impl<D: Disk> Block<D> {
         self.index.series(ids, pace).await
     }
 
-    /// The chunks at these places, in this order. They are best asked for in the order of the series.
-    ///
-    /// # Errors
-    /// A disk that does not read. A chunk or a segment that is broken is an error in its place.
+    /// The chunks at these places, in this order. They are best asked for in the order of the series. A chunk or a segment
+    /// that is broken, or that the disk does not give, is an error in its place.
     pub async fn read_chunks(
         &self,
         references: &[ChunkRef],
         pace: &mut impl Pace,
-    ) -> Result<Vec<ChunkResult>, BlockError> {
+    ) -> Vec<ChunkResult> {
         self.chunks.read(references, pace).await
     }
 

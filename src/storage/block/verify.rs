@@ -91,23 +91,18 @@ impl<D: Disk> Block<D> {
             before.extend_from_slice(next.labels);
             chunks.extend_from_slice(next.chunks);
             if chunks.len() >= CHUNKS {
-                self.verify_chunks(&chunks, found, pace).await?;
+                self.verify_chunks(&chunks, found, pace).await;
                 chunks.clear();
             }
         }
-        self.verify_chunks(&chunks, found, pace).await?;
+        self.verify_chunks(&chunks, found, pace).await;
         Ok(series)
     }
 
-    async fn verify_chunks(
-        &self,
-        metas: &[ChunkMeta],
-        found: &mut Found,
-        pace: &mut impl Pace,
-    ) -> Result<(), BlockError> {
+    async fn verify_chunks(&self, metas: &[ChunkMeta], found: &mut Found, pace: &mut impl Pace) {
         for metas in metas.chunks(CHUNKS) {
             let references: Vec<_> = metas.iter().map(|meta| meta.reference).collect();
-            for (meta, chunk) in metas.iter().zip(self.read_chunks(&references, pace).await?) {
+            for (meta, chunk) in metas.iter().zip(self.read_chunks(&references, pace).await) {
                 let what = match chunk {
                     Ok(chunk) if chunk.encoding == xor::ENCODING => {
                         wrong_samples(&chunk.bytes, meta.range)
@@ -124,7 +119,6 @@ impl<D: Disk> Block<D> {
                 pace.breathe().await;
             }
         }
-        Ok(())
     }
 }
 

@@ -23,6 +23,7 @@ use crate::encoding::block::meta::{BlockMeta, Compaction, Ulid};
 use crate::encoding::block::tombstones::Tombstones;
 use crate::io::{Disk, File, Pace};
 use crate::storage::block::append_file::{AppendFile, write_whole};
+use crate::storage::block::reader::read_meta;
 use crate::storage::block::{self, Block, BlockError, CHUNKS, INDEX, IndexCache, META, TOMBSTONES};
 
 /// Bytes that are copied at once.
@@ -120,10 +121,7 @@ pub async fn check<S: Disk>(
 ) -> Result<Foreign, ImportError> {
     let cache = Rc::new(IndexCache::new(CACHE_BYTES));
     let block = Block::open(disk, dir, cache, pace).await?;
-    let path = format!("{dir}/{META}");
-    let file = disk.open_read(&path).await.map_err(BlockError::io(&path, "open"))?;
-    let len = usize::try_from(file.len()).unwrap_or(usize::MAX);
-    let json = file.read_at(0, len).await.map_err(BlockError::io(&path, "read"))?;
+    let (_, json) = read_meta(disk, dir).await?;
     // A section of that name that is something else is none of Thanos's.
     let Extended { thanos } = serde_json::from_slice(&json).unwrap_or_default();
     let labels = thanos.labels.unwrap_or_default();

@@ -321,7 +321,7 @@ impl<D: Disk> Merge<'_, D> {
         for (source, block) in self.blocks.iter().enumerate() {
             let wanted = all().filter(|chunk| chunk.source == source);
             let references: Vec<ChunkRef> = wanted.map(|chunk| chunk.reference).collect();
-            of_block.push(block.read_chunks(&references, pace).await?.into_iter());
+            of_block.push(block.read_chunks(&references, pace).await.into_iter());
         }
         let mut read = Vec::new();
         for chunk in all() {

@@ -15,8 +15,9 @@ use serde_json::{Map, Value};
 
 use crate::encoding::block::meta::BlockMeta;
 use crate::encoding::block::tombstones::Tombstones;
-use crate::io::{Disk, File};
+use crate::io::Disk;
 use crate::storage::block::append_file::AppendFile;
+use crate::storage::block::reader::read_meta;
 use crate::storage::block::{BlockError, META, TOMBSTONES};
 
 const TEMPORARY: &str = ".tmp";
@@ -33,11 +34,7 @@ pub async fn meta<D: Disk>(
     dir: &str,
     change: impl FnOnce(&mut BlockMeta),
 ) -> Result<BlockMeta, BlockError> {
-    let path = format!("{dir}/{META}");
-    let file = disk.open_read(&path).await.map_err(BlockError::io(&path, "open"))?;
-    let len = usize::try_from(file.len()).unwrap_or(usize::MAX);
-    let before = file.read_at(0, len).await.map_err(BlockError::io(&path, "read"))?;
-    let mut meta = BlockMeta::parse(&before).map_err(|source| BlockError::Meta { path, source })?;
+    let (mut meta, before) = read_meta(disk, dir).await?;
     change(&mut meta);
     replace(disk, dir, META, &with_others_fields(&meta, &before)).await?;
     Ok(meta)
@@ -131,6 +128,7 @@ fn with_others_fields(meta: &BlockMeta, before: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::encoding::block::meta::Ulid;
+    use crate::io::File;
     use crate::io::sim::{Faults, SimDisk, run};
     use crate::model::{SeriesId, TimeRange};
 

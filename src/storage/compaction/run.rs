@@ -4,7 +4,8 @@
 //! something is left       the new block is published; it names its parents, whose place it takes
 //! nothing is left         no block; the parents are marked `deletable`
 //! a parent is damaged     no block; this parent is marked `failed`, and stays out of plans
-//! the disk is full, stop  no block; everything is as it was
+//! the disk does not read, is full, stop
+//!                         no block; everything is as it was, to be tried again
 //! ```
 //! The parents are removed by whoever serves them, when nobody reads them any more. Until then, and after a crash, they are
 //! what [`replaced`](super::history::replaced) says is not needed.

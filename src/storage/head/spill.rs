@@ -21,9 +21,11 @@ use super::spill_batch::{BATCH_BYTES, RangeBatch, SpillBatch};
 use crate::encoding::record::SpillPlace;
 use crate::encoding::spilled::{self, SpilledError, SpilledHeader};
 use crate::encoding::xor;
-use crate::io::{BLOCK_BYTES, Disk, File, Pace};
+use crate::io::{BLOCK_BYTES, Disk, File, Pace, same_error};
 use crate::model::{Sample, TimeRange, TimestampMs};
+use crate::storage::quarantine::Marked;
 use crate::storage::reads::ReadCounter;
+use crate::storage::replay::Damage;
 
 /// A file that has reached this takes no further batch, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -67,6 +69,19 @@ pub enum SpillError {
         /// What is wrong.
         source: SpilledError,
     },
+}
+
+impl SpillError {
+    /// What it costs, and the file, which is worth keeping: what lies there may be readable for somebody.
+    #[must_use]
+    pub fn damage(&self) -> Damage {
+        let (Self::Io { path, offset, .. } | Self::Damaged { path, offset, .. }) = self;
+        let what = match self {
+            Self::Io { len, source, .. } => format!("cannot read a chunk of {len} bytes: {source}"),
+            Self::Damaged { source, .. } => source.to_string(),
+        };
+        Damage { file: path.clone(), offset: u64::from(*offset), what, keep: vec![path.clone()] }
+    }
 }
 
 /// The bytes of a chunk, or why there are none.
@@ -330,27 +345,30 @@ impl<D: Disk> SpillFiles<D> {
         for some in runs.chunks(READS) {
             let ranges: Vec<(u64, usize)> = some.iter().map(|run| (run.start, run.len())).collect();
             self.reads.note(&ranges);
-            let Ok(reads) = file.read_many(&ranges).await else {
-                // One that fails makes all fail: then each is asked for by itself.
-                for (at, place) in some.iter().flat_map(|run| run.places) {
-                    self.reads.note(&[(u64::from(place.offset), place.len as usize)]);
-                    let alone = file.read_at(u64::from(place.offset), place.len as usize).await;
-                    let opened = match alone {
-                        Ok(bytes) => self.opened(*place, &bytes),
-                        Err(error) => Err(self.io_error(*place, &error)),
+            for (run, bytes) in some.iter().zip(file.read_many(&ranges).await) {
+                for (at, place) in run.places {
+                    let opened = match &bytes {
+                        Ok(bytes) => {
+                            let start = u64::from(place.offset) - run.start;
+                            let rest = bytes.get(usize::try_from(start).unwrap_or(usize::MAX)..);
+                            let frame = rest.and_then(|rest| rest.get(..place.len as usize));
+                            self.opened(*place, frame.unwrap_or_default())
+                        }
+                        // What failed may be another chunk of the run, or what lies between two.
+                        Err(_) => self.read_alone(file, *place).await,
                     };
                     out.push((*at, opened));
                 }
-                continue;
-            };
-            for (run, bytes) in some.iter().zip(reads) {
-                for (at, place) in run.places {
-                    let start = usize::try_from(u64::from(place.offset) - run.start).unwrap_or(0);
-                    let frame = bytes.get(start..start + place.len as usize).unwrap_or_default();
-                    out.push((*at, self.opened(*place, frame)));
-                }
                 pace.breathe().await;
             }
+        }
+    }
+
+    async fn read_alone(&self, file: &D::File, place: SpillPlace) -> ReadChunk {
+        self.reads.note(&[(u64::from(place.offset), place.len as usize)]);
+        match file.read_at(u64::from(place.offset), place.len as usize).await {
+            Ok(bytes) => self.opened(place, &bytes),
+            Err(error) => Err(self.io_error(place, &error)),
         }
     }
 
@@ -365,7 +383,7 @@ impl<D: Disk> SpillFiles<D> {
     }
 
     fn io_error(&self, place: SpillPlace, error: &io::Error) -> SpillError {
-        let source = io::Error::new(error.kind(), error.to_string());
+        let source = same_error(error);
         let SpillPlace { file, offset, len, .. } = place;
         SpillError::Io { path: self.path(file), offset, len, source }
     }
@@ -395,20 +413,25 @@ impl<D: Disk> SpillFiles<D> {
         errors
     }
 
-    /// Removes the files that nothing needs: neither the Head, which needs `in_use`, nor the newest checkpoint.
+    /// Removes the files that nothing needs: neither the Head, which needs `in_use`, nor the newest checkpoint. Those that are
+    /// marked as damaged are moved to their place.
     ///
     /// # Errors
     /// Those of the disk.
-    pub async fn remove_unused(&self, in_use: &BTreeSet<u32>) -> io::Result<()> {
+    pub async fn remove_unused(&self, in_use: &BTreeSet<u32>, marked: &Marked) -> io::Result<()> {
         let mut keep = in_use.clone();
         keep.extend(self.filling.borrow().iter().flatten());
         self.writing.borrow_mut().retain(|_, writing| keep.contains(&writing.number));
         self.open.borrow_mut().retain(|number, _| keep.contains(number));
         for number in list(&self.disk, &self.dir).await?.into_keys() {
-            if !keep.contains(&number) {
-                self.disk.remove(&self.path(number)).await?;
-                self.lens.borrow_mut().remove(&number);
+            if keep.contains(&number) {
+                continue;
             }
+            match marked.place_of(&format!("{PREFIX}{number:08}")) {
+                Some(place) => self.disk.rename(&self.path(number), &place).await?,
+                None => self.disk.remove(&self.path(number)).await?,
+            }
+            self.lens.borrow_mut().remove(&number);
         }
         Ok(())
     }

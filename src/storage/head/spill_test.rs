@@ -12,7 +12,9 @@ use crate::encoding::record::{Record, records};
 use crate::io::Disk as _;
 use crate::io::sim::{Faults, NoPace, SimDisk, run};
 use crate::model::{RefusalReason, SeriesRef};
+use crate::storage::quarantine::{Marked, mark_cut};
 use crate::storage::reads::Reads;
+use crate::storage::replay::Damage;
 use crate::storage::wal::LogBuffer;
 
 const DIR: &str = "head";
@@ -131,7 +133,7 @@ fn a_file_holds_the_chunks_of_one_two_hour_range_and_goes_when_it_is_not_needed(
     let there = || run(list(&disk, DIR)).unwrap();
     assert_eq!(there().into_keys().collect::<Vec<_>>(), [1, 2, 3], "hours 0, 2 and 4");
     assert_eq!(in_use.len(), 3);
-    run(files.remove_unused(&[2].into())).unwrap();
+    run(files.remove_unused(&[2].into(), &Marked::default())).unwrap();
     assert_eq!(there().into_keys().collect::<Vec<_>>(), [2]);
 }
 
@@ -152,7 +154,7 @@ fn files_are_as_long_as_is_told_and_what_is_read_of_them_is_counted() {
     assert!(read.bytes >= read.count * 4096);
     let opened = run(SpillFiles::open(disk.clone(), DIR.to_owned())).unwrap();
     assert_eq!(opened.bytes(), on_disk(), "after a restart");
-    run(files.remove_unused(&BTreeSet::new())).unwrap();
+    run(files.remove_unused(&BTreeSet::new(), &Marked::default())).unwrap();
     assert_eq!((files.bytes(), on_disk()), (0, 0));
 }
 
@@ -167,6 +169,41 @@ fn a_damaged_chunk_costs_itself() {
     let lost: Vec<_> =
         whole.iter().zip(&read).map(|(a, b)| a.len() - b.len()).filter(|n| *n > 0).collect();
     assert_eq!(lost, [120]);
+}
+
+#[test] // once, chunks that were read together with one that a disk did not give were lost with it
+fn a_chunk_that_cannot_be_read_costs_itself() {
+    let disk = SimDisk::new(1);
+    let (head, files) = spilled(&disk);
+    let whole = read_all(&head.borrow(), &files, TimeRange::ALL);
+    disk.spoil("head/chunks-00000002", 700..701);
+    let (read, errors) = read_all(&head.borrow(), &files, TimeRange::ALL);
+    let lost = whole.0.iter().zip(&read).map(|(a, b)| a.len() - b.len()).filter(|n| *n > 0);
+    assert_eq!((errors, lost.collect::<Vec<_>>()), (1, vec![120]));
+    disk.heal();
+    assert_eq!(read_all(&head.borrow(), &files, TimeRange::ALL), whole);
+}
+
+#[test]
+fn a_file_that_is_marked_is_moved_when_nothing_needs_it() {
+    let disk = SimDisk::new(1);
+    run(async {
+        let path = "shard-000/head/chunks-00000001".to_owned();
+        disk.create_dir("shard-000/head").await.unwrap();
+        disk.create(&path, 4096).await.unwrap();
+        let (file, what, keep) = (path.clone(), "a hole".to_owned(), vec![path]);
+        let damage = [Damage { file, offset: 0, what, keep }];
+        mark_cut(&disk, &damage, ulid::Ulid(7)).await.unwrap();
+        let files = SpillFiles::open(disk.clone(), "shard-000/head".to_owned()).await.unwrap();
+        for (in_use, expected) in [(&[1][..], "head"), (&[], "quarantine")] {
+            let marked = Marked::find(&disk, "shard-000/quarantine").await.unwrap();
+            files.remove_unused(&in_use.iter().copied().collect(), &marked).await.unwrap();
+            let paths = disk.paths();
+            let is_it = |path: &&String| path.contains("chunks-") && !path.ends_with(".txt");
+            let it = paths.iter().find(is_it).unwrap();
+            assert!(it.starts_with(&format!("shard-000/{expected}/chunks-00000001")), "{it}");
+        }
+    });
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl<D: Disk> Selected<'_, D> {
     /// Reads the next runs into `batch`; `false` if there are none left. Runs of one series follow each other.
     ///
     /// # Errors
-    /// A disk that does not read. A chunk that is damaged costs itself.
+    /// Want of memory or descriptors. A chunk that is damaged, or that the disk does not give, costs itself.
     pub async fn read(
         &mut self,
         batch: &mut Batch,
@@ -76,7 +76,7 @@ impl<D: Disk> Selected<'_, D> {
             chunks += next.chunks.len();
             batch.runs.extend(self.runs.pop_front());
         }
-        let mut read = self.read_chunks(&batch.runs, pace).await?;
+        let mut read = self.read_chunks(&batch.runs, pace).await;
         let mut of_head = self.read_head(&batch.runs, pace).await;
         for run in &mut batch.runs {
             let start = batch.samples.len();
@@ -93,7 +93,7 @@ impl<D: Disk> Selected<'_, D> {
         &self,
         runs: &[Run],
         pace: &mut impl Pace,
-    ) -> Result<Vec<std::vec::IntoIter<ChunkResult>>, BlockError> {
+    ) -> Vec<std::vec::IntoIter<ChunkResult>> {
         let mut read = Vec::with_capacity(self.lines.len());
         for (at, line) in self.lines.iter().enumerate() {
             let of_line = runs.iter().flat_map(|run| &run.chunks).filter(|chunk| chunk.line == at);
@@ -101,11 +101,11 @@ impl<D: Disk> Selected<'_, D> {
             let chunks = if references.is_empty() {
                 Vec::new()
             } else {
-                line.block.block.read_chunks(&references, pace).await?
+                line.block.block.read_chunks(&references, pace).await
             };
             read.push(chunks.into_iter());
         }
-        Ok(read)
+        read
     }
 
     /// Appends the samples of one run to `samples`.

@@ -7,7 +7,7 @@
 //! selected.
 //!
 //! Where several sources have a sample of one instant, the first stands: blocks before the Head, older blocks before
-//! newer ones. What is damaged costs itself and is told.
+//! newer ones. What is damaged, or what the disk does not give, costs itself and is told.
 
 mod batch;
 mod line;
@@ -85,7 +85,7 @@ impl<'h, D: Disk> Selected<'h, D> {
     /// - `owns`: does the series with this routing hash belong to this shard? Asked of blocks that may hold others, too.
     ///
     /// # Errors
-    /// A disk that does not read. An index that is damaged costs what its block has.
+    /// Want of memory or descriptors. An index that is damaged, or cannot be read, costs what its block has.
     pub async fn find(
         head: &'h RefCell<Head>,
         spill: Rc<SpillFiles<D>>,
@@ -125,7 +125,7 @@ impl<'h, D: Disk> Selected<'h, D> {
     /// labels only; see [`read`](Self::read) for samples.
     ///
     /// # Errors
-    /// A disk that does not read.
+    /// Want of memory or descriptors.
     pub async fn next(&mut self, pace: &mut impl Pace) -> Result<Vec<FoundSeries>, BlockError> {
         let mut found = Vec::new();
         while found.len() < SERIES_AT_ONCE {
@@ -182,9 +182,10 @@ impl<'h, D: Disk> Selected<'h, D> {
     }
 }
 
-/// Damage costs itself and is noted; a disk that does not read is an error.
+/// Damage, and what the disk does not give, costs itself and is noted. Want of memory or descriptors is an error: who asks
+/// again gets all of it.
 fn note(damage: &mut Vec<String>, error: BlockError) -> Result<(), BlockError> {
-    if let BlockError::Io { .. } = error {
+    if error.may_pass() {
         return Err(error);
     }
     note_text(damage, error.to_string());

@@ -140,6 +140,6 @@ pub async fn copy_head<D: Disk>(
     block::remove_tree(disk, &spill_dir).await?;
     let held =
         |meta: BlockMeta| Held { dir: block::dir(&of_shard, meta.ulid), meta, is_mixed: false };
-    let lost = copied.lost.iter().map(|what| what.replace(&root, "")).collect();
+    let lost = copied.lost.iter().map(|what| what.to_string().replace(&root, "")).collect();
     Ok((copied.blocks.into_iter().map(held).collect(), lost))
 }

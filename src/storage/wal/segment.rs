@@ -1,6 +1,7 @@
 //! One log file: its name, and the reading of its batches.
 //!
-//! While the batches of one window are worked on, the disk reads the next.
+//! While the batches of one window are worked on, the disk reads the next. What the disk does not give is looked at block by
+//! block: a block that cannot be read costs the batch that it is of.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -9,7 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use crate::encoding::batch::{self, ALIGN_BYTES, BatchHeader, PAYLOAD_BYTES_MAX};
-use crate::io::{BLOCK_BYTES, File, Pace};
+use crate::io::{BLOCK_BYTES, File, Pace, may_pass};
 
 const _: () = assert!(ALIGN_BYTES == BLOCK_BYTES, "a batch begins where a write may");
 
@@ -63,6 +64,28 @@ pub struct SegmentReader<F: File> {
     ahead: Option<Ahead<F::Read>>,
     /// Header of the last valid batch.
     last: Option<BatchHeader>,
+    unread: Option<Unread>,
+}
+
+/// What of a segment the disk does not give.
+#[derive(Debug)]
+pub struct Unread {
+    /// Where the first of it is.
+    pub start: u64,
+    /// How much it is, in bytes.
+    pub bytes: u64,
+    /// What the disk said of the first.
+    pub source: io::Error,
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} bytes cannot be read: {}; what was logged there is lost",
+            self.bytes, self.source
+        )
+    }
 }
 
 /// A read that was begun before its bytes are needed.
@@ -105,12 +128,17 @@ impl<F: File> SegmentReader<F> {
     /// A reader at the first byte.
     pub fn new(file: F, id: SegmentId) -> Self {
         let (file, window) = (Rc::new(file), Vec::new());
-        Self { file, id, offset: 0, window, window_start: 0, ahead: None, last: None }
+        Self { file, id, offset: 0, window, window_start: 0, ahead: None, last: None, unread: None }
     }
 
     /// The file.
     pub fn file(&self) -> &F {
         &self.file
+    }
+
+    /// What could not be read so far, if there is any: nothing is known of what stands there.
+    pub fn unread(&self) -> Option<&Unread> {
+        self.unread.as_ref()
     }
 
     /// Bytes that have been read so far.
@@ -122,7 +150,7 @@ impl<F: File> SegmentReader<F> {
     /// write, an earlier use of the file, or zeros.
     ///
     /// # Errors
-    /// A read that failed.
+    /// Want of memory or descriptors. What else cannot be read is passed over: see [`unread`](Self::unread).
     pub async fn next(&mut self, pace: &mut impl Pace) -> io::Result<Option<Batch<'_>>> {
         let expected = self.offset;
         let mut offset = expected;
@@ -195,13 +223,17 @@ impl<F: File> SegmentReader<F> {
         }
         self.window_start = offset;
         if let Some(ahead) = self.ahead.take() {
-            self.window.extend_from_slice(&ahead.finish().await?);
+            let start = self.window_end();
+            let until = self.file.len().min(start + WINDOW_BYTES);
+            let read = ahead.finish().await;
+            self.take(read, start, until).await?;
         }
         let start = self.window_end();
         if end > start {
             let until = self.file.len().min(end.max(start + WINDOW_BYTES));
             let more = usize::try_from(until - start).unwrap_or(usize::MAX);
-            self.window.extend_from_slice(&self.file.read_at(start, more).await?);
+            let read = self.file.read_at(start, more).await;
+            self.take(read, start, until).await?;
         }
         // A file of which only the first batch is wanted is not read any further.
         let (start, file) = (self.window_end(), Rc::clone(&self.file));
@@ -209,6 +241,35 @@ impl<F: File> SegmentReader<F> {
             let more = usize::try_from(WINDOW_BYTES.min(file.len() - start)).unwrap_or(usize::MAX);
             let read = async move { file.read_at(start, more).await };
             self.ahead = Some(Ahead::begin(read).await);
+        }
+        Ok(())
+    }
+
+    /// Appends to the window what was read from `start` to `until`. If that failed it is read again, block by block; one that
+    /// the disk does not give is as if nothing had ever been written there.
+    async fn take(&mut self, read: io::Result<F::Read>, start: u64, until: u64) -> io::Result<()> {
+        match read {
+            Ok(bytes) => {
+                self.window.extend_from_slice(&bytes);
+                return Ok(());
+            }
+            Err(error) if may_pass(&error) => return Err(error),
+            Err(_) => {}
+        }
+        let mut at = start;
+        while at < until {
+            let end = until.min(at + BLOCK_BYTES as u64);
+            let len = usize::try_from(end - at).unwrap_or(usize::MAX);
+            match self.file.read_at(at, len).await {
+                Ok(bytes) => self.window.extend_from_slice(&bytes),
+                Err(error) if may_pass(&error) => return Err(error),
+                Err(source) => {
+                    self.window.resize(self.window.len() + len, 0);
+                    let none = Unread { start: at, bytes: 0, source };
+                    self.unread.get_or_insert(none).bytes += end - at;
+                }
+            }
+            at = end;
         }
         Ok(())
     }

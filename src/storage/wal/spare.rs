@@ -201,7 +201,8 @@ impl<D: Disk> Spares<D> {
     /// Those of the disk.
     pub async fn set_aside(&self, id: SegmentId, place: &str) -> io::Result<()> {
         let path = self.path(&id.to_string());
-        let len = self.disk.open(&path).await?.len();
+        // How long it is only matters to a sum; that it may not even open is why it goes.
+        let len = self.disk.open(&path).await.map_or(self.segment_bytes, |file| file.len());
         self.disk.rename(&path, place).await?;
         self.in_use.set(self.in_use.get().saturating_sub(len));
         Ok(())

@@ -1,0 +1,194 @@
+//! The records of a shard's log: what a batch's payload is made of.
+//!
+//! ```text
+//! record     kind u8 │ length of the body u32 │ body                         integers little-endian
+//! 1 series   first reference u64 │ count u32 │ count times: length varint, canonical label bytes (`model::labels`)
+//!            the references are consecutive
+//! 2 samples  base reference u64 │ count u32 │ form u8 │ first t i64 │ references │ times │ values
+//!            references  count times u32, to be added to the base
+//!            times       form 0: nothing, all are `first t`; 1: count times i32, to be added to `first t`;
+//!                        2: count times i64
+//!            values      count times f64
+//! 8 tombstones  first t i64 │ last t i64, both included │ references, to the end of the body, each a varint: less the one
+//!             before, signed. Of these series every sample of that time that stands before this record is deleted
+//! 9 cut       ULID of a block, 16 bytes │ first t i64 │ t behind the last i64: everything before this record that lies in
+//!             between goes into that block
+//! 16 checkpoint  first segment u64 │ next sequence u64: the log from there on is not in the checkpoint that this begins
+//! 17 chunks      any number of: reference u64 │ encoding u8 │ first t i64 │ last t i64 │ length u32 │ the chunk's bytes
+//! 18 open chunks any number of: reference u64 │ next chunk at t i64 │ the state of an `xor::XorAppender`
+//! 19 late chunks as 17: samples that came when their series had newer ones
+//! 20 spilled chunks  any number of: reference varint, less that of the one before, signed │ file varint, doubled, and one
+//!                    more if its samples came late │ offset varint │ length of the frame varint │ first t varint, less the
+//!                    last t of the one before, signed │ last t varint, less the first t; see `spilled`
+//! ```
+//! Kinds 1 and 17 to 20 make up a checkpoint, which a record of kind 16 begins; the log itself has only 1, 2, 8 and 9.
+//! Kinds kept for what comes next: 3 samples with start timestamps, 4 and 5 integer and float histograms, 6 exemplars,
+//! 7 metadata. A reader that meets a kind it does not know stops there and says so: skipping it would
+//! lose acknowledged data without a word. Samples refer to series by reference only; a reference's series record stands
+//! before its first use. Golden bytes: `tests/golden/wal_records.hex`.
+
+mod checkpoint;
+mod chunks;
+mod cut;
+mod open_chunks;
+mod samples;
+mod series;
+mod spilled_chunks;
+#[cfg(test)]
+mod tests;
+mod tombstones;
+
+pub use checkpoint::{CheckpointRecord, push_checkpoint};
+pub use chunks::{ChunksRecord, SavedChunk, push_chunk, push_chunks, push_late_chunks};
+pub use cut::{CutRecord, push_cut};
+pub use open_chunks::{OpenChunksRecord, SavedOpenChunk, push_open_chunk, push_open_chunks};
+pub use samples::{LoggedSample, SamplesRecord, push_samples};
+pub use series::{SeriesRecord, push_labels, push_series};
+pub use spilled_chunks::{SpillPlace, SpilledBody, SpilledChunksRecord, push_spilled_chunks};
+pub use tombstones::{TombstonesRecord, push_tombstones};
+
+use crate::model::LabelsError;
+
+const SERIES: u8 = 1;
+const SAMPLES: u8 = 2;
+
+const TOMBSTONES: u8 = 8;
+const CUT: u8 = 9;
+const CHECKPOINT: u8 = 16;
+const CHUNKS: u8 = 17;
+const OPEN_CHUNKS: u8 = 18;
+const LATE_CHUNKS: u8 = 19;
+const SPILLED_CHUNKS: u8 = 20;
+
+/// Bytes before a record's body.
+const FRAME_BYTES: usize = 5;
+
+/// A record, borrowed from a payload.
+#[derive(Clone, Debug)]
+pub enum Record<'a> {
+    /// New series with consecutive references.
+    Series(SeriesRecord<'a>),
+    /// Float samples.
+    Samples(SamplesRecord<'a>),
+    /// Samples are deleted.
+    Tombstones(TombstonesRecord<'a>),
+    /// A cut of a block begins.
+    Cut(CutRecord),
+    /// The first record of a checkpoint.
+    Checkpoint(CheckpointRecord),
+    /// Chunks that are full.
+    Chunks(ChunksRecord<'a>),
+    /// Chunks that are being written.
+    OpenChunks(OpenChunksRecord<'a>),
+    /// Chunks of late samples.
+    LateChunks(ChunksRecord<'a>),
+    /// Chunks that lie in spill files.
+    SpilledChunks(SpilledChunksRecord<'a>),
+}
+
+/// Why a payload is not a sequence of records. Offsets count from the payload's start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The payload ends within a record.
+    #[error("record at byte {offset}: {left} bytes are left, it needs {needed}")]
+    Cut {
+        /// Where the record begins.
+        offset: usize,
+        /// What is left there.
+        left: usize,
+        /// What it promises.
+        needed: usize,
+    },
+    /// A record of a kind that this version does not know.
+    #[error(
+        "record at byte {offset}: kind {kind} is not known; a newer version wrote it, start that one"
+    )]
+    UnknownKind {
+        /// Where the record begins.
+        offset: usize,
+        /// The kind.
+        kind: u8,
+    },
+    /// A body that is not what its kind says.
+    #[error("record at byte {offset}: {what}")]
+    Body {
+        /// Where the record begins.
+        offset: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Labels that are not canonical.
+    #[error("series record: {0}")]
+    Labels(#[from] LabelsError),
+}
+
+fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
+    let start = out.len();
+    out.push(kind);
+    out.extend_from_slice(&[0; 4]);
+    start
+}
+
+fn end(out: &mut [u8], start: usize) {
+    let len = u32::try_from(out.len() - start - FRAME_BYTES).expect("bounded by the caller");
+    if let Some(field) = out.get_mut(start + 1..start + FRAME_BYTES) {
+        field.copy_from_slice(&len.to_le_bytes());
+    }
+}
+
+/// The records of a payload, in order; ends after the first error. Takes any bytes.
+pub fn records(payload: &[u8]) -> Records<'_> {
+    Records { rest: payload, offset: 0 }
+}
+
+/// The records of a payload.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    rest: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Records<'a> {
+    fn split(&mut self) -> Result<Record<'a>, RecordError> {
+        let (offset, left) = (self.offset, self.rest.len());
+        let cut = |needed| RecordError::Cut { offset, left, needed };
+        let Some((&[kind, l0, l1, l2, l3], rest)) = self.rest.split_first_chunk::<FRAME_BYTES>()
+        else {
+            return Err(cut(FRAME_BYTES));
+        };
+        let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        let Some((body, rest)) = rest.split_at_checked(len) else {
+            return Err(cut(FRAME_BYTES + len));
+        };
+        self.rest = rest;
+        self.offset += FRAME_BYTES + len;
+        match kind {
+            SERIES => SeriesRecord::of(body).map(Record::Series),
+            SAMPLES => SamplesRecord::of(body).map(Record::Samples),
+            TOMBSTONES => TombstonesRecord::of(body).map(Record::Tombstones),
+            CUT => CutRecord::of(body).map(Record::Cut),
+            CHECKPOINT => CheckpointRecord::of(body).map(Record::Checkpoint),
+            CHUNKS => Some(Record::Chunks(ChunksRecord::of(body))),
+            OPEN_CHUNKS => Some(Record::OpenChunks(OpenChunksRecord::of(body))),
+            LATE_CHUNKS => Some(Record::LateChunks(ChunksRecord::of(body))),
+            SPILLED_CHUNKS => Some(Record::SpilledChunks(SpilledChunksRecord::of(body))),
+            kind => return Err(RecordError::UnknownKind { offset, kind }),
+        }
+        .ok_or(RecordError::Body { offset, what: "its lengths do not add up" })
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let record = self.split();
+        if record.is_err() {
+            self.rest = &[];
+        }
+        Some(record)
+    }
+}

@@ -1,0 +1,222 @@
+//! Golden bytes, round trips, and bytes that are not records.
+
+use proptest::prelude::*;
+use ulid::Ulid;
+
+use super::*;
+use crate::encoding::xor::{Words, XorAppender};
+use crate::model::{BlockRange, Labels, Sample, SeriesRef, TimeRange, TimestampMs};
+
+fn logged(series: u64, t: i64, v: f64) -> LoggedSample {
+    LoggedSample { series: SeriesRef(series), sample: Sample { t: TimestampMs(t), v } }
+}
+
+fn body_of<'a>(sets: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut body = Vec::new();
+    sets.into_iter().for_each(|labels| push_labels(&mut body, labels));
+    body
+}
+
+fn read(payload: &[u8]) -> (Vec<(SeriesRef, String)>, Vec<LoggedSample>) {
+    let (mut series, mut samples) = (Vec::new(), Vec::new());
+    for record in records(payload) {
+        match record.unwrap() {
+            Record::Series(record) => {
+                series.extend(record.map(|s| s.map(|(r, l)| (r, l.to_string())).unwrap()))
+            }
+            Record::Samples(record) => samples.extend(record.iter()),
+            other => panic!("not a record of the log: {other:?}"),
+        }
+    }
+    (series, samples)
+}
+
+#[test] // golden bytes: the format cannot drift unseen
+fn records_have_these_bytes() {
+    let mut out = Vec::new();
+    let (a, b) =
+        (Labels::from_pairs([("a", "1")]).unwrap(), Labels::from_pairs([("b", "2")]).unwrap());
+    push_series(&mut out, SeriesRef(7), 2, &body_of([a.as_bytes(), b.as_bytes()]));
+    push_samples(&mut out, &[logged(7, 1000, 1.5), logged(8, 1000, 2.0)]);
+    push_samples(&mut out, &[logged(8, 1000, 1.5), logged(7, 999, 2.0)]);
+    push_samples(&mut out, &[logged(8, 0, 1.5), logged(7, i64::MAX, 2.0)]);
+    push_cut(&mut out, a_cut());
+    push_tombstones(&mut out, &REFERENCES, deleted());
+    let hex: String = out.iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(
+        hex,
+        include_str!("../../../tests/golden/wal_records.hex")
+            .split_whitespace()
+            .collect::<String>()
+    );
+}
+
+const REFERENCES: [SeriesRef; 4] = [SeriesRef(7), SeriesRef(8), SeriesRef(u64::MAX), SeriesRef(1)];
+
+fn deleted() -> TimeRange {
+    TimeRange::new(TimestampMs(-1), TimestampMs(1000)).unwrap()
+}
+
+#[test]
+fn tombstones_come_back_and_of_no_series_there_are_none() {
+    let mut out = Vec::new();
+    push_tombstones(&mut out, &[], deleted());
+    assert!(out.is_empty());
+    push_tombstones(&mut out, &REFERENCES, deleted());
+    let Some(Ok(Record::Tombstones(record))) = records(&out).next() else { panic!("one record") };
+    assert_eq!(record.range, deleted());
+    assert_eq!(record.map(Result::unwrap).collect::<Vec<_>>(), REFERENCES);
+}
+
+fn a_cut() -> CutRecord {
+    let range = BlockRange::new(TimestampMs(7_200_000), TimestampMs(14_400_000)).unwrap();
+    CutRecord { ulid: Ulid::from_string("01BKGV7JBM69T2G1BGBGM6KB12").unwrap(), range }
+}
+
+#[test]
+fn a_cut_comes_back() {
+    let mut out = Vec::new();
+    push_cut(&mut out, a_cut());
+    let Some(Ok(Record::Cut(record))) = records(&out).next() else { panic!("one record") };
+    assert_eq!(record, a_cut());
+}
+
+fn push_checkpoint_records(out: &mut Vec<u8>) {
+    push_checkpoint(out, CheckpointRecord { first_segment: 5, next_sequence: 77 });
+    let mut body = Vec::new();
+    let range = TimeRange::new(TimestampMs(1), TimestampMs(2)).unwrap();
+    push_chunk(&mut body, SeriesRef(7), 1, range, b"chunk");
+    push_chunks(out, &body);
+    let (mut words, mut appender, mut body) = (Words::default(), XorAppender::new(), Vec::new());
+    appender.append(&mut words, TimestampMs(1000), 1.5);
+    push_open_chunk(&mut body, SeriesRef(8), TimestampMs(7_200_000), &appender, &words);
+    push_open_chunks(out, &body);
+    let mut body = Vec::new();
+    push_chunk(&mut body, SeriesRef(9), 1, range, b"late");
+    push_late_chunks(out, &body);
+    let mut body = SpilledBody::default();
+    places().into_iter().for_each(|place| body.push(place));
+    push_spilled_chunks(out, &body);
+}
+
+fn places() -> [SpillPlace; 3] {
+    let range = |min, max| TimeRange::new(TimestampMs(min), TimestampMs(max)).unwrap();
+    let place = |series, file, offset, range, late| SpillPlace {
+        series: SeriesRef(series),
+        file,
+        offset,
+        len: 200,
+        range,
+        late,
+    };
+    [
+        place(9, 1, 4096, range(1000, 2000), false),
+        place(9, 2, 0, range(2500, 2500), false),
+        place(7, 1, 70_000, range(-5, 1500), true),
+    ]
+}
+
+#[test] // golden bytes: the format cannot drift unseen
+fn checkpoint_records_have_these_bytes() {
+    let mut out = Vec::new();
+    push_checkpoint_records(&mut out);
+    let hex: String = out.iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(
+        hex,
+        include_str!("../../../tests/golden/checkpoint_records.hex")
+            .split_whitespace()
+            .collect::<String>()
+    );
+}
+
+#[test]
+fn checkpoint_records_come_back() {
+    let mut out = Vec::new();
+    push_checkpoint_records(&mut out);
+    let mut records = records(&out).map(Result::unwrap);
+    let Some(Record::Checkpoint(begin)) = records.next() else { panic!("the first record") };
+    assert_eq!(begin, CheckpointRecord { first_segment: 5, next_sequence: 77 });
+    let Some(Record::Chunks(mut chunks)) = records.next() else { panic!("the second record") };
+    let chunk = chunks.next().unwrap().unwrap();
+    assert_eq!((chunk.series, chunk.encoding, chunk.bytes), (SeriesRef(7), 1, &b"chunk"[..]));
+    let Some(Record::OpenChunks(mut open)) = records.next() else { panic!("the third record") };
+    let open = open.next().unwrap().unwrap();
+    assert_eq!(
+        (open.series, open.next_at, open.appender.count()),
+        (SeriesRef(8), TimestampMs(7_200_000), 1)
+    );
+    let Some(Record::LateChunks(mut late)) = records.next() else { panic!("the fourth record") };
+    assert_eq!(late.next().unwrap().unwrap().bytes, b"late");
+    let Some(Record::SpilledChunks(spilled)) = records.next() else { panic!("the fifth record") };
+    assert_eq!(spilled.map(Result::unwrap).collect::<Vec<_>>(), places());
+}
+
+#[test]
+fn an_unknown_kind_stops_the_reader_and_names_itself() {
+    let mut out = Vec::new();
+    push_samples(&mut out, &[logged(1, 2, 3.0)]);
+    let offset = out.len();
+    out.extend_from_slice(&[99, 0, 0, 0, 0]);
+    let last = records(&out).last().unwrap();
+    assert_eq!(last.unwrap_err(), RecordError::UnknownKind { offset, kind: 99 });
+}
+
+#[test]
+fn references_that_lie_far_apart_take_two_records() {
+    let far = [logged(1, 5, 1.0), logged(u64::from(u32::MAX) + 2, 5, 2.0), logged(3, 5, 3.0)];
+    let mut out = Vec::new();
+    push_samples(&mut out, &far);
+    assert_eq!(records(&out).count(), 2);
+    assert_eq!(read(&out).1, far);
+}
+
+proptest! {
+    #[test]
+    fn any_samples_come_back(samples in proptest::collection::vec((0u64..1000, any::<i64>(), any::<u64>()), 0..50)) {
+        let samples: Vec<_> = samples.into_iter().map(|(r, t, v)| logged(r, t, f64::from_bits(v))).collect();
+        let mut out = Vec::new();
+        push_samples(&mut out, &samples);
+        prop_assert_eq!(read(&out).1, samples);
+    }
+
+    #[test]
+    fn any_series_come_back(first in 0u64..1 << 60, names in proptest::collection::vec("[a-z]{1,9}", 1..9)) {
+        let sets: Vec<_> = names.iter().map(|n| Labels::from_pairs([("n", n.as_str())]).unwrap()).collect();
+        let mut out = Vec::new();
+        push_series(&mut out, SeriesRef(first), u32::try_from(sets.len()).unwrap(), &body_of(sets.iter().map(Labels::as_bytes)));
+        let want: Vec<_> = (first..).map(SeriesRef).zip(sets.iter().map(ToString::to_string)).collect();
+        prop_assert_eq!(read(&out).0, want);
+    }
+
+    #[test]
+    fn cut_flipped_and_random_bytes_never_panic(
+        samples in proptest::collection::vec((0u64..1000, any::<i64>()), 1..20),
+        noise in proptest::collection::vec(any::<(prop::sample::Index, u8)>(), 0..5),
+        cut in any::<prop::sample::Index>(),
+        random in proptest::collection::vec(any::<u8>(), 0..100),
+    ) {
+        let mut out = Vec::new();
+        push_series(&mut out, SeriesRef(1), 1, &body_of([&b"\x0a\x06\x0a\x01a\x12\x011"[..]]));
+        push_samples(&mut out, &samples.iter().map(|(r, t)| logged(*r, *t, 0.0)).collect::<Vec<_>>());
+        push_checkpoint_records(&mut out);
+        push_cut(&mut out, a_cut());
+        for (at, byte) in noise {
+            let at = at.index(out.len());
+            out[at] = byte;
+        }
+        out.truncate(cut.index(out.len() + 1));
+        for bytes in [out, random] {
+            for record in records(&bytes).flatten() {
+                match record {
+                    Record::Series(record) => { let _ = record.count(); }
+                    Record::Samples(record) => prop_assert_eq!(record.iter().count(), record.len()),
+                    Record::Chunks(record) | Record::LateChunks(record) => { let _ = record.count(); }
+                    Record::OpenChunks(record) => { let _ = record.count(); }
+                    Record::SpilledChunks(record) => { let _ = record.count(); }
+                    Record::Checkpoint(_) | Record::Cut(_) => {}
+                    Record::Tombstones(record) => record.for_each(drop),
+                }
+            }
+        }
+    }
+}
