@@ -63,12 +63,12 @@ impl Begun {
 fn live_on(life: &mut History, starts_may_fail: bool, story: &str) -> u32 {
     let (mut failed, luck) = (0, life.rng.clone().next_u64());
     for _ in 0..STEPS_AFTER {
-        if !life.is_running() {
-            if let Err(error) = run(life.start(None)) {
-                assert!(starts_may_fail, "{story}: a start failed: {error}");
-                failed += 1;
-                continue;
-            }
+        if !life.is_running()
+            && let Err(error) = run(life.start(None))
+        {
+            assert!(starts_may_fail, "{story}: a start failed: {error}");
+            failed += 1;
+            continue;
         }
         if run(life.step(&mut Nobody)).is_err() {
             failed += 1;
@@ -179,7 +179,7 @@ fn a_read_that_goes_wrong_is_told_and_no_start_fails_for_it() {
 }
 
 #[test]
-#[ignore = "seed 0, read 790: some place takes another bit for what it is, and is not found yet"]
+#[ignore = "symbols of an index are held to their checksum when it is opened, not at each read: seed 0, read 885"]
 fn a_read_that_brings_another_bit_is_told() {
     read_wrong(&[ReadFault::Flips]);
 }
