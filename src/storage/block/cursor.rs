@@ -81,7 +81,7 @@ impl<'b, F: File> SeriesCursor<'b, F> {
 /// The symbols of a block, one after the other.
 pub struct SymbolCursor<'b, F> {
     section: Section<'b, F>,
-    version: Version,
+    index: &'b IndexFile<F>,
     next: u32,
     text: String,
 }
@@ -89,19 +89,27 @@ pub struct SymbolCursor<'b, F> {
 impl<'b, F: File> SymbolCursor<'b, F> {
     pub(super) fn new(index: &'b IndexFile<F>) -> Self {
         let range = index.symbols.range();
-        let section = Section::new(&index.paged.file, &index.paged.path, range.start, range.end);
-        Self { section, version: index.version, next: 0, text: String::new() }
+        let mut section =
+            Section::new(&index.paged.file, &index.paged.path, range.start, range.end);
+        section.note_sums();
+        Self { section, index, next: 0, text: String::new() }
     }
 
-    /// The next symbol, and the reference by which series name it; none at the end. References ascend as texts do.
+    /// The next symbol, and the reference by which series name it; none at the end. References ascend as texts do. Only at
+    /// the end it is known that all of them are what they should be.
     ///
     /// # Errors
     /// A disk that does not read, or bytes that have changed since the block was opened.
     pub async fn next(&mut self, pace: &mut impl Pace) -> Result<Option<(u32, &str)>, BlockError> {
         if self.section.is_done() {
+            let sums = self.section.sums();
+            if sums.is_some_and(|sums| !self.index.paged.sums.contains(sums)) {
+                let what = "the symbols are not what they were when the index was opened";
+                return Err(self.section.damaged(what));
+            }
             return Ok(None);
         }
-        let reference = match self.version {
+        let reference = match self.index.version {
             Version::V1 => u32::try_from(self.section.offset()).unwrap_or(u32::MAX),
             Version::V2 => self.next,
         };

@@ -1,7 +1,8 @@
 //! One block's index, open: what is held of it, and how the rest is found and read.
 //!
 //! Opening reads the symbols and the postings' table once, from end to end, checks them, and keeps every 32nd entry and
-//! all label names. Everything else is read when it is asked for, in pages through the cache.
+//! all label names, and a checksum of each page of these two, to which later reads of them are held. Lists and series have
+//! their own. Everything else is read when it is asked for, in pages through the cache.
 //! What is wrong is told with file and byte. A list of postings or a symbol that is broken costs what asks for it.
 
 use std::io;
@@ -13,6 +14,7 @@ use hashbrown::HashMap;
 
 use super::BlockError;
 use super::cache::{IndexCache, PAGE_BYTES};
+use super::page_sums::PageSums;
 use super::pages::{PagedFile, Pages};
 use super::posting_lists::Postings;
 use super::section::Section;
@@ -83,7 +85,7 @@ impl<F: File> IndexFile<F> {
         cache: Rc<IndexCache>,
         pace: &mut impl Pace,
     ) -> Result<Self, BlockError> {
-        let paged = PagedFile::new(file, path, cache);
+        let mut paged = PagedFile::new(file, path, cache);
         let (file, path, len) = (&paged.file, paged.path.as_str(), paged.file.len());
         let Some(toc_at) = len.checked_sub((HEADER_BYTES + TOC_BYTES) as u64) else {
             return Err(paged.damaged(0, format_args!("{len} bytes are too few for an index")));
@@ -98,8 +100,11 @@ impl<F: File> IndexFile<F> {
         let (header, toc) = (next()?, next()?);
         let version = version(&header).map_err(|error| paged.damaged(0, error))?;
         let toc = Toc::parse(&toc, len).map_err(|error| paged.damaged(toc_at, error))?;
-        let (table, table_first) = open_table(file, path, toc, version, pace).await?;
-        let (symbols, names) = open_symbols(file, path, toc, version, &table, pace).await?;
+        let (table, table_sums) = open_table(file, path, toc, version, pace).await?;
+        let (symbols, symbol_sums, names) =
+            open_symbols(file, path, toc, version, &table, pace).await?;
+        let table_first = table_sums.range().start;
+        paged.sums = vec![symbol_sums, table_sums];
         let references = names.iter().map(|(reference, name)| (Rc::clone(name), *reference));
         let references = references.collect();
         Ok(Self { version, toc, symbols, table, table_first, names, references, paged })
@@ -118,7 +123,8 @@ impl<F: File> IndexFile<F> {
     /// How many bytes of memory are held, about.
     pub fn held_bytes(&self) -> usize {
         let names: usize = self.names.values().map(|name| name.len() + 64).sum();
-        self.symbols.held_bytes() + self.table.held_bytes() + names
+        let sums: usize = self.paged.sums.iter().map(PageSums::held_bytes).sum();
+        self.symbols.held_bytes() + self.table.held_bytes() + names + sums
     }
 
     /// The texts of these symbols.
@@ -428,14 +434,14 @@ impl<F: File> IndexFile<F> {
     }
 }
 
-/// Reads the postings' table; what is held of it, and at which byte its first entry begins.
+/// Reads the postings' table; what is held of it, and the checksums of its entries' pages.
 async fn open_table<F: File>(
     file: &F,
     path: &str,
     toc: Toc,
     version: Version,
     pace: &mut impl Pace,
-) -> Result<(PostingsTable, u64), BlockError> {
+) -> Result<(PostingsTable, PageSums), BlockError> {
     let (mut section, head) =
         Section::of_index(file, path, toc.postings_table, toc.end, TABLE).await?;
     let (mut table, first) = (PostingsTable::new(version), section.offset());
@@ -456,14 +462,13 @@ async fn open_table<F: File>(
     if !section.is_done() {
         return Err(section.damaged("the postings' table is longer than its count says"));
     }
-    section.check(TABLE).await?;
-    Ok((table, first))
+    Ok((table, section.check(TABLE).await?))
 }
 
 /// Label names by the reference of their symbol.
 type Names = HashMap<u32, Rc<str>, FixedState>;
 
-/// Reads the symbols; what is held of them, and which of them are label names.
+/// Reads the symbols; what is held of them, the checksums of their pages, and which of them are label names.
 async fn open_symbols<F: File>(
     file: &F,
     path: &str,
@@ -471,7 +476,7 @@ async fn open_symbols<F: File>(
     version: Version,
     table: &PostingsTable,
     pace: &mut impl Pace,
-) -> Result<(SymbolOffsets, Names), BlockError> {
+) -> Result<(SymbolOffsets, PageSums, Names), BlockError> {
     let (mut section, head) = Section::of_index(file, path, toc.symbols, toc.end, SYMBOLS).await?;
     let mut symbols = SymbolOffsets::new(version, section.offset());
     let (mut found, mut names) = (Names::default(), table.names().peekable());
@@ -501,9 +506,9 @@ async fn open_symbols<F: File>(
     if !section.is_done() {
         return Err(section.damaged("the symbols are longer than their count says"));
     }
-    section.check(SYMBOLS).await?;
+    let sums = section.check(SYMBOLS).await?;
     match names.next() {
-        None => Ok((symbols, found)),
+        None => Ok((symbols, sums, found)),
         Some(name) => Err(section.damaged(format_args!("the label name {name:?} is no symbol"))),
     }
 }

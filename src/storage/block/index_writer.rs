@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use super::append_file::AppendFile;
 use super::error::BlockError;
 use super::label_pairs::LabelPairs;
-use super::postings_writer::PostingsWriter;
+use super::page_sums::PageSums;
+use super::postings_writer::{PostingsWriter, Written};
 use super::symbol_texts::SymbolTexts;
 use crate::encoding::block::index::read::{
     ChunkMeta, HEAD_BYTES, HEADER_BYTES, SERIES_ALIGNMENT, TOC_BYTES, Toc, Version,
@@ -52,8 +53,8 @@ pub struct IndexWriter<D: Disk> {
     file: AppendFile<D::File>,
     symbols: SymbolOffsets,
     last_symbol: Option<String>,
-    /// The checksum over the symbols so far, without their count.
-    symbols_sum: u32,
+    /// The checksums over the symbols so far, without their count.
+    symbol_sums: PageSums,
     /// Where the section of the series begins; `None` while there may be more symbols.
     series_start: Option<u64>,
     series_count: u64,
@@ -80,9 +81,9 @@ impl<D: Disk> IndexWriter<D> {
             dir: dir.to_owned(),
             limits,
             symbols: SymbolOffsets::new(Version::V2, file.len()),
+            symbol_sums: PageSums::new(file.len()),
             file,
             last_symbol: None,
-            symbols_sum: 0,
             series_start: None,
             series_count: 0,
             last_labels: Vec::new(),
@@ -112,11 +113,11 @@ impl<D: Disk> IndexWriter<D> {
         }
         let pushed = self.symbols.push(usize::try_from(bytes).unwrap_or(usize::MAX));
         let number = pushed.map_err(|error| self.disorder(error.to_string()))?;
-        let sum = &mut self.symbols_sum;
+        let sums = &mut self.symbol_sums;
         let push = |out: &mut Vec<u8>| {
             let start = out.len();
             write::push_text(out, symbol);
-            *sum = crc32c::crc32c_append(*sum, out.get(start..).unwrap_or_default());
+            sums.note(out.get(start..).unwrap_or_default());
         };
         self.file.append_with(push).await?;
         let last = self.last_symbol.get_or_insert_default();
@@ -135,7 +136,7 @@ impl<D: Disk> IndexWriter<D> {
         let head = head.ok_or_else(|| self.too_large("the symbols", len, u32::MAX.into()))?;
         self.file.overwrite(HEADER_BYTES as u64, &head).await?;
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let sum = SectionSum::of_bytes_before(count, self.symbols_sum, len);
+        let sum = SectionSum::of_bytes_before(count, self.symbol_sums.whole(), len);
         self.file.append(&sum.end()).await?;
         self.series_start = Some(self.file.len());
         Ok(self.file.len())
@@ -227,16 +228,17 @@ impl<D: Disk> IndexWriter<D> {
         let postings = PostingsWriter {
             index: &mut self.file,
             table: &mut table,
-            texts: SymbolTexts::new(&self.symbols),
+            texts: SymbolTexts::new(&self.symbols, &self.symbol_sums),
             section: series_start..series_end,
             // The entries, and as much to sort them.
             entries_max: (postings_bytes / 16).max(1) as u64,
             list_count: 0,
+            table_sum: 0,
         };
-        let list_count = postings.write(self.series_count, &self.names, pace).await?;
+        let written = postings.write(self.series_count, &self.names, pace).await?;
         self.within_limit()?;
         let postings_table = self.file.len();
-        self.copy_table(list_count, table, pace).await?;
+        self.copy_table(written, table, pace).await?;
         self.within_limit()?;
         let toc = Toc {
             symbols: HEADER_BYTES as u64,
@@ -254,7 +256,7 @@ impl<D: Disk> IndexWriter<D> {
     /// Appends the offset table, whose entries are all in `table`, and removes that.
     async fn copy_table(
         &mut self,
-        count: u32,
+        Written { list_count: count, table_sum }: Written,
         mut table: AppendFile<D::File>,
         pace: &mut impl Pace,
     ) -> Result<(), BlockError> {
@@ -271,6 +273,11 @@ impl<D: Disk> IndexWriter<D> {
             self.file.append(&piece).await?;
             at += piece.len() as u64;
             pace.breathe().await;
+        }
+        let written = usize::try_from(len).unwrap_or(usize::MAX);
+        if sum != SectionSum::of_bytes_before(count, table_sum, written) {
+            let (path, what) = (table.path().to_owned(), "read back, it is not what was written");
+            return Err(BlockError::Damaged { path, offset: 0, what: what.to_owned() });
         }
         self.file.append(&sum.end()).await?;
         let path = table.path().to_owned();

@@ -21,6 +21,7 @@ pub mod error;
 mod index_file;
 mod index_writer;
 mod label_pairs;
+mod page_sums;
 mod pages;
 mod posting_lists;
 mod postings_writer;

@@ -56,10 +56,20 @@ pub struct PostingsWriter<'a, F: File> {
     pub entries_max: u64,
     /// How many lists have been written.
     pub list_count: u32,
+    /// The checksum over their entries of the offset table.
+    pub table_sum: u32,
+}
+
+/// What has been written.
+pub struct Written {
+    /// How many lists.
+    pub list_count: u32,
+    /// The checksum over the entries of the offset table.
+    pub table_sum: u32,
 }
 
 impl<F: File> PostingsWriter<'_, F> {
-    /// Writes all lists; gives their number.
+    /// Writes all lists.
     ///
     /// - `series_count`: how many series there are.
     /// - `names`: the symbol of each name, and how many series have a label of it.
@@ -71,7 +81,7 @@ impl<F: File> PostingsWriter<'_, F> {
         series_count: u64,
         names: &BTreeMap<u32, u64>,
         pace: &mut impl Pace,
-    ) -> Result<u32, BlockError> {
+    ) -> Result<Written, BlockError> {
         self.write_while_scanning(None, series_count, pace).await?;
         let (mut columns, mut gathered) = (Vec::new(), 0);
         for (name, count) in names {
@@ -87,7 +97,7 @@ impl<F: File> PostingsWriter<'_, F> {
             }
         }
         self.write_columns(columns, pace).await?;
-        Ok(self.list_count)
+        Ok(Written { list_count: self.list_count, table_sum: self.table_sum })
     }
 
     /// Writes the lists of a name that does not fit the budget.
@@ -235,7 +245,13 @@ impl<F: File> PostingsWriter<'_, F> {
             Some(value) => self.texts.text(value, self.index).await?,
             None => "",
         };
-        self.table.append_with(|out| write::push_offset(out, name, value, offset)).await?;
+        let sum = &mut self.table_sum;
+        let push = |out: &mut Vec<u8>| {
+            let start = out.len();
+            write::push_offset(out, name, value, offset);
+            *sum = crc32c::crc32c_append(*sum, out.get(start..).unwrap_or_default());
+        };
+        self.table.append_with(push).await?;
         let too_large = |path: &str, what| BlockError::TooLarge {
             path: path.to_owned(),
             what,

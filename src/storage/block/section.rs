@@ -1,6 +1,9 @@
 //! A part of a file, read from its first byte to its last in long windows, item by item.
 
+use std::ops::Range;
+
 use super::BlockError;
+use super::page_sums::PageSums;
 use crate::encoding::block::index::read::{CHECKSUM_BYTES, HEAD_BYTES, Head, IndexError, check};
 use crate::io::{File, Pace};
 
@@ -20,7 +23,10 @@ pub(super) struct Section<'f, F> {
     at: u64,
     /// Where in the file the part ends.
     end: u64,
-    checksum: u32,
+    /// Of what was taken, if that is to be known; of a section what follows its count.
+    sums: Option<PageSums>,
+    /// Of a section, the checksum over its count.
+    count_sum: u32,
     since_pause: u32,
 }
 
@@ -28,7 +34,18 @@ impl<'f, F: File> Section<'f, F> {
     /// Stands at byte `start`; the part ends at byte `end` or where the file does.
     pub fn new(file: &'f F, path: &'f str, start: u64, end: u64) -> Self {
         let (window, end) = (Vec::new(), end.min(file.len()));
-        Self { file, path, window, taken: 0, at: start, end, checksum: 0, since_pause: 0 }
+        let (sums, count_sum) = (None, 0);
+        Self { file, path, window, taken: 0, at: start, end, sums, count_sum, since_pause: 0 }
+    }
+
+    /// Notes checksums of the pages of what is taken from here on. Nothing is to be skipped then.
+    pub fn note_sums(&mut self) {
+        self.sums = Some(PageSums::new(self.offset()));
+    }
+
+    /// The checksums that were noted.
+    pub fn sums(&self) -> Option<&PageSums> {
+        self.sums.as_ref()
     }
 
     /// The section of an index that begins at byte `start` and ends before `end`, standing at its first item; and what
@@ -52,9 +69,9 @@ impl<'f, F: File> Section<'f, F> {
         section.end = section_end - CHECKSUM_BYTES as u64;
         section.window.truncate(usize::try_from(section.end - start).unwrap_or(usize::MAX));
         section.at = section.at.min(section.end);
-        section.take(4);
-        section.checksum = 0;
-        section.take(HEAD_BYTES - 4);
+        section.take(HEAD_BYTES);
+        section.count_sum = crc32c::crc32c(&head.count.to_be_bytes());
+        section.note_sums();
         Ok((section, head))
     }
 
@@ -110,12 +127,17 @@ impl<'f, F: File> Section<'f, F> {
         }
     }
 
-    /// Holds the checksum behind the part to what was taken.
-    pub async fn check(&mut self, what: &'static str) -> Result<(), BlockError> {
+    /// Holds the checksum behind a section to what was taken; gives the checksums of its pages.
+    pub async fn check(&mut self, what: &'static str) -> Result<PageSums, BlockError> {
         let found = self.file.read_at(self.end, CHECKSUM_BYTES).await;
         let found = found.map_err(BlockError::io(self.path, "read"))?;
         let stored = found.first_chunk().copied().unwrap_or_default();
-        check(what, stored, self.checksum).map_err(|error| self.damaged(error))
+        let sums = self.sums.take().unwrap_or_else(|| PageSums::new(self.end));
+        let Range { start, end } = sums.range();
+        let len = usize::try_from(end - start).unwrap_or(usize::MAX);
+        let computed = crc32c::crc32c_combine(self.count_sum, sums.whole(), len);
+        check(what, stored, computed).map_err(|error| self.damaged(error))?;
+        Ok(sums)
     }
 
     /// Something is wrong with the item at which it stands.
@@ -129,10 +151,12 @@ impl<'f, F: File> Section<'f, F> {
     }
 
     fn take(&mut self, len: usize) {
-        let taken = self.rest().get(..len).unwrap_or(self.rest());
-        let len = taken.len();
-        self.checksum = crc32c::crc32c_append(self.checksum, taken);
-        self.taken += len;
+        let rest = self.window.get(self.taken..).unwrap_or_default();
+        let taken = rest.get(..len).unwrap_or(rest);
+        if let Some(sums) = &mut self.sums {
+            sums.note(taken);
+        }
+        self.taken += taken.len();
     }
 
     /// Reads on until `needed` bytes are there, or all.

@@ -1,10 +1,12 @@
 //! The texts of the symbols of an index that is being written, by their numbers.
 //!
 //! In memory there is only where every 32nd of them begins, and a window of the section: they are asked for in ascending
-//! order, name by name.
+//! order, name by name. What is read back is held to the checksums of what was written: another text would go into the
+//! postings' table with a right checksum, and be wrong for ever.
 
 use super::append_file::AppendFile;
 use super::error::BlockError;
+use super::page_sums::PageSums;
 use crate::encoding::block::index::symbols::SymbolOffsets;
 use crate::io::File;
 
@@ -14,14 +16,17 @@ const WINDOW_BYTES: u64 = 64 << 10;
 /// Finds texts.
 pub struct SymbolTexts<'a, F: File> {
     offsets: &'a SymbolOffsets,
+    sums: &'a PageSums,
     window: Option<F::Read>,
     window_start: u64,
 }
 
 impl<'a, F: File> SymbolTexts<'a, F> {
     /// For the symbols that lie there; they have settled.
-    pub fn new(offsets: &'a SymbolOffsets) -> Self {
-        Self { offsets, window: None, window_start: 0 }
+    ///
+    /// - `sums`: of their pages.
+    pub(super) fn new(offsets: &'a SymbolOffsets, sums: &'a PageSums) -> Self {
+        Self { offsets, sums, window: None, window_start: 0 }
     }
 
     /// The text of the symbol with this number.
@@ -42,10 +47,19 @@ impl<'a, F: File> SymbolTexts<'a, F> {
         let (group, place) = offsets.group_of(symbol).ok_or_else(no_such)?;
         let held = self.window.as_deref().map_or(0, <[u8]>::len) as u64;
         if place.start < self.window_start || place.end > self.window_start + held {
-            let until = offsets.range().end.min(place.end.max(place.start + WINDOW_BYTES));
-            let len = usize::try_from(until - place.start).unwrap_or(usize::MAX);
-            self.window = Some(file.read(place.start, len).await?);
-            self.window_start = place.start;
+            let until = place.end.max(place.start + WINDOW_BYTES);
+            let pages = self.sums.pages_around(place.start..until);
+            let len = usize::try_from(pages.end - pages.start).unwrap_or(usize::MAX);
+            let mut read = file.read(pages.start, len).await?;
+            if self.sums.first_wrong(pages.start, &read).is_some() {
+                read = file.read(pages.start, len).await?;
+            }
+            if let Some(offset) = self.sums.first_wrong(pages.start, &read) {
+                let what = "read back, this page is not what was written".to_owned();
+                return Err(BlockError::Damaged { path: file.path().to_owned(), offset, what });
+            }
+            self.window = Some(read);
+            self.window_start = pages.start;
         }
         let window_start = self.window_start;
         let within = |at: u64| usize::try_from(at - window_start).unwrap_or(usize::MAX);
