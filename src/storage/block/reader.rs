@@ -32,6 +32,8 @@ use crate::model::{Matcher, SeriesId};
 
 /// No `meta.json` is longer than this, in bytes.
 const META_BYTES_MAX: u64 = 64 << 20;
+/// So often a `meta.json` is read for two reads in a row that agree.
+const META_READS_MAX: usize = 5;
 /// No tombstones are longer than this, in bytes.
 const TOMBSTONES_BYTES_MAX: u64 = 1 << 30;
 
@@ -63,6 +65,8 @@ async fn read_whole<D: Disk>(
 
 /// What the block in the directory `dir` says of itself, and the bytes in which it does.
 ///
+/// It decides whether the block is kept, and has no checksum: two reads in a row must bring the same.
+///
 /// # Errors
 /// A disk that does not read, or a `meta.json` that cannot be understood.
 pub(in crate::storage) async fn read_meta<D: Disk>(
@@ -70,9 +74,16 @@ pub(in crate::storage) async fn read_meta<D: Disk>(
     dir: &str,
 ) -> Result<(BlockMeta, <D::File as File>::Read), BlockError> {
     let path = format!("{dir}/{META}");
-    let json = read_whole(disk, &path, META_BYTES_MAX).await?;
-    let meta = BlockMeta::parse(&json).map_err(|source| BlockError::Meta { path, source })?;
-    Ok((meta, json))
+    let mut json = read_whole(disk, &path, META_BYTES_MAX).await?;
+    for _ in 1..META_READS_MAX {
+        let before = std::mem::replace(&mut json, read_whole(disk, &path, META_BYTES_MAX).await?);
+        if *before == *json {
+            let meta = BlockMeta::parse(&json);
+            return Ok((meta.map_err(|source| BlockError::Meta { path, source })?, json));
+        }
+    }
+    let what = format!("of {META_READS_MAX} reads no two in a row bring the same");
+    Err(BlockError::Damaged { path, offset: 0, what })
 }
 
 impl<D: Disk> Block<D> {
