@@ -86,7 +86,10 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let permit = self.blocks_permit(life).await.map_err(text)?;
         let replaced = life.replaced.take();
         if !replaced.is_empty() {
-            life.delete(&replaced).await?;
+            life.no_old_readers().await?;
+            for Listed { shard, meta } in &replaced {
+                life.delete_one(*shard, meta.ulid).await?;
+            }
         }
         self.retire(life).await?;
         drop(permit);
@@ -287,15 +290,19 @@ impl<D: Disk> Life<D> {
     /// Removes blocks from the disk that are not answered from any more.
     pub(super) async fn delete(&self, ulids: &[Ulid]) -> Result<(), String> {
         self.no_old_readers().await?;
-        let dir = shard_dir(self.own.shard);
         for ulid in ulids {
-            let deleted = block::delete(&self.disk, &dir, *ulid).await;
-            deleted.map_err(|error| {
-                self.blocks_in_doubt.set(true);
-                error.to_string()
-            })?;
+            self.delete_one(self.own.shard, *ulid).await?;
         }
         Ok(())
+    }
+
+    /// Removes a block of the directory of `shard`.
+    async fn delete_one(&self, shard: u16, ulid: Ulid) -> Result<(), String> {
+        let deleted = block::delete(&self.disk, &shard_dir(shard), ulid).await;
+        deleted.map_err(|error| {
+            self.blocks_in_doubt.set(true);
+            error.to_string()
+        })
     }
 
     /// What is known of the blocks that are answered from.

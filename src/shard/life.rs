@@ -50,7 +50,7 @@ pub(super) struct Life<D: Disk> {
     /// Blocks that may hold others' series, and where they lie.
     pub mixed: RefCell<Vec<Listed>>,
     /// Own blocks that others have taken the place of, and that are there still.
-    pub replaced: RefCell<Vec<Ulid>>,
+    pub replaced: RefCell<Vec<Listed>>,
     /// Those that the disk did not read: nothing can be deleted of them.
     pub left_out: RefCell<Vec<Ulid>>,
     /// Is it not known which blocks there are, because something about them failed halfway?
@@ -78,7 +78,7 @@ pub(super) struct Begun<D: Disk> {
     pub run: u64,
     pub options: StorageOptions,
     pub mixed: Vec<Listed>,
-    pub replaced: Vec<Ulid>,
+    pub replaced: Vec<Listed>,
     pub left_out: Vec<Ulid>,
     pub work: Workbench,
 }

@@ -117,8 +117,10 @@ pub struct Opened<D: Disk> {
     pub blocks: Vec<Rc<ServedBlock<D>>>,
     /// Blocks that may hold others' series, and that are there still: those of which this shard has its part, too.
     pub mixed: Vec<Listed>,
-    /// In this shard's directory, blocks whose place others have taken, and that are there still: to be removed.
-    pub replaced: Vec<Ulid>,
+    /// Blocks whose place others have taken, and that are there still, in this shard's directory and the former ones that
+    /// it looks after: to be removed before this shard takes its part of any mixed block. Those may be what took their
+    /// place, and when all shards have their parts nothing would say any more that these are over.
+    pub replaced: Vec<Listed>,
     /// Those that the disk does not read. Nothing can be deleted of them in this run.
     pub left_out: Vec<Ulid>,
     /// What could not be opened: of this shard's directory what was put aside, and what the disk does not read.
@@ -166,8 +168,8 @@ pub async fn open<D: Disk>(
                 continue;
             }
             let mut found = open_one(disk, own, listed, &metas, cache, pace).await;
-            if found.as_ref().is_err_and(|error| !error.is_damage()) {
-                // It would be missing until the next start: that is worth a second look.
+            if found.is_err() {
+                // It would be missing until the next start, or for good: that is worth a second look.
                 found = open_one(disk, own, listed, &metas, cache, pace).await;
             }
             let error = match found {
@@ -192,13 +194,11 @@ pub async fn open<D: Disk>(
                 is_mixed(&listed.meta, own) && !replaced.contains(&listed.meta.ulid)
             };
             let is_over = |listed: &&&Listed| {
-                listed.meta.floodplain == Some(own)
-                    && listed.shard == own.shard
-                    && replaced.contains(&listed.meta.ulid)
+                is_kept_here(listed.shard) && replaced.contains(&listed.meta.ulid)
             };
             return Ok(Opened {
                 mixed: left.iter().filter(is_mixed).map(|listed| Listed::clone(listed)).collect(),
-                replaced: left.iter().filter(is_over).map(|listed| listed.meta.ulid).collect(),
+                replaced: left.iter().filter(is_over).map(|listed| Listed::clone(listed)).collect(),
                 blocks: opened
                     .into_iter()
                     .filter(|(ulid, _)| !replaced.contains(ulid))

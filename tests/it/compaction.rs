@@ -14,7 +14,7 @@ use floodplain::io::{BLOCK_BYTES, Disk, File};
 use floodplain::model::matcher::MatchOp;
 use floodplain::model::{Labels, Matcher, TimeRange, TimestampMs};
 use floodplain::storage::block::{self, Block, IndexCache};
-use floodplain::storage::blocks::{Inventory, open as open_all};
+use floodplain::storage::blocks::{Inventory, Listed, open as open_all};
 use floodplain::storage::compaction::export::{ExportOptions, export};
 use floodplain::storage::compaction::history::replaced;
 use floodplain::storage::compaction::import::{self, Adoption, How, ImportError};
@@ -358,12 +358,49 @@ fn when_a_merged_block_does_not_open_its_parents_are_read_and_when_it_does_they_
             let opened = open_all(&disk, OWN, &inventory, &cache, 7, &mut NoPace).await.unwrap();
             let served: Vec<Ulid> =
                 opened.blocks.iter().map(|served| served.block.meta().ulid).collect();
+            let gone: Vec<Ulid> = opened.replaced.iter().map(|listed| listed.meta.ulid).collect();
             if is_broken {
-                assert_eq!((served, opened.replaced), (parents, Vec::new()));
+                assert_eq!((served, gone), (parents, Vec::new()));
                 assert_eq!(opened.damage.len(), 1);
                 assert_eq!(block::list(&disk, dir).await.unwrap().len(), 2, "it is put aside");
             } else {
-                assert_eq!((served, opened.replaced), (merged, parents));
+                assert_eq!((served, gone), (merged, parents));
+            }
+        }
+    });
+}
+
+#[test] // once, nobody removed them: when all had their parts of the merged block they came back, and what was deleted since
+fn what_was_replaced_in_a_former_layout_is_to_go_before_its_successor_can() {
+    run(async {
+        let (disk, names, mut rng) = (SimDisk::new(1), Names::new(), Rng::new(1));
+        // Shard 1 of two merges, and the process ends before the parents are removed. Then there are three, or one.
+        let (dir, former) = ("shard-001", Origin { shard: 1, shards: 2 });
+        let mut parents = Vec::new();
+        for ulid in [1, 2] {
+            let meta = BlockMeta::new(Ulid(ulid << 64), 0, RANGE_MS);
+            let meta = BlockMeta { floodplain: Some(former), ..meta };
+            let samples = samples(&mut rng, 2, (0, RANGE_MS));
+            parents.push(write(&disk, dir, meta, &samples, 100).await.unwrap().ulid);
+        }
+        let mut name = || names.next();
+        let mut target = Target { disk: &disk, dir, name: &mut name };
+        let made = compact(&mut target, &parents, &MergeOptions::default(), &mut NoPace).await;
+        let merged = ulids(&made.unwrap().blocks);
+        for (shards, keeper) in [(3, 1), (1, 0)] {
+            for shard in 0..shards {
+                let inventory = Inventory::take(&disk, &mut NoPace).await.unwrap();
+                let (own, cache) = (Origin { shard, shards }, Rc::new(IndexCache::new(1 << 20)));
+                let opened =
+                    open_all(&disk, own, &inventory, &cache, 7, &mut NoPace).await.unwrap();
+                let names = |listed: &[Listed]| -> Vec<(u16, Ulid)> {
+                    listed.iter().map(|listed| (listed.shard, listed.meta.ulid)).collect()
+                };
+                let gone = if shard == keeper { parents.as_slice() } else { &[] };
+                let gone: Vec<(u16, Ulid)> = gone.iter().map(|ulid| (1, *ulid)).collect();
+                assert_eq!(names(&opened.replaced), gone, "shard {shard} of {shards}");
+                assert_eq!(names(&opened.mixed), [(1, merged[0])], "shard {shard} of {shards}");
+                assert_eq!(opened.blocks.len(), 1, "shard {shard} of {shards}");
             }
         }
     });
