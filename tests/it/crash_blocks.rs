@@ -444,7 +444,10 @@ fn crash(begun: &(SimDisk, Ledger), seed: u64, at: Option<u64>) -> (u64, u64) {
     (disk.calls(), 3)
 }
 
-/// Stops in each call of the runs of these seeds, until there are 10,000 stops.
+/// Each of the two tests below stops this often.
+pub const POINTS_MIN: u64 = 10_000;
+
+/// Stops in each call of the runs of these seeds, until there are so many stops.
 fn crash_everywhere(seeds: impl Iterator<Item = u64>) {
     let (mut points, began) = (0, Instant::now());
     for seed in seeds {
@@ -453,12 +456,12 @@ fn crash_everywhere(seeds: impl Iterator<Item = u64>) {
         for at in 1..=calls {
             points += crash(&begun, seed, Some(at)).1;
         }
-        if points >= 10_000 {
+        if points >= POINTS_MIN {
             break;
         }
     }
     println!("{points} crash points in {:?}", began.elapsed());
-    assert!(points >= 10_000);
+    assert!(points >= POINTS_MIN);
 }
 
 #[test] // crash: each of at least 10,000 points is reproducible from the seed and the calls that a failure names

@@ -106,7 +106,7 @@ fn check_after(disk: SimDisk, ledger: &Ledger, may_lack: bool, story: &str) -> V
 #[test] // faults: a call that changes something fails once, or all do for a while
 fn a_disk_that_does_not_take_what_is_written_loses_nothing_acknowledged() {
     let (mut faults_count, mut failed, mut did) = (0, 0, BTreeMap::new());
-    for seed in 0..10 {
+    for seed in 0..6 {
         let begun = Begun::new(seed);
         let (calls, _) = begun.counts(seed);
         let mut rng = Rng::new(!seed);
@@ -139,7 +139,7 @@ fn a_disk_that_does_not_take_what_is_written_loses_nothing_acknowledged() {
         }
     }
     println!("{faults_count} faults, {failed} times something was not done: {did:?}");
-    assert!(faults_count >= 600 && failed > 300, "{faults_count} faults, {failed} failed");
+    assert!(faults_count >= 360 && failed > 150, "{faults_count} faults, {failed} failed");
 }
 
 #[test] // faults: a full disk refuses, and goes on by itself when there is room
@@ -167,10 +167,10 @@ fn a_full_disk_goes_on_when_there_is_room_again() {
     assert!(refused > 10, "{refused} times something was not done");
 }
 
-/// Would another bit in what is read of this file always be noticed? A `meta.json` has no checksum, an index is held to that
-/// of its symbols only when it is opened, and the last batch of a log looks as if it were torn.
-fn has_checksums(path: &str) -> bool {
-    !["meta.json", "index"].iter().any(|name| path.ends_with(name)) && !path.contains("/wal/")
+/// Would another bit in what is read of this file always be noticed? Only in a log it may not: its last batch looks as if it
+/// were torn, as after a crash in the middle of a write, and then nobody was told that it is safe.
+fn is_noticed(path: &str) -> bool {
+    !path.contains("/wal/")
 }
 
 #[test] // faults: one read fails or is short
@@ -178,8 +178,7 @@ fn a_read_that_goes_wrong_is_told_and_no_start_fails_for_it() {
     read_wrong(&[ReadFault::Fails, ReadFault::Short]);
 }
 
-#[test]
-#[ignore = "symbols of an index are held to their checksum when it is opened, not at each read: seed 0, read 885"]
+#[test] // once, symbols were held to their checksum when a block was opened only: such a read gave a series another label
 fn a_read_that_brings_another_bit_is_told() {
     read_wrong(&[ReadFault::Flips]);
 }
@@ -190,7 +189,7 @@ fn read_wrong(kinds: &[ReadFault]) {
         let begun = Begun::new(seed);
         let (_, reads) = begun.counts(seed);
         let mut rng = Rng::new(!seed);
-        for nth in 0..150 {
+        for nth in 0..80 {
             let fault = kinds[nth % kinds.len()];
             let at = 1 + rng.below(reads);
             let faults = Faults { read_at: Some((at, fault)), ..Faults::default() };
@@ -201,7 +200,7 @@ fn read_wrong(kinds: &[ReadFault]) {
             let hit = |disk: &SimDisk| disk.hit().unwrap_or_default();
             let may_be_silent = |life: &History| {
                 fault == ReadFault::Flips
-                    && [&first, &life.disk].iter().any(|d| !has_checksums(&hit(d)))
+                    && [&first, &life.disk].iter().any(|d| !is_noticed(&hit(d)))
             };
             for _ in 0..STEPS_AFTER {
                 if may_be_silent(&life) {
@@ -237,7 +236,7 @@ fn read_wrong(kinds: &[ReadFault]) {
         }
     }
     println!("{faults_count} faults, {told_count} told: {hits:?}");
-    assert!(faults_count >= 1_500 && told_count > 10, "{faults_count} faults, {told_count} told");
+    assert!(faults_count >= 800 && told_count > 10, "{faults_count} faults, {told_count} told");
 }
 
 /// A place of some file that a server reads.
@@ -257,7 +256,7 @@ fn a_place_that_cannot_be_read_costs_itself_and_comes_back_when_it_can() {
     for seed in 0..10 {
         let begun = Begun::new(seed);
         let mut rng = Rng::new(!seed);
-        for nth in 0..60 {
+        for nth in 0..40 {
             let mut life = begun.life(Faults::default(), seed + nth);
             let (path, bytes) = some_place(&life.disk, &mut rng);
             let story = format!("seed {seed}, try {nth}: {path}, {bytes:?} cannot be read");

@@ -12,6 +12,7 @@ use floodplain::model::matcher::MatchOp;
 use floodplain::model::{Matcher, TimeRange, TimestampMs};
 use floodplain::storage::block;
 use floodplain::storage::compaction::merge::MergeOptions;
+use floodplain::storage::compaction::retention::Limits;
 
 use crate::block_store;
 use crate::whole_store::{RETENTION_MS, Samples, Shard, Store, WINDOW_MS, import, labels, text};
@@ -20,6 +21,8 @@ const START: i64 = 1_700_000_000_000;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const SERIES: u64 = 6;
 const FOREIGN: &str = "foreign";
+pub const RETIRE_BY_TIME: &str = "retire by time";
+pub const RETIRE_BY_SIZE: &str = "retire by size";
 
 /// What has been said and answered.
 #[derive(Clone, Default)]
@@ -104,6 +107,10 @@ impl Ledger {
     /// A request that follows all earlier ones in time, with late samples now and then.
     fn next_request(&mut self, rng: &mut Rng) -> Samples {
         self.now = self.now.max(START);
+        if rng.below(6) == 0 {
+            // Nothing came for a while.
+            self.now += HOUR_MS + i64::try_from(rng.below(12 * 3_600_000)).unwrap();
+        }
         let step = HOUR_MS / 2 + i64::try_from(rng.below(3_600_000)).unwrap();
         let mut request = Samples::new();
         for _ in 0..=rng.below(3) {
@@ -116,13 +123,15 @@ impl Ledger {
         self.now += step;
         if rng.below(2) == 0 {
             let series = format!("{:03}", rng.below(SERIES));
-            let reach = (WINDOW_MS - 2 * step).unsigned_abs();
+            let (reach, mut late) = ((WINDOW_MS - 2 * step).unsigned_abs(), 0);
             for _ in 0..=rng.below(3) {
                 let t = self.now - step - i64::try_from(rng.below(reach / 2)).unwrap();
                 if !has(&self.may, &series, t) && !has(&request, &series, t) {
                     request.entry(series.clone()).or_default().insert(t, rng.next_u64() | 1);
+                    late = 1;
                 }
             }
+            self.did("late", late);
         }
         request.retain(|_, values| !values.is_empty());
         request
@@ -211,9 +220,13 @@ impl History {
             4..=5 => self.on_a_shard(watch, "fill spares").await,
             6..=12 => self.on_a_shard(watch, "compact").await,
             13..=14 => self.on_a_shard(watch, "take a part").await,
-            15..=18 => self.on_a_shard(watch, "clean").await,
-            19..=21 => self.on_a_shard(watch, "retire").await,
-            22..=26 => self.note(watch, async |own| own.delete().await).await,
+            15..=16 => Box::pin(self.clean(watch)).await,
+            17..=19 => self.on_a_shard(watch, RETIRE_BY_TIME).await,
+            20..=21 => self.on_a_shard(watch, RETIRE_BY_SIZE).await,
+            22..=26 => {
+                self.note(watch, async |own| own.delete().await).await?;
+                if self.rng.below(2) == 0 { Box::pin(self.clean(watch)).await } else { Ok(()) }
+            }
             27..=28 => self.import(watch).await,
             29..=30 => self.restart(watch).await,
             _ => Ok(()),
@@ -227,7 +240,8 @@ impl History {
         what: impl AsyncFnOnce(&mut Self) -> Result<(), String>,
     ) -> Result<(), String> {
         let before = self.ledger.clone();
-        let done = what(self).await;
+        // On the heap: a debug build would copy it through a test's stack again and again.
+        let done = Box::pin(what(self)).await;
         watch.look(&self.disk, &before, &self.ledger);
         done
     }
@@ -299,10 +313,7 @@ impl History {
                 "fill spares" => shard.fill_spares().await.map(|()| 1)?,
                 "compact" => shard.compact(&options).await?,
                 "take a part" => usize::from(shard.take_part(&options).await?),
-                "clean" if !own.store().has_mixed() => {
-                    own.store().shards[which].clean(&options).await?
-                }
-                "retire" => own.retire(which).await?,
+                RETIRE_BY_TIME | RETIRE_BY_SIZE => own.retire(which, what).await?,
                 _ => 0,
             };
             own.ledger.did(what, times);
@@ -311,8 +322,33 @@ impl History {
         self.note(watch, act).await
     }
 
-    async fn retire(&mut self, which: usize) -> Result<usize, String> {
-        let Some((ulids, end)) = self.store().shards[which].expired() else { return Ok(0) };
+    /// Rewrites what has tombstones, on all shards.
+    async fn clean(&mut self, watch: &mut impl Watch) -> Result<(), String> {
+        let options = self.options();
+        for which in 0..self.store().shards.len() {
+            let act = async |own: &mut Self| {
+                if !own.store().has_mixed() {
+                    let times = own.store().shards[which].clean(&options).await?;
+                    own.ledger.did("clean", times);
+                }
+                Ok(())
+            };
+            self.note(watch, act).await?;
+        }
+        Ok(())
+    }
+
+    async fn retire(&mut self, which: usize, what: &str) -> Result<usize, String> {
+        let limits = if what == RETIRE_BY_TIME {
+            Limits { time_ms: RETENTION_MS, bytes: 0 }
+        } else if self.store().has_mixed_left() {
+            // What others have not taken yet may come back with another number of shards, however new it is.
+            return Ok(0);
+        } else {
+            Limits { time_ms: 0, bytes: self.store().shards[which].own_bytes() * 3 / 4 }
+        };
+        let expired = self.store().shards[which].expired(limits);
+        let Some((ulids, end)) = expired else { return Ok(0) };
         self.ledger.release_before(end);
         self.store().shards[which].retire(&ulids).await?;
         Ok(ulids.len())

@@ -15,7 +15,6 @@ use floodplain::model::{
 };
 use floodplain::storage::block::{self, Block, IndexCache};
 use floodplain::storage::blocks::{self, Inventory, Listed};
-use floodplain::storage::compaction::history::replaced;
 use floodplain::storage::compaction::import::{self, Adoption, How};
 use floodplain::storage::compaction::merge::{MergeOptions, Target};
 use floodplain::storage::compaction::plan::{Candidate, Plan, PlanOptions, plan};
@@ -188,7 +187,9 @@ impl Store {
                 owns: Rc::new(move |route| shard_of(route, shards) == shard),
                 names: Rc::clone(&names),
             });
-            remove_replaced(disk, &inventory, own).await?;
+            for Listed { shard, meta } in blocks.replaced {
+                block::delete(disk, &shard_dir(shard), meta.ulid).await.map_err(text)?;
+            }
         }
         Ok(Self { shards: opened, keys, damage, left_out })
     }
@@ -240,6 +241,11 @@ impl Store {
         self.shards.iter().any(is_mixed)
     }
 
+    /// Is a block there still of which shards take their parts, even if all have theirs?
+    pub fn has_mixed_left(&self) -> bool {
+        self.has_mixed() || self.shards.iter().any(|shard| !shard.mixed.is_empty())
+    }
+
     /// Deletes these samples everywhere. Not to be asked while blocks are mixed.
     pub async fn delete(&mut self, matchers: &[Matcher], range: TimeRange) -> Result<(), String> {
         assert_eq!(self.left_out, [], "a shard refuses that");
@@ -288,19 +294,6 @@ impl Store {
         }
         Ok((all, damage))
     }
-}
-
-/// Removes the blocks whose place others have taken.
-async fn remove_replaced(disk: &SimDisk, found: &Inventory, own: Origin) -> Result<(), String> {
-    let metas: Vec<&BlockMeta> = found.blocks.iter().map(|block| &block.meta).collect();
-    let gone = replaced(&metas);
-    let is_over = |listed: &&Listed| {
-        gone.contains(&listed.meta.ulid) && listed.shard % own.shards == own.shard
-    };
-    for Listed { shard, meta } in found.blocks.iter().filter(is_over) {
-        block::delete(disk, &shard_dir(*shard), meta.ulid).await.map_err(text)?;
-    }
-    Ok(())
 }
 
 /// Takes the block in the directory `from` into the data directory, while no server runs.
@@ -467,21 +460,27 @@ impl Shard {
         Ok(dirty.len())
     }
 
-    /// The blocks that are past what is kept, and the instant before which they are.
-    pub fn expired(&self) -> Option<(Vec<Ulid>, i64)> {
+    /// Its own blocks, as retention looks at them.
+    fn kept(&self) -> Vec<Kept> {
         let view = self.served.view();
         let own = view.blocks().iter().filter(|served| !served.is_mixed);
-        let kept: Vec<Kept> = own
-            .map(|served| Kept {
-                ulid: served.block.meta().ulid,
-                max_time: served.block.meta().max_time,
-                bytes: served.block.bytes(),
-            })
-            .collect();
-        let gone: BTreeSet<Ulid> =
-            expired(&kept, None, 0, Limits { time_ms: RETENTION_MS, bytes: 0 })
-                .into_iter()
-                .collect();
+        own.map(|served| Kept {
+            ulid: served.block.meta().ulid,
+            max_time: served.block.meta().max_time,
+            bytes: served.block.bytes(),
+        })
+        .collect()
+    }
+
+    /// What its own blocks take.
+    pub fn own_bytes(&self) -> u64 {
+        self.kept().iter().map(|kept| kept.bytes).sum()
+    }
+
+    /// The blocks that are past what is kept, and the instant before which they are.
+    pub fn expired(&self, limits: Limits) -> Option<(Vec<Ulid>, i64)> {
+        let kept = self.kept();
+        let gone: BTreeSet<Ulid> = expired(&kept, None, 0, limits).into_iter().collect();
         let of_gone = kept.iter().filter(|kept| gone.contains(&kept.ulid));
         let end = of_gone.map(|kept| kept.max_time).max()?;
         Some((gone.into_iter().collect(), end))
