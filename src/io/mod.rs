@@ -97,12 +97,14 @@ pub struct DirEntry {
     pub len: u64,
 }
 
-/// Want of memory, of descriptors or of a moment: the same call may succeed later, and nothing is known of the file.
+/// Want of memory, of descriptors, of permission or of a moment: the same call may succeed later, and nothing is known of
+/// the file.
 #[must_use]
 pub fn may_pass(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, OutOfMemory, ResourceBusy, WouldBlock};
+    use io::ErrorKind::{Interrupted, OutOfMemory, PermissionDenied, ResourceBusy, WouldBlock};
     const TOO_MANY_OPEN: [i32; 2] = [23, 24];
-    matches!(error.kind(), Interrupted | OutOfMemory | ResourceBusy | WouldBlock)
+    let kind = error.kind();
+    matches!(kind, Interrupted | OutOfMemory | PermissionDenied | ResourceBusy | WouldBlock)
         || error.raw_os_error().is_some_and(|code| TOO_MANY_OPEN.contains(&code))
 }
 

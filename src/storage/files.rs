@@ -65,6 +65,12 @@ pub enum OpenError {
         /// What the disk said.
         source: io::Error,
     },
+    /// What a process that still runs has acknowledged cannot be read back.
+    #[error("{damage}; start the server anew to go on without it")]
+    Acknowledged {
+        /// The first of it.
+        damage: String,
+    },
 }
 
 fn io_error(path: &str, action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
@@ -127,7 +133,8 @@ pub async fn begin<D: Disk>(
 /// nor a second flush of it is relied on.
 ///
 /// # Errors
-/// As [`begin`], and a disk without room for the checkpoint. It may be tried again.
+/// As [`begin`], a disk without room for the checkpoint, and damage: what was acknowledged is known to the former Head, and
+/// must not be lost by going on without it. It may be tried again.
 pub async fn begin_again<D: Disk>(
     disk: D,
     options: FileOptions,
@@ -185,6 +192,10 @@ async fn read_back<D: Disk>(
     let head = Head::with_window(fingerprinter.clone(), options.out_of_order_window_ms);
     let head = RefCell::new(head);
     let mut report = replay(&disk, sources, &spill, &head, pace).await?;
+    if in_doubt && let Some(damage) = report.damage.first() {
+        // The former Head has it all, and answers. Who goes on without a part of the log makes that part lost.
+        return Err(OpenError::Acknowledged { damage: damage.to_string() });
+    }
     report.is_in_doubt |= in_doubt;
     let head = head.into_inner();
     for dir in [&own.wal, &own.head] {
