@@ -68,11 +68,19 @@ pub trait File: 'static {
     /// Reads exactly `len` bytes at `offset`; fails with `UnexpectedEof` if the file does not hold them.
     fn read_at(&self, offset: u64, len: usize) -> impl Future<Output = io::Result<Self::Read>>;
     /// Reads many ranges, each an offset and a length, as [`File::read_at`] reads one, and gives them in the same order;
-    /// the disk works at several of them at a time. One that fails costs itself.
+    /// a disk that can works at several of them at a time. One that fails costs itself.
     fn read_many(
         &self,
         ranges: &[(u64, usize)],
-    ) -> impl Future<Output = Vec<io::Result<Self::Read>>>;
+    ) -> impl Future<Output = Vec<io::Result<Self::Read>>> {
+        async move {
+            let mut read = Vec::with_capacity(ranges.len());
+            for (offset, len) in ranges {
+                read.push(self.read_at(*offset, *len).await);
+            }
+            read
+        }
+    }
     /// Writes all of `data` at `offset`; both are multiples of [`BLOCK_BYTES`]. A short write is an error.
     fn write_at(&self, data: &[u8], offset: u64) -> impl Future<Output = io::Result<()>>;
     /// Makes everything written so far durable.

@@ -66,14 +66,6 @@ impl File for SimFile {
         Ok(bytes)
     }
 
-    async fn read_many(&self, ranges: &[(u64, usize)]) -> Vec<io::Result<Vec<u8>>> {
-        let mut read = Vec::with_capacity(ranges.len());
-        for (offset, len) in ranges {
-            read.push(self.read_at(*offset, *len).await);
-        }
-        read
-    }
-
     async fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         assert!(

@@ -178,14 +178,6 @@ impl File for PlainFile {
         Ok(bytes)
     }
 
-    async fn read_many(&self, ranges: &[(u64, usize)]) -> Vec<io::Result<Vec<u8>>> {
-        let mut read = Vec::with_capacity(ranges.len());
-        for (offset, len) in ranges {
-            read.push(self.read_at(*offset, *len).await);
-        }
-        read
-    }
-
     async fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         assert!(data.len().is_multiple_of(BLOCK_BYTES), "whole blocks are written");
         assert!(offset.is_multiple_of(BLOCK_BYTES as u64), "a write begins a block");
