@@ -23,7 +23,6 @@ use crate::storage::files::Files;
 use crate::storage::head::cut::{Cut, Truncation};
 use crate::storage::head::cut_plan::Extraction;
 use crate::storage::head::remove::Removal;
-use crate::storage::head::saved::Saving;
 
 /// How often is asked whether anything is due.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -132,14 +131,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     async fn try_checkpoint(&self, life: &Life<D>, files: &Files<D>) -> Result<(), String> {
         self.let_chunks_leave(life, files).await;
         let log = life.commits.cut().await.map_err(|why| why.to_string())?;
-        let head = &life.head;
-        let mut saving = Saving::begin(head.borrow().series_count());
-        let save = |bytes, payload: &mut Vec<u8>| {
-            saving = head.borrow().save(saving, bytes, payload);
-            !saving.is_done()
-        };
-        let spill_files = || head.borrow().spill_files();
-        let written = files.checkpoint(log, save, spill_files, &mut Slice::gentle()).await;
+        let written = files.checkpoint(log, &life.head, &mut Slice::gentle()).await;
         written.map_err(|error| error.to_string())
     }
 

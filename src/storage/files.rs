@@ -197,7 +197,6 @@ async fn read_back<D: Disk>(
         return Err(OpenError::Acknowledged { damage: damage.to_string() });
     }
     report.is_in_doubt |= in_doubt;
-    let head = head.into_inner();
     for dir in [&own.wal, &own.head] {
         // A process that was killed between naming a checkpoint and making the name durable leaves a name that power
         // loss can still take. What is freed from here on relies on it.
@@ -230,7 +229,7 @@ async fn read_back<D: Disk>(
             Ok((id, bytes)) => {
                 report.checkpoint = Some(id);
                 (report.checkpoint_bytes, report.log_bytes) = (bytes, 0);
-                report.spill_files = head.spill_files();
+                report.spill_files = head.borrow().spill_files();
                 first_needed = SegmentId(next_segment);
             }
             Err(error) if !changes && !report.is_in_doubt => {
@@ -239,23 +238,24 @@ async fn read_back<D: Disk>(
             Err(error) => return Err(io_error(&own.head, "write a checkpoint")(error)),
         }
     }
+    let head = head.into_inner();
     Ok(Begun { head, report, disk, options, salts: fingerprinter, log, first_needed, spill })
 }
 
-/// Saves all of a Head that nobody writes to yet; gives the checkpoint and its length in bytes.
+/// Saves all of a Head, series by series; gives the checkpoint and its length in bytes.
 async fn save<D: Disk>(
     disk: &D,
     dir: &str,
     options: &FileOptions,
     salts: &Fingerprinter,
     log: CheckpointRecord,
-    head: &Head,
+    head: &RefCell<Head>,
     pace: &mut impl Pace,
 ) -> io::Result<(CheckpointId, u64)> {
     let id = checkpoint::next_id(disk, dir).await?;
-    let mut saving = Saving::begin(head.series_count());
+    let mut saving = Saving::begin(head.borrow().series_count());
     let save = |bytes, payload: &mut Vec<u8>| {
-        saving = head.save(saving, bytes, payload);
+        saving = head.borrow().save(saving, bytes, payload);
         !saving.is_done()
     };
     let header = header(options, salts, id);
@@ -343,22 +343,19 @@ impl<D: Disk> Files<D> {
     /// Writes a checkpoint and frees what it covers.
     ///
     /// - `log`: where the log was cut before the first series is saved.
-    /// - `save`: appends the next records, some of the given number of bytes, to a payload; is there more?
-    /// - `spill_files`: asked, when the checkpoint is durable, which spill files the Head needs. Since the first series was
-    ///   saved none of its chunks was dropped.
+    /// - `head`: none of its chunks is dropped, and none leaves memory, until this has ended.
     ///
     /// # Errors
     /// Those of the disk; then everything that was there before is there still.
     pub async fn checkpoint(
         &self,
         log: CheckpointRecord,
-        save: impl FnMut(usize, &mut Vec<u8>) -> bool,
-        spill_files: impl FnOnce() -> BTreeSet<u32>,
+        head: &RefCell<Head>,
         pace: &mut impl Pace,
     ) -> io::Result<()> {
-        let id = checkpoint::next_id(&self.disk, &self.own.head).await?;
-        let header = header(&self.options, &self.salts, id);
-        let bytes = checkpoint::write(&self.disk, &self.own.head, header, log, save, pace).await?;
+        let (disk, dir) = (&self.disk, &self.own.head);
+        let saving = save(disk, dir, &self.options, &self.salts, log, head, pace);
+        let (id, bytes) = saving.await?;
         self.checkpoint_bytes.set(bytes);
         let mut counts = self.checkpoints.get();
         counts.written += 1;
@@ -369,7 +366,8 @@ impl<D: Disk> Files<D> {
         counts.deletion_failures += u64::from(tidied.is_err());
         self.checkpoints.set(counts);
         tidied?;
-        self.spill.remove_unused(&spill_files(), &marked).await?;
+        let needed = head.borrow().spill_files();
+        self.spill.remove_unused(&needed, &marked).await?;
         self.free_segments_before(SegmentId(log.first_segment)).await
     }
 

@@ -15,27 +15,21 @@ use floodplain::encoding::xor::XorReader;
 use floodplain::io::sim::{Faults, NoPace, Rng, SimDisk, run};
 use floodplain::io::{Disk, File};
 use floodplain::model::matcher::MatchOp;
-use floodplain::model::{
-    Fingerprinter, LabelText, Labels, LabelsAt, Matcher, Part, PartEntry, Refusals, Sample, Span,
-    TimeRange, TimestampMs,
-};
+use floodplain::model::{Fingerprinter, Matcher, TimeRange, TimestampMs};
 use floodplain::storage::files::{self, FileOptions, Files};
+use floodplain::storage::head::Head;
 use floodplain::storage::head::cut::{Cut, Truncation};
 use floodplain::storage::head::cut_plan::Extraction;
 use floodplain::storage::head::delete::delete;
-use floodplain::storage::head::doubt::resolve;
 use floodplain::storage::head::remove::Removal;
-use floodplain::storage::head::saved::Saving;
-use floodplain::storage::head::{Appended, Head};
 use floodplain::storage::replay::{Layout, ReplayReport};
 use floodplain::storage::wal::{LogBuffer, SyncMode, WalWriter};
+
+use crate::whole_store::{Samples, append_own};
 
 const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 const SEGMENT_BYTES: u64 = 32 << 10;
 const WINDOW_MS: i64 = 4 * 60 * 60 * 1000;
-
-/// Series to time to value bits.
-type Samples = BTreeMap<String, BTreeMap<i64, u64>>;
 
 /// One shard as the server builds it, without a core of its own.
 struct Shard {
@@ -71,14 +65,7 @@ impl Manifest {
 impl Shard {
     async fn checkpoint(&mut self) -> Result<(), String> {
         let log = self.writer.cut().await.map_err(|e| e.to_string())?;
-        let head = &self.head;
-        let mut saving = Saving::begin(head.borrow().series_count());
-        let save = |bytes, payload: &mut Vec<u8>| {
-            saving = head.borrow().save(saving, bytes, payload);
-            !saving.is_done()
-        };
-        let spill_files = || head.borrow().spill_files();
-        self.files.checkpoint(log, save, spill_files, &mut NoPace).await.map_err(|e| e.to_string())
+        self.files.checkpoint(log, &self.head, &mut NoPace).await.map_err(|e| e.to_string())
     }
 
     async fn spill(&self) -> Result<(), String> {
@@ -190,40 +177,9 @@ impl Store {
     async fn write(&mut self, samples: &Samples) -> Result<(), String> {
         let count = u16::try_from(self.shards.len()).unwrap();
         for (index, shard) in (0..).zip(&mut self.shards) {
-            let (mut part, mut text) = (Part::default(), LabelText::default());
-            for (series, values) in samples {
-                let labels = Labels::from_pairs([("__name__", "m"), ("series", series)]).unwrap();
-                let fingerprint = self.keys.of(labels.as_ref());
-                if shard_of(fingerprint.route, count) != index {
-                    continue;
-                }
-                let span = Span {
-                    offset: u32::try_from(text.body.len()).unwrap(),
-                    len: u32::try_from(labels.as_bytes().len()).unwrap(),
-                };
-                text.body.extend_from_slice(labels.as_bytes());
-                part.samples.extend(
-                    values
-                        .iter()
-                        .map(|(t, v)| Sample { t: TimestampMs(*t), v: f64::from_bits(*v) }),
-                );
-                let samples_end = u32::try_from(part.samples.len()).unwrap();
-                part.entries.push(PartEntry {
-                    fingerprint,
-                    labels: LabelsAt::Canonical(span),
-                    samples_end,
-                });
-            }
-            let bounds = shard.head.borrow().bounds(NOW);
-            let Appended { mut refused, doubtful, .. } = {
-                let (mut head, mut log) = (shard.head.borrow_mut(), shard.log.borrow_mut());
-                head.append(&part, 0..part.entries.len(), &text, bounds, &mut log)
-            };
+            let own = |route| shard_of(route, count) == index;
             let (head, log, spill) = (&shard.head, &shard.log, shard.files.spill());
-            let resolved =
-                resolve(head, log, spill, &part, &text, &doubtful, bounds, &mut NoPace).await;
-            refused.append(resolved.refused);
-            assert_eq!(refused, Refusals::default(), "the workload sends only what must be taken");
+            append_own(head, log, spill, &self.keys, own, samples, NOW).await;
         }
         for shard in &mut self.shards {
             shard.commit().await?;

@@ -28,7 +28,7 @@ use floodplain::storage::head::cut_plan::Extraction;
 use floodplain::storage::head::delete as of_head;
 use floodplain::storage::head::doubt::resolve;
 use floodplain::storage::head::remove::Removal;
-use floodplain::storage::head::saved::Saving;
+use floodplain::storage::head::spill::SpillFiles;
 use floodplain::storage::head::{Appended, Head};
 use floodplain::storage::replay::Layout;
 use floodplain::storage::selection::{Batch, Selected};
@@ -90,6 +90,45 @@ pub fn text(error: impl std::fmt::Display) -> String {
 
 pub fn labels(series: &str) -> Labels {
     Labels::from_pairs([("__name__", "m"), ("series", series)]).unwrap()
+}
+
+/// Appends what of `samples` is of a shard's own series to its Head and log; all of it must be taken.
+pub async fn append_own(
+    head: &RefCell<Head>,
+    log: &RefCell<LogBuffer>,
+    spill: &SpillFiles<SimDisk>,
+    keys: &Fingerprinter,
+    is_own: impl Fn(u64) -> bool,
+    samples: &Samples,
+    now: TimestampMs,
+) {
+    let (mut part, mut text) = (Part::default(), LabelText::default());
+    for (series, values) in samples {
+        let labels = labels(series);
+        let fingerprint = keys.of(labels.as_ref());
+        if !is_own(fingerprint.route) {
+            continue;
+        }
+        let offset = u32::try_from(text.body.len()).unwrap();
+        let len = u32::try_from(labels.as_bytes().len()).unwrap();
+        text.body.extend_from_slice(labels.as_bytes());
+        let sample = |(t, v): (&i64, &u64)| Sample { t: TimestampMs(*t), v: f64::from_bits(*v) };
+        part.samples.extend(values.iter().map(sample));
+        let samples_end = u32::try_from(part.samples.len()).unwrap();
+        let labels = LabelsAt::Canonical(Span { offset, len });
+        part.entries.push(PartEntry { fingerprint, labels, samples_end });
+    }
+    let bounds = head.borrow().bounds(now);
+    let Appended { mut refused, doubtful, .. } = head.borrow_mut().append(
+        &part,
+        0..part.entries.len(),
+        &text,
+        bounds,
+        &mut log.borrow_mut(),
+    );
+    let resolved = resolve(head, log, spill, &part, &text, &doubtful, bounds, &mut NoPace).await;
+    refused.append(resolved.refused);
+    assert_eq!(refused, Refusals::default(), "only what must be taken is sent");
 }
 
 fn shard_of(route: u64, shards: u16) -> u16 {
@@ -198,33 +237,10 @@ impl Store {
     pub async fn append(&mut self, samples: &Samples, now: i64) -> Result<(), String> {
         let count = u16::try_from(self.shards.len()).unwrap();
         for (index, shard) in (0..).zip(&mut self.shards) {
-            let (mut part, mut text) = (Part::default(), LabelText::default());
-            for (series, values) in samples {
-                let labels = labels(series);
-                let fingerprint = self.keys.of(labels.as_ref());
-                if shard_of(fingerprint.route, count) != index {
-                    continue;
-                }
-                let offset = u32::try_from(text.body.len()).unwrap();
-                let len = u32::try_from(labels.as_bytes().len()).unwrap();
-                text.body.extend_from_slice(labels.as_bytes());
-                let sample =
-                    |(t, v): (&i64, &u64)| Sample { t: TimestampMs(*t), v: f64::from_bits(*v) };
-                part.samples.extend(values.iter().map(sample));
-                let samples_end = u32::try_from(part.samples.len()).unwrap();
-                let labels = LabelsAt::Canonical(Span { offset, len });
-                part.entries.push(PartEntry { fingerprint, labels, samples_end });
-            }
-            let bounds = shard.head.borrow().bounds(TimestampMs(now + DAY_MS));
-            let Appended { mut refused, doubtful, .. } = {
-                let (mut head, mut log) = (shard.head.borrow_mut(), shard.log.borrow_mut());
-                head.append(&part, 0..part.entries.len(), &text, bounds, &mut log)
-            };
+            let own = |route| shard_of(route, count) == index;
             let (head, log, spill) = (&shard.head, &shard.log, shard.files.spill());
-            let resolved =
-                resolve(head, log, spill, &part, &text, &doubtful, bounds, &mut NoPace).await;
-            refused.append(resolved.refused);
-            assert_eq!(refused, Refusals::default(), "only what must be taken is sent");
+            let now = TimestampMs(now + DAY_MS);
+            append_own(head, log, spill, &self.keys, own, samples, now).await;
         }
         self.commit().await
     }
@@ -341,14 +357,7 @@ impl Shard {
     pub async fn checkpoint(&mut self) -> Result<(), String> {
         self.spill().await?;
         let log = self.writer.cut().await.map_err(text)?;
-        let head = &self.head;
-        let mut saving = Saving::begin(head.borrow().series_count());
-        let save = |bytes, payload: &mut Vec<u8>| {
-            saving = head.borrow().save(saving, bytes, payload);
-            !saving.is_done()
-        };
-        let spill_files = || head.borrow().spill_files();
-        self.files.checkpoint(log, save, spill_files, &mut NoPace).await.map_err(text)
+        self.files.checkpoint(log, &self.head, &mut NoPace).await.map_err(text)
     }
 
     /// Begins a cut if one is due.
