@@ -247,11 +247,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 series: stats.series,
                 full_chunk_bytes: stats.chunk_bytes,
                 overdue_ranges: head.overdue_ranges(),
-                job: life.jobs().oldest(),
+                job: life.jobs.oldest(),
             }
         };
         let Decision { urgency, hold } = decide(&backlog, &life.options.backlog);
-        let niceness = life.jobs().urge(urgency);
+        let niceness = life.jobs.urge(urgency);
         if inner.pressure.note(&backlog, hold, niceness) {
             match hold {
                 Some(why) => {

@@ -55,69 +55,44 @@ pub(super) struct Life<D: Disk> {
     pub left_out: RefCell<Vec<Ulid>>,
     /// Is it not known which blocks there are, because something about them failed halfway?
     pub blocks_in_doubt: Cell<bool>,
-    work: Workbench,
+    /// Where its jobs are done; [`Life::work`] asks for one.
+    pub jobs: Workbench,
+    pub workers: Workers,
+}
+
+/// Who works for a life, and who has to wait for whom.
+pub(super) struct Workers {
     /// Held by whoever changes where samples of the Head are: lets them leave memory, saves, cuts or deletes them.
-    head_work: Semaphore,
+    head: Semaphore,
     /// Held by whoever makes, changes or removes blocks, but for a cut.
-    blocks_work: Semaphore,
+    blocks: Semaphore,
     ended: Event,
     tasks: RefCell<Vec<JoinHandle<()>>>,
     committing: RefCell<Option<JoinHandle<Result<(), WriteFailed>>>>,
 }
 
-/// What a life begins with.
-pub(super) struct Begun<D: Disk> {
-    pub head: Head,
-    pub served: Served<D>,
-    pub commits: Commits,
-    pub spares: Rc<Spares<D>>,
-    pub spill: Rc<SpillFiles<D>>,
-    pub disk: D,
-    pub cache: Rc<IndexCache>,
-    pub own: Origin,
-    pub run: u64,
-    pub options: StorageOptions,
-    pub mixed: Vec<Listed>,
-    pub replaced: Vec<Listed>,
-    pub left_out: Vec<Ulid>,
-    pub work: Workbench,
-}
-
-impl<D: Disk> Life<D> {
-    pub fn of(begun: Begun<D>) -> Rc<Self> {
-        Rc::new(Self {
-            head: RefCell::new(begun.head),
-            served: begun.served,
-            commits: begun.commits,
-            refill: Notify::new(),
-            spares: begun.spares,
-            spill: begun.spill,
-            disk: begun.disk,
-            cache: begun.cache,
-            own: begun.own,
-            run: begun.run,
-            options: begun.options,
-            mixed: RefCell::new(begun.mixed),
-            replaced: RefCell::new(begun.replaced),
-            left_out: RefCell::new(begun.left_out),
-            blocks_in_doubt: Cell::new(false),
-            work: begun.work,
-            head_work: Semaphore::new(1),
-            blocks_work: Semaphore::new(1),
+impl Workers {
+    /// Nobody yet.
+    pub fn none() -> Self {
+        Self {
+            head: Semaphore::new(1),
+            blocks: Semaphore::new(1),
             ended: Event::new(),
             tasks: RefCell::default(),
             committing: RefCell::default(),
-        })
+        }
     }
+}
 
+impl<D: Disk> Life<D> {
     /// A task of this life, which ends by itself when [`rest`](Self::rest) says so.
     pub fn add_task(&self, task: JoinHandle<()>) {
-        self.tasks.borrow_mut().push(task);
+        self.workers.tasks.borrow_mut().push(task);
     }
 
     /// The task that commits.
     pub fn set_committing(&self, task: JoinHandle<Result<(), WriteFailed>>) {
-        *self.committing.borrow_mut() = Some(task);
+        *self.workers.committing.borrow_mut() = Some(task);
     }
 
     /// Resolves when nothing is committed any more: all is durable.
@@ -125,7 +100,7 @@ impl<D: Disk> Life<D> {
     /// # Errors
     /// Not all of it is.
     pub async fn committed(&self) -> Result<(), WriteFailed> {
-        let committing = self.committing.borrow_mut().take();
+        let committing = self.workers.committing.borrow_mut().take();
         let Some(committing) = committing else { return Ok(()) };
         committing.await.unwrap_or_else(|error| {
             self.commits.fail(&error.to_string());
@@ -135,27 +110,27 @@ impl<D: Disk> Life<D> {
 
     /// Waits for so long, or until this life ends; does it go on?
     pub async fn rest(&self, duration: Duration) -> bool {
-        timer::timeout(duration, self.ended.wait()).await.is_err()
+        timer::timeout(duration, self.workers.ended.wait()).await.is_err()
     }
 
     /// Has it ended?
     pub fn has_ended(&self) -> bool {
-        self.ended.is_set()
+        self.workers.ended.is_set()
     }
 
     /// Ends what goes on for this life, and resolves when it has. Reading goes on.
     ///
     /// What reads may still need is opened, because the next life may remove its files.
     pub async fn end(&self) {
-        self.ended.set();
-        self.work.give_up();
+        self.workers.ended.set();
+        self.jobs.give_up();
         self.refill.notify();
         // Always in this order: whoever has the Head waits for no block.
-        let _blocks = self.blocks_work.acquire(1).await;
-        let _head = self.head_work.acquire(1).await;
-        self.blocks_work.close();
-        self.head_work.close();
-        let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
+        let _blocks = self.workers.blocks.acquire(1).await;
+        let _head = self.workers.head.acquire(1).await;
+        self.workers.blocks.close();
+        self.workers.head.close();
+        let tasks = std::mem::take(&mut *self.workers.tasks.borrow_mut());
         for task in tasks {
             // One that has panicked has ended, too.
             let _ = task.await;
@@ -169,12 +144,12 @@ impl<D: Disk> Life<D> {
 
     /// Keeps all others away from the chunks of the Head.
     pub async fn head_permit(&self) -> Result<Permit, NotDone> {
-        self.head_work.acquire(1).await.ok_or(NotDone::Busy(ENDED))
+        self.workers.head.acquire(1).await.ok_or(NotDone::Busy(ENDED))
     }
 
     /// Keeps all others away from the blocks, of which it may not be known which there are.
     pub async fn unchecked_blocks_permit(&self) -> Result<Permit, NotDone> {
-        self.blocks_work.acquire(1).await.ok_or(NotDone::Busy(ENDED))
+        self.workers.blocks.acquire(1).await.ok_or(NotDone::Busy(ENDED))
     }
 
     /// Waits until nobody reads what was there before the last change of the blocks; fails if this life ends before.
@@ -187,17 +162,12 @@ impl<D: Disk> Life<D> {
         Ok(())
     }
 
-    /// How its jobs get on.
-    pub fn jobs(&self) -> &Workbench {
-        &self.work
-    }
-
     /// Has a job done.
     ///
     /// # Errors
     /// It is not done: why. If a block may have come of it all the same, the blocks are in doubt.
     pub async fn work(&self, job: Job) -> Result<Done, String> {
-        self.work.run(job).await.map_err(|error| {
+        self.jobs.run(job).await.map_err(|error| {
             if let JobError::InDoubt(_) = error {
                 self.blocks_in_doubt.set(true);
             }

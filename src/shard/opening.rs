@@ -7,11 +7,12 @@
 //! and the log goes on in a new segment. Writes are refused from the failure until then, reads are not. While opening fails
 //! it is tried again and again, with growing pauses; so a disk that has room again, or works again, needs no operator.
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::commit::{Commits, WriteFailed};
-use super::life::{Begun, Life};
+use super::life::{Life, Workers};
 use super::options::StorageOptions;
 use super::replaying::Replaying;
 use super::work::Workbench;
@@ -19,6 +20,7 @@ use super::{CommitLayout, OpenError, Shard};
 use crate::io::{Clock, Disk};
 use crate::model::Fingerprinter;
 use crate::rt::clock::Stopwatch;
+use crate::rt::local::Notify;
 use crate::rt::pace::Slice;
 use crate::rt::task;
 use crate::rt::timer;
@@ -105,10 +107,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 (Served::after(&before.served, opened.blocks), Commits::after(&before.commits))
             }
         };
-        let life = Life::of(Begun {
-            head,
+        let life = Rc::new(Life {
+            head: RefCell::new(head),
             served,
             commits,
+            refill: Notify::new(),
             spares: Rc::clone(files.spares()),
             spill: Rc::clone(files.spill()),
             disk: disk.clone(),
@@ -116,10 +119,12 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             own,
             run,
             options: *storage,
-            mixed: opened.mixed,
-            replaced: opened.replaced,
-            left_out: opened.left_out,
-            work: opening.work.of_its_own(),
+            mixed: RefCell::new(opened.mixed),
+            replaced: RefCell::new(opened.replaced),
+            left_out: RefCell::new(opened.left_out),
+            blocks_in_doubt: Cell::new(false),
+            jobs: opening.work.of_its_own(),
+            workers: Workers::none(),
         });
         self.start_committing(&life, writer, options.sync);
         self.start_maintaining(&life, files, report.log_bytes);

@@ -72,7 +72,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 triggered: compactions.triggered + cuts + inner.cut_failures.get(),
                 done: compactions.done + cuts,
                 failed: compactions.failed + inner.cut_failures.get(),
-                writing: life.jobs().count(),
+                writing: life.jobs.count(),
                 ..compactions
             },
             retired_by_time: inner.retired_by_time.get(),
