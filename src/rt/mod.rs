@@ -43,3 +43,6 @@ pub use mesh::{CallError, Peers};
 pub use pace::Slice;
 pub use preflight::{DataDir, DataPlace, StartError};
 pub use signal::StopFlag;
+
+/// The target of the runtime's own log events.
+pub const LOG_TARGET: &str = "glommio";

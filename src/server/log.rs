@@ -15,6 +15,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::cli::LogFormat;
+use crate::rt;
 
 /// So many lines may wait.
 const QUEUE_LINES: usize = 4096;
@@ -60,7 +61,7 @@ impl Log {
     fn dispatch(&self, level: LevelFilter, format: LogFormat) -> Dispatch {
         // The runtime warns of what this project knows and lives with.
         let runtime = level.min(LevelFilter::ERROR);
-        let filter = Targets::new().with_default(level).with_target("glommio", runtime);
+        let filter = Targets::new().with_default(level).with_target(rt::LOG_TARGET, runtime);
         let registry = tracing_subscriber::registry().with(filter);
         match format {
             LogFormat::Logfmt => {

@@ -29,31 +29,20 @@ impl Scrape<'_> {
     }
 
     pub(super) fn blocks(&self, to: &mut Exposition) {
-        to.gauge(
-            "prometheus_tsdb_blocks_loaded",
-            "Blocks that are answered from.",
-            self.sum(|s| s.blocks.count) as f64,
-        );
-        to.gauge(
-            "prometheus_tsdb_storage_blocks_bytes",
-            "What the blocks take on disk.",
-            self.sum(|s| s.blocks.bytes) as f64,
-        );
-        to.gauge(
-            "prometheus_tsdb_symbol_table_size_bytes",
-            "What the symbol tables of the blocks take in memory.",
-            self.sum(|s| s.blocks.symbol_bytes) as f64,
-        );
-        to.counter(
-            "prometheus_tsdb_reloads_total",
-            "How often the blocks that are answered from became others.",
-            self.sum(|s| s.blocks.changes),
-        );
-        to.counter(
-            "prometheus_tsdb_reloads_failures_total",
-            "Blocks that could not be opened.",
-            self.sum(|s| s.blocks.failures),
-        );
+        let gauges: [Number; 3] = [
+            ("prometheus_tsdb_blocks_loaded", "Blocks that are answered from.", |s| s.blocks.count),
+            ("prometheus_tsdb_storage_blocks_bytes", "What the blocks take on disk.", |s| {
+                s.blocks.bytes
+            }),
+            (
+                "prometheus_tsdb_symbol_table_size_bytes",
+                "What the symbol tables of the blocks take in memory.",
+                |s| s.blocks.symbol_bytes,
+            ),
+        ];
+        for (name, help, of) in gauges {
+            to.gauge(name, help, self.sum(of) as f64);
+        }
         to.gauge(
             "prometheus_tsdb_retention_limit_seconds",
             "How long data is kept; 0: for ever.",
@@ -64,16 +53,37 @@ impl Scrape<'_> {
             "How much data is kept, log and Head included; 0: all of it.",
             self.storage.retention_bytes.unwrap_or(0) as f64,
         );
-        to.counter(
-            "prometheus_tsdb_time_retentions_total",
-            "Blocks deleted because they were past the retention time.",
-            self.sum(|s| s.retired_by_time),
+        self.counters(
+            to,
+            &[
+                (
+                    "prometheus_tsdb_reloads_total",
+                    "How often the blocks that are answered from became others.",
+                    |s| s.blocks.changes,
+                ),
+                (
+                    "prometheus_tsdb_reloads_failures_total",
+                    "Blocks that could not be opened.",
+                    |s| s.blocks.failures,
+                ),
+                (
+                    "prometheus_tsdb_time_retentions_total",
+                    "Blocks deleted because they were past the retention time.",
+                    |s| s.retired_by_time,
+                ),
+                (
+                    "prometheus_tsdb_size_retentions_total",
+                    "Blocks deleted because all together were past the retention size.",
+                    |s| s.retired_by_size,
+                ),
+            ],
         );
-        to.counter(
-            "prometheus_tsdb_size_retentions_total",
-            "Blocks deleted because all together were past the retention size.",
-            self.sum(|s| s.retired_by_size),
-        );
+    }
+
+    fn counters(&self, to: &mut Exposition, counters: &[Number]) {
+        for (name, help, of) in counters {
+            to.counter(name, help, self.sum(*of));
+        }
     }
 
     pub(super) fn compactions(&self, to: &mut Exposition) {
@@ -97,9 +107,7 @@ impl Scrape<'_> {
                 s.compactions.vertical
             }),
         ];
-        for (name, help, of) in counters {
-            to.counter(name, help, self.sum(of));
-        }
+        self.counters(to, &counters);
         to.gauge(
             "prometheus_tsdb_compaction_populating_block",
             "How many blocks are being written now, at most two a shard.",
@@ -145,27 +153,30 @@ impl Scrape<'_> {
             "What the files take that full chunks of the Head have left memory for.",
             self.sum(|s| s.spill.bytes) as f64,
         );
-        to.counter(
-            "prometheus_tsdb_mmap_chunks_total",
-            "Full chunks of the Head that have left memory.",
-            self.sum(|s| s.spill.chunks),
-        );
-        to.counter(
-            "prometheus_tsdb_mmap_chunk_corruptions_total",
-            "Chunks that have left memory and could not be read back as they were.",
-            self.sum(|s| s.spill.damaged_chunks),
-        );
-        // As in Prometheus, what was tried counts, whether it failed or not.
-        to.counter(
-            "prometheus_tsdb_head_truncations_total",
-            "How often the Head was to let go of two hours, once a block has them.",
-            self.sum(|s| s.truncations.done + s.truncations.failed),
-        );
-        to.counter(
-            "prometheus_tsdb_head_truncations_failed_total",
-            "How often it kept them, because the block could not be written.",
-            self.sum(|s| s.truncations.failed),
-        );
+        let counters: [Number; 4] = [
+            (
+                "prometheus_tsdb_mmap_chunks_total",
+                "Full chunks of the Head that have left memory.",
+                |s| s.spill.chunks,
+            ),
+            (
+                "prometheus_tsdb_mmap_chunk_corruptions_total",
+                "Chunks that have left memory and could not be read back as they were.",
+                |s| s.spill.damaged_chunks,
+            ),
+            // As in Prometheus, what was tried counts, whether it failed or not.
+            (
+                "prometheus_tsdb_head_truncations_total",
+                "How often the Head was to let go of two hours, once a block has them.",
+                |s| s.truncations.done + s.truncations.failed,
+            ),
+            (
+                "prometheus_tsdb_head_truncations_failed_total",
+                "How often it kept them, because the block could not be written.",
+                |s| s.truncations.failed,
+            ),
+        ];
+        self.counters(to, &counters);
         let took: f64 = self.shards.iter().map(|s| s.truncations.took.as_secs_f64()).sum();
         to.family(
             "prometheus_tsdb_head_gc_duration_seconds",
@@ -206,9 +217,7 @@ impl Scrape<'_> {
                 |s| s.checkpoints.not_freed,
             ),
         ];
-        for (name, help, of) in counters {
-            to.counter(name, help, self.sum(of));
-        }
+        self.counters(to, &counters);
         let took: f64 = self.shards.iter().map(|s| s.checkpoints.took.as_secs_f64()).sum();
         to.family(
             "prometheus_tsdb_wal_truncate_duration_seconds",
