@@ -333,23 +333,28 @@ fn a_damaged_block_is_marked_and_left_alone_and_others_are_merged() {
     });
 }
 
+/// Two blocks, and the one that they were merged into, all there still.
+async fn merged_and_not_removed(dir: &str, origin: Origin) -> (SimDisk, Vec<Ulid>, Vec<Ulid>) {
+    let (disk, names, mut rng) = (SimDisk::new(1), Names::new(), Rng::new(1));
+    let mut parents = Vec::new();
+    for ulid in [1, 2] {
+        let meta = BlockMeta::new(Ulid(ulid << 64), 0, RANGE_MS);
+        let meta = BlockMeta { floodplain: Some(origin), ..meta };
+        let samples = samples(&mut rng, 2, (0, RANGE_MS));
+        parents.push(write(&disk, dir, meta, &samples, 100).await.unwrap().ulid);
+    }
+    let mut name = || names.next();
+    let mut target = Target { disk: &disk, dir, name: &mut name };
+    let made = compact(&mut target, &parents, &MergeOptions::default(), &mut NoPace).await;
+    (disk, parents, ulids(&made.unwrap().blocks))
+}
+
 #[test] // once, a start passed over the parents of a block that it then could not open: their samples were gone
 fn when_a_merged_block_does_not_open_its_parents_are_read_and_when_it_does_they_are_to_go() {
     run(async {
         let dir = "shard-000";
         for is_broken in [false, true] {
-            let (disk, names, mut rng) = (SimDisk::new(1), Names::new(), Rng::new(1));
-            let mut parents = Vec::new();
-            for ulid in [1, 2] {
-                let meta = BlockMeta::new(Ulid(ulid << 64), 0, RANGE_MS);
-                let meta = BlockMeta { floodplain: Some(OWN), ..meta };
-                let samples = samples(&mut rng, 2, (0, RANGE_MS));
-                parents.push(write(&disk, dir, meta, &samples, 100).await.unwrap().ulid);
-            }
-            let mut name = || names.next();
-            let mut target = Target { disk: &disk, dir, name: &mut name };
-            let made = compact(&mut target, &parents, &MergeOptions::default(), &mut NoPace).await;
-            let merged = ulids(&made.unwrap().blocks);
+            let (disk, parents, merged) = merged_and_not_removed(dir, OWN).await;
             if is_broken {
                 disk.flip_bit(&format!("{}/index", block::dir(dir, merged[0])), 0);
             }
@@ -373,20 +378,9 @@ fn when_a_merged_block_does_not_open_its_parents_are_read_and_when_it_does_they_
 #[test] // once, nobody removed them: when all had their parts of the merged block they came back, and what was deleted since
 fn what_was_replaced_in_a_former_layout_is_to_go_before_its_successor_can() {
     run(async {
-        let (disk, names, mut rng) = (SimDisk::new(1), Names::new(), Rng::new(1));
         // Shard 1 of two merges, and the process ends before the parents are removed. Then there are three, or one.
         let (dir, former) = ("shard-001", Origin { shard: 1, shards: 2 });
-        let mut parents = Vec::new();
-        for ulid in [1, 2] {
-            let meta = BlockMeta::new(Ulid(ulid << 64), 0, RANGE_MS);
-            let meta = BlockMeta { floodplain: Some(former), ..meta };
-            let samples = samples(&mut rng, 2, (0, RANGE_MS));
-            parents.push(write(&disk, dir, meta, &samples, 100).await.unwrap().ulid);
-        }
-        let mut name = || names.next();
-        let mut target = Target { disk: &disk, dir, name: &mut name };
-        let made = compact(&mut target, &parents, &MergeOptions::default(), &mut NoPace).await;
-        let merged = ulids(&made.unwrap().blocks);
+        let (disk, parents, merged) = merged_and_not_removed(dir, former).await;
         for (shards, keeper) in [(3, 1), (1, 0)] {
             for shard in 0..shards {
                 let inventory = Inventory::take(&disk, &mut NoPace).await.unwrap();

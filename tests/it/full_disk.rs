@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use crate::http;
 use crate::kill::{checked, metric, patient_flood, verify};
@@ -77,7 +77,7 @@ fn a_server_on_a_full_disk_refuses_writes_with_the_reason_reads_on_and_recovers_
     let (data, ledger) = (disk.root.join("data"), dir.path().join("ledger"));
     // Room for the first segment of the log, and not for another one.
     let ballast = disk.fill(100 * MIB);
-    let mut server = Running::with_shards(&data, 1);
+    let server = Running::with_shards(&data, 1);
     // Whoever comes while it is being prepared finds no room for one more.
     until("the first segment is there", || write(&server, "before").0 == 204);
     let mut flood = patient_flood(&server, &ledger, 1);
@@ -97,6 +97,11 @@ fn a_server_on_a_full_disk_refuses_writes_with_the_reason_reads_on_and_recovers_
 
     fs::remove_file(ballast).unwrap();
     until("writes are taken again", || write(&server, "after").0 == 204);
+    goes_on(server, flood, &data, &ledger, "a disk that was full for a while");
+}
+
+/// The flood goes on, the server is killed, and the next one has all that was acknowledged.
+fn goes_on(mut server: Running, mut flood: Child, data: &Path, ledger: &Path, story: &str) {
     let appended = || metric(&server, "prometheus_tsdb_head_samples_appended_total");
     let then = appended();
     until("the flood goes on", || appended() > then + 10_000);
@@ -104,8 +109,8 @@ fn a_server_on_a_full_disk_refuses_writes_with_the_reason_reads_on_and_recovers_
     flood.kill().unwrap();
     flood.wait().unwrap();
     drop(server.ended());
-    let server = Running::with_shards(&data, 1);
-    println!("{}", checked(&verify(&server, &ledger), "a disk that was full for a while"));
+    let server = Running::with_shards(data, 1);
+    println!("{}", checked(&verify(&server, ledger), story));
     let known = http::data(server.address, "/api/v1/query", &[("query", "before and on() after")]);
     assert_eq!(known["result"].as_array().unwrap().len(), 1, "{known}");
     server.kill();
@@ -126,11 +131,11 @@ fn a_server_whose_log_cannot_be_written_reads_on_and_recovers_without_a_new_proc
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(dir.path()) else { return };
     let (data, ledger) = (disk.root.join("data"), dir.path().join("ledger"));
-    let mut server = Running::with_shards(&data, 1);
+    let server = Running::with_shards(&data, 1);
     assert_eq!(write(&server, "before").0, 204);
     let mut flood = patient_flood(&server, &ledger, 1);
     flood.args(["--series=2k", "--rate=20k", "--duration=10m", "--give-up-after=10m"]);
-    let mut flood = flood.spawn().unwrap();
+    let flood = flood.spawn().unwrap();
     let appended = || metric(&server, "prometheus_tsdb_head_samples_appended_total");
     until("the flood has begun", || appended() > 5_000);
 
@@ -151,18 +156,5 @@ fn a_server_whose_log_cannot_be_written_reads_on_and_recovers_without_a_new_proc
     until("writes are taken again", || write(&server, "after").0 == 204);
     let restarts = metric(&server, "floodplain_shard_restarts_total");
     assert_eq!((restarts, metric(&server, "floodplain_shard_wal_failed")), (1, 0));
-    let then = appended();
-    until("the flood goes on", || appended() > then + 10_000);
-    server.child.kill().unwrap(); // SIGKILL
-    flood.kill().unwrap();
-    flood.wait().unwrap();
-    drop(server.ended());
-    let server = Running::with_shards(&data, 1);
-    println!(
-        "{}",
-        checked(&verify(&server, &ledger), "a log that could not be written for a while")
-    );
-    let known = http::data(server.address, "/api/v1/query", &[("query", "before and on() after")]);
-    assert_eq!(known["result"].as_array().unwrap().len(), 1, "{known}");
-    server.kill();
+    goes_on(server, flood, &data, &ledger, "a log that could not be written for a while");
 }

@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::http;
 use crate::interop_promql::{Alike, difference_of_results};
 use crate::offline::{
-    MINUTE, Samples, blocks_in, flooded, path_flag, promtool, run, samples, send, shard_dir,
-    until_both_have_blocks,
+    MINUTE, Samples, blocks_in, exported, flooded, path_flag, promtool, run, samples, send,
+    shard_dir, until_both_have_blocks,
 };
 use crate::peer::{PROMETHEUS, PROMTOOL, Peer, installed};
 use crate::remote_write::{Packed, Series, Version, request};
@@ -234,7 +234,7 @@ fn a_stock_prometheus_on_an_export_gives_the_same_answers() {
     let (data, out) = (dir.path().join("data"), dir.path().join("out"));
     let sent = samples(8 * 60);
     flooded(&data, &sent);
-    let (code, report) = run(&["export", &out.display().to_string(), &path_flag(&data)]);
+    let (code, report) = exported(&data, &out);
     assert_eq!(code, 0, "{report}");
     let (prometheus, running) =
         (Peer::prometheus_on(&out, dir.path(), QUIET), Running::with_shards(&data, 2));

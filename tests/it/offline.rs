@@ -174,6 +174,11 @@ pub fn flooded(dir: &Path, samples: &Samples) {
     stop(running);
 }
 
+/// What `export` says of a data directory that it wrote to `out`, and its exit code.
+pub fn exported(data: &Path, out: &Path) -> (i32, Value) {
+    run(&["export", &out.display().to_string(), &path_flag(data)])
+}
+
 #[test]
 fn blocks_of_promtool_are_imported_and_answer_the_same() {
     if !installed(&[PROMTOOL]) {
@@ -226,7 +231,7 @@ fn what_is_exported_is_what_was_sent_the_log_included() {
     let (data, out) = (dir.path().join("data"), dir.path().join("out"));
     let sent = samples(8 * 60);
     flooded(&data, &sent);
-    let (code, report) = run(&["export", &out.display().to_string(), &path_flag(&data)]);
+    let (code, report) = exported(&data, &out);
     assert_eq!((code, &report["samples"]), (0, &Value::from(SERIES * 8 * 60)), "{report}");
     assert_eq!(dumped(&out), sent);
     let blocks = report["blocks"].as_array().unwrap();
@@ -328,7 +333,7 @@ fn a_hole_in_the_log_is_found_and_an_export_says_what_is_missing() {
     let damage = &report["damage"][0];
     assert_eq!((code, &damage["offset"]), (1, &Value::from(4096)), "{report}");
     assert_eq!(damage["file"], segment.display().to_string());
-    let (code, report) = run(&["export", &out.display().to_string(), &path_flag(&data)]);
+    let (code, report) = exported(&data, &out);
     assert_eq!((code, &report["samples"]), (1, &Value::from(2)), "{report}");
     let missing = report["missing"][0].as_str().unwrap();
     assert!(missing.contains("shard-000/wal/00000001, byte 4096"), "{missing}");
