@@ -248,6 +248,10 @@ fn judge_direct_io(probed: Result<DirectIo, StartError>) -> Check {
     match probed {
         Ok(DirectIo::Aligned(bytes)) => Check::ok(name, format!("in multiples of {bytes} bytes")),
         Ok(DirectIo::InMemory) => Check::ok(name, "not needed in memory"),
+        Ok(DirectIo::Untried) => {
+            let cure = "a server answers queries from it and refuses writes until there is room: make some";
+            Check::warn(name, "the file system is full", cure)
+        }
         Err(error) => Check::fail(name, &error),
     }
 }

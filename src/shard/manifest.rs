@@ -6,9 +6,13 @@
 //! `format`: a version that changes when an older server must not touch the directory; `id`: names the directory for
 //! ever; `run`: how often it has been started, noted before the first byte of that run; `layout`: which files hold the
 //! data (`storage::replay::Layout`). Read and written with ordinary file calls, off the executors.
+//!
+//! Beside it lies `floodplain.json.next`, into which the next one is written before it takes the name: its room is taken
+//! already, so that a server starts on a disk that is full.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +24,7 @@ use crate::storage::replay::Layout;
 const FORMAT: u32 = 1;
 /// The file's name within the data directory.
 const FILE_NAME: &str = "floodplain.json";
+const NEXT_NAME: &str = "floodplain.json.next";
 
 /// What a start has to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,15 +160,21 @@ impl Manifest {
     }
 
     fn write(&self, dir: &Path) -> io::Result<()> {
-        let (path, temporary) = (dir.join(FILE_NAME), dir.join("floodplain.json.tmp"));
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.write_all(b"\n")?;
+        let (path, next) = (dir.join(FILE_NAME), dir.join(NEXT_NAME));
+        let text = [serde_json::to_vec(self)?.as_slice(), b"\n"].concat();
+        // Over what is there, not into an empty file: that would give up the room that it has.
+        let file = fs::File::options().write(true).create(true).truncate(false).open(&next)?;
+        file.write_all_at(&text, 0)?;
+        file.set_len(text.len() as u64)?;
         // Before the rename: the file system may order them the other way, and a crash between leaves a whole name
         // over half a file.
         file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        fs::File::open(dir)?.sync_all()
+        fs::rename(&next, &path)?;
+        let dir = fs::File::open(dir)?;
+        dir.sync_all()?;
+        // With the room that the former one has just given up. If another program was faster, the next start needs some.
+        let _ = fs::write(&next, &text).and_then(|()| dir.sync_all());
+        Ok(())
     }
 }
 
@@ -179,6 +190,18 @@ mod tests {
         let layout = Layout { shards: 2, since_run: 0 };
         assert_eq!((first.run, first.layout()), (1, layout));
         assert_eq!((second.run, second.layout(), second.id), (2, layout, first.id));
+    }
+
+    #[test]
+    fn the_next_ones_room_is_taken_and_what_is_in_it_does_not_matter() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Manifest::begin_run(dir.path(), 2, 0).unwrap();
+        let next = dir.path().join(NEXT_NAME);
+        assert!(fs::metadata(&next).unwrap().len() > 0);
+        fs::write(&next, [b'x'; 1000]).unwrap();
+        let second = Manifest::begin_run(dir.path(), 2, 0).unwrap();
+        assert_eq!((second.run, &second.id), (2, &first.id));
+        assert_eq!(Manifest::read(dir.path()).unwrap(), Some(second));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub enum DirectIo {
     Aligned(usize),
     /// It keeps everything in memory, so that there is nothing to be direct to.
     InMemory,
+    /// It has no room left to try that.
+    Untried,
 }
 
 /// How long it took to write one block and make it durable.
@@ -68,7 +70,8 @@ impl Drop for Trial {
     }
 }
 
-/// Writes to a file in `dir`, past the page cache.
+/// Writes to a file in `dir`, past the page cache. A disk without room is no reason not to start on it: what is there can
+/// be read.
 ///
 /// Fails with [`StartError::NoDirectIo`] if the file system does not do that, and with
 /// [`StartError::DataDirNotWritable`] if it takes no file at all.
@@ -76,12 +79,22 @@ pub fn probe(dir: &Path) -> Result<DirectIo, StartError> {
     let file_system = FileSystem::of(dir);
     let not_writable = |source| StartError::DataDirNotWritable { path: dir.to_owned(), source };
     if file_system.is_in_memory() {
-        let trial = Trial::create(dir, false).map_err(not_writable)?;
-        trial.file.write_all_at(&[0], 0).map_err(not_writable)?;
-        return Ok(DirectIo::InMemory);
+        let tried = Trial::create(dir, false).and_then(|trial| trial.file.write_all_at(&[0], 0));
+        return match tried {
+            Err(source) if !is_full(&source) => Err(not_writable(source)),
+            _ => Ok(DirectIo::InMemory),
+        };
     }
-    let outcome = Trial::create(dir, true).and_then(|trial| alignment(&trial.file));
-    outcome.map(DirectIo::Aligned).map_err(|source| judge(dir, file_system.kind, source))
+    match Trial::create(dir, true).and_then(|trial| alignment(&trial.file)) {
+        Ok(alignment) => Ok(DirectIo::Aligned(alignment)),
+        Err(source) if is_full(&source) => Ok(DirectIo::Untried),
+        Err(source) => Err(judge(dir, file_system.kind, source)),
+    }
+}
+
+/// Has the file system no room left, for this user at least?
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// What a failed direct write to a file in `dir` means.
