@@ -124,6 +124,16 @@ impl Fingerprinter {
         sum.fingerprint(self)
     }
 
+    /// The hash of some labels of a set: those of all of it, summed up, make its fingerprint.
+    #[must_use]
+    pub fn sum(&self, labels: LabelsRef<'_>) -> LabelsHash {
+        let mut sum = LabelsHash::NONE;
+        for (name, value) in labels.iter_raw() {
+            sum += self.label(self.text(name), self.text(value));
+        }
+        sum
+    }
+
     /// The fingerprint of the set of these names and values, each name once, in any order.
     #[must_use]
     pub fn of_pairs<'a>(&self, pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Fingerprint {
@@ -208,10 +218,7 @@ impl RecentLabels {
                 sum += *hash;
                 continue;
             }
-            let mut hash = LabelsHash::NONE;
-            for (name, value) in LabelsRef::trusted(bytes).iter_raw() {
-                hash += fingerprinter.label(fingerprinter.text(name), fingerprinter.text(value));
-            }
+            let hash = fingerprinter.sum(LabelsRef::trusted(bytes));
             sum += hash;
             if let Some((last, last_hash)) = self.labels.get_mut(i) {
                 last.clear();

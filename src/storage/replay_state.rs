@@ -102,6 +102,12 @@ impl LogState {
             Record::OpenChunks(chunks) => self.apply_open_chunks(chunks, head)?,
             Record::Tombstones(record) => return self.deleted(record),
             Record::Cut(cut) => return Ok(Applied::Cut(cut)),
+            Record::SavedSeries(saved) => {
+                let references = &mut self.references;
+                head.replay_saved_series(saved, owns, |reference, index| {
+                    references.insert(reference, index.unwrap_or(ReferenceMap::ELSEWHERE));
+                })?;
+            }
             Record::Checkpoint(_) => {} // the survey has read it
         }
         Ok(Applied::Samples(0))

@@ -8,6 +8,7 @@ use crate::encoding::record::{ChunksRecord, Record, RecordError, SpillPlace, rec
 use crate::encoding::xor::XorReader;
 use crate::io::{Disk, Pace};
 use crate::model::SeriesRef;
+use crate::storage::head::saved_series;
 use crate::storage::head::spill::{SpillError, SpillFiles};
 use crate::storage::replay::{Damage, Dirs, Found, Layout, ReplayError, survey, unread};
 use crate::storage::replay_state::{LogState, ReferenceMap};
@@ -156,6 +157,9 @@ impl<D: Disk> Reading<'_, D> {
                 for series in series {
                     self.references.insert(series?.0, 0);
                 }
+            }
+            Record::SavedSeries(saved) => {
+                saved_series::check(saved, |series| self.references.insert(series, 0))?;
             }
             Record::Samples(samples) => {
                 self.found.samples += samples.len() as u64;

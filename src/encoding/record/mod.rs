@@ -20,8 +20,12 @@
 //! 20 spilled chunks  any number of: reference varint, less that of the one before, signed │ file varint, doubled, and one
 //!                    more if its samples came late │ offset varint │ length of the frame varint │ first t varint, less the
 //!                    last t of the one before, signed │ last t varint, less the first t; see `spilled`
+//! 21 saved series  count of pairs u32 │ count times: length varint, canonical bytes of one label; they have numbers from 0 on
+//!             │ series, to the end of the body, each: reference varint, less that of the one before, signed │ number of labels
+//!             varint │ for each a varint: 0 for the pair at this place of the series before, or one more than a pair's number
 //! ```
-//! Kinds 1 and 17 to 20 make up a checkpoint, which a record of kind 16 begins; the log itself has only 1, 2, 8 and 9.
+//! Kinds 17 to 21 make up a checkpoint, which a record of kind 16 begins, and kind 1 one of an older version; the log itself
+//! has only 1, 2, 8 and 9.
 //! Kinds kept for what comes next: 3 samples with start timestamps, 4 and 5 integer and float histograms, 6 exemplars,
 //! 7 metadata. A reader that meets a kind it does not know stops there and says so: skipping it would
 //! lose acknowledged data without a word. Samples refer to series by reference only; a reference's series record stands
@@ -32,6 +36,7 @@ mod chunks;
 mod cut;
 mod open_chunks;
 mod samples;
+mod saved_series;
 mod series;
 mod spilled_chunks;
 #[cfg(test)]
@@ -43,6 +48,9 @@ pub use chunks::{ChunksRecord, SavedChunk, push_chunk, push_chunks, push_late_ch
 pub use cut::{CutRecord, push_cut};
 pub use open_chunks::{OpenChunksRecord, SavedOpenChunk, push_open_chunk, push_open_chunks};
 pub use samples::{LoggedSample, SamplesRecord, push_samples};
+pub use saved_series::{
+    SavedSeries, SavedSeriesBody, SavedSeriesList, SavedSeriesRecord, push_saved_series,
+};
 pub use series::{SeriesRecord, push_labels, push_series};
 pub use spilled_chunks::{SpillPlace, SpilledBody, SpilledChunksRecord, push_spilled_chunks};
 pub use tombstones::{TombstonesRecord, push_tombstones};
@@ -59,6 +67,7 @@ const CHUNKS: u8 = 17;
 const OPEN_CHUNKS: u8 = 18;
 const LATE_CHUNKS: u8 = 19;
 const SPILLED_CHUNKS: u8 = 20;
+const SAVED_SERIES: u8 = 21;
 
 /// Bytes before a record's body.
 const FRAME_BYTES: usize = 5;
@@ -84,6 +93,8 @@ pub enum Record<'a> {
     LateChunks(ChunksRecord<'a>),
     /// Chunks that lie in spill files.
     SpilledChunks(SpilledChunksRecord<'a>),
+    /// Series of a checkpoint.
+    SavedSeries(SavedSeriesRecord<'a>),
 }
 
 /// Why a payload is not a sequence of records. Offsets count from the payload's start.
@@ -172,6 +183,7 @@ impl<'a> Records<'a> {
             OPEN_CHUNKS => Some(Record::OpenChunks(OpenChunksRecord::of(body))),
             LATE_CHUNKS => Some(Record::LateChunks(ChunksRecord::of(body))),
             SPILLED_CHUNKS => Some(Record::SpilledChunks(SpilledChunksRecord::of(body))),
+            SAVED_SERIES => SavedSeriesRecord::of(body).map(Record::SavedSeries),
             kind => return Err(RecordError::UnknownKind { offset, kind }),
         }
         .ok_or(RecordError::Body { offset, what: "its lengths do not add up" })

@@ -97,7 +97,15 @@ fn push_checkpoint_records(out: &mut Vec<u8>) {
     let mut body = SpilledBody::default();
     places().into_iter().for_each(|place| body.push(place));
     push_spilled_chunks(out, &body);
+    let mut body = SavedSeriesBody::default();
+    assert_eq!(PAIRS.map(|pair| body.push_pair(pair)), [0, 1]);
+    SAVED.iter().for_each(|(reference, pairs)| body.push(SeriesRef(*reference), pairs));
+    push_saved_series(out, &body);
 }
+
+/// Canonical bytes of `a="1"` and `b="2"`.
+const PAIRS: [&[u8]; 2] = [b"\x0a\x06\x0a\x01a\x12\x011", b"\x0a\x06\x0a\x01b\x12\x012"];
+const SAVED: [(u64, &[u32]); 4] = [(7, &[0, 1]), (8, &[0, 300]), (u64::MAX, &[0]), (1, &[])];
 
 fn places() -> [SpillPlace; 3] {
     let range = |min, max| TimeRange::new(TimestampMs(min), TimestampMs(max)).unwrap();
@@ -149,6 +157,13 @@ fn checkpoint_records_come_back() {
     assert_eq!(late.next().unwrap().unwrap().bytes, b"late");
     let Some(Record::SpilledChunks(spilled)) = records.next() else { panic!("the fifth record") };
     assert_eq!(spilled.map(Result::unwrap).collect::<Vec<_>>(), places());
+    let Some(Record::SavedSeries(mut saved)) = records.next() else { panic!("the sixth record") };
+    assert_eq!(saved.pairs.map(|pair| pair.unwrap().as_bytes()).collect::<Vec<_>>(), PAIRS);
+    for (reference, pairs) in SAVED {
+        let series = saved.series.next_series().unwrap().unwrap();
+        assert_eq!((series.reference, series.pairs), (SeriesRef(reference), pairs));
+    }
+    assert!(saved.series.next_series().is_none());
 }
 
 #[test]
@@ -213,6 +228,10 @@ proptest! {
                     Record::Chunks(record) | Record::LateChunks(record) => { let _ = record.count(); }
                     Record::OpenChunks(record) => { let _ = record.count(); }
                     Record::SpilledChunks(record) => { let _ = record.count(); }
+                    Record::SavedSeries(mut record) => {
+                        let _ = record.pairs.count();
+                        while record.series.next_series().is_some() {}
+                    }
                     Record::Checkpoint(_) | Record::Cut(_) => {}
                     Record::Tombstones(record) => record.for_each(drop),
                 }

@@ -10,10 +10,10 @@ use ulid::Ulid;
 use super::cut::{Cut, Truncation};
 use super::cut_plan::Extraction;
 use super::remove::Removal;
-use super::saved::Saving;
+
 use super::sorted_cut::SortedCut;
 use super::spill::SpillFiles;
-use super::testing::{index_of, keys, labels, sample, send};
+use super::testing::{index_of, keys, labels, sample, saved, send};
 use super::*;
 use crate::encoding::xor::XorReader;
 use crate::io::Disk as _;
@@ -180,7 +180,7 @@ proptest! {
         drop(head);
         // And a checkpoint may be written again.
         let head = store.head.borrow();
-        head.save(Saving::begin(head.series_count()), 1 << 20, &mut Vec::new());
+        saved(&head, 1 << 20);
     }
 }
 

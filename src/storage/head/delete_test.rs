@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::delete::{delete, replayed};
-use super::saved::Saving;
+
 use super::spill::SpillFiles;
-use super::testing::{index_of, keys, labels, sample, send};
+use super::testing::{Replay, index_of, keys, labels, sample, saved, send};
 use super::*;
 use crate::encoding::record::{Record, records};
 use crate::io::Disk as _;
@@ -79,12 +79,7 @@ impl World {
     /// Saves the Head; its log begins anew.
     fn save(&mut self) {
         self.spill();
-        let (head, mut saving) =
-            (self.head.borrow(), Saving::begin(self.head.borrow().series_count()));
-        self.checkpoint.clear();
-        while !saving.is_done() {
-            saving = head.save(saving, 500, &mut self.checkpoint);
-        }
+        self.checkpoint = saved(&self.head.borrow(), 500);
         self.log.borrow_mut().take();
     }
 
@@ -109,36 +104,17 @@ impl World {
         for logged in self.log.borrow_mut().take() {
             payload.extend_from_slice(&logged[crate::encoding::batch::HEADER_BYTES..]);
         }
-        let mut indexes = BTreeMap::new();
+        let mut replay = Replay::default();
         for record in records(&payload) {
             match record.unwrap() {
-                Record::Series(series) => series.map(Result::unwrap).for_each(|(reference, of)| {
-                    indexes
-                        .insert(reference, head.borrow_mut().replay_series(of, reference).unwrap());
-                }),
-                Record::Samples(samples) => samples.iter().for_each(|logged| {
-                    head.borrow_mut().replay_sample(indexes[&logged.series], logged.sample);
-                }),
                 Record::Tombstones(record) => {
-                    let (range, series) = (record.range, record.map(|r| indexes[&r.unwrap()]));
-                    let series: Vec<u32> = series.collect();
+                    let range = record.range;
+                    let series: Vec<u32> = record.map(|r| replay.indexes[&r.unwrap()]).collect();
                     let pace = &mut NoPace;
                     let deleting = replayed(&head, &self.spill, &series, range, pace);
                     assert!(run(deleting).is_empty());
                 }
-                Record::SpilledChunks(places) => places.map(Result::unwrap).for_each(|place| {
-                    assert!(head.borrow_mut().replay_spilled(indexes[&place.series], place));
-                }),
-                Record::Chunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
-                    assert!(head.borrow_mut().replay_chunk(indexes[&chunk.series], chunk));
-                }),
-                Record::LateChunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
-                    assert!(head.borrow_mut().replay_late_chunk(indexes[&chunk.series], chunk));
-                }),
-                Record::OpenChunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
-                    assert!(head.borrow_mut().replay_open_chunk(indexes[&chunk.series], chunk));
-                }),
-                other => panic!("not written here: {other:?}"),
+                record => replay.take(&mut head.borrow_mut(), record),
             }
         }
         head.borrow_mut().finish_replay();

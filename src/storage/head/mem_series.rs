@@ -170,8 +170,8 @@ impl MemSeries {
 
     /// Takes an open chunk over from a checkpoint, if there is no sample that it does not follow; its range.
     pub fn restore_open_chunk(&mut self, saved: SavedOpenChunk) -> Option<TimeRange> {
-        let first =
-            first_of(&saved).filter(|first| self.chunk.count() == 0 && self.is_behind(first.t))?;
+        let first = saved.appender.first(&saved.words);
+        let first = first.filter(|first| self.chunk.count() == 0 && self.is_behind(first.t))?;
         (self.chunk, self.words, self.next_at) = (saved.appender, saved.words, saved.next_at);
         TimeRange::new(first.t, self.chunk.last().t)
     }
@@ -318,12 +318,6 @@ impl MemSeries {
             late::merge(out, from, &mut samples);
         }
     }
-}
-
-fn first_of(saved: &SavedOpenChunk) -> Option<Sample> {
-    let mut bytes = Vec::new();
-    saved.appender.write_to(&saved.words, &mut bytes);
-    XorReader::new(&bytes).ok()?.next()?.ok()
 }
 
 /// The first instant of the next aligned range. Divides as Go does: toward zero.

@@ -22,6 +22,7 @@ pub mod pieces;
 pub mod prune;
 pub mod remove;
 pub mod saved;
+pub mod saved_series;
 pub mod select;
 pub mod sorted_cut;
 pub mod spill;
@@ -40,7 +41,7 @@ use cut::Cut;
 use doubt::Doubtful;
 use mem_series::{HeadChunk, MemSeries, SeriesRest};
 use paged::{Paged, prefetch};
-use pairs::Pairs;
+use pairs::{PairId, Pairs};
 use spilled::SpillTable;
 use table::HashTable;
 
@@ -240,11 +241,22 @@ impl Head {
         labels: LabelsRef<'_>,
         reference: SeriesRef,
     ) -> Option<u32> {
-        let index = self.series.len();
-        if index >= SERIES_MAX {
-            return None;
-        }
+        let index = self.next_index()?;
         let pairs = self.pairs.add_series(index, labels)?;
+        self.add_at(index, fingerprint, pairs, reference)
+    }
+
+    fn next_index(&self) -> Option<u32> {
+        Some(self.series.len()).filter(|index| *index < SERIES_MAX)
+    }
+
+    fn add_at(
+        &mut self,
+        index: u32,
+        fingerprint: Fingerprint,
+        pairs: Box<[PairId]>,
+        reference: SeriesRef,
+    ) -> Option<u32> {
         self.series.push(MemSeries::new(fingerprint, reference))?;
         self.rest.push(SeriesRest { pairs, ..SeriesRest::default() })?;
         self.table.insert(fingerprint.check, index);

@@ -161,11 +161,7 @@ impl Pairs {
                 Some(last) if self.text_of(*last) == bytes => *last,
                 _ => self.intern(bytes)?,
             };
-            let of_pair = self.pairs.get_mut(pair.0)?;
-            of_pair.postings.push(series);
-            if of_pair.listing != Listing::Listed {
-                self.list_again(pair);
-            }
+            self.carry(series, pair)?;
             match pairs.get_mut(count) {
                 Some(last) => *last = pair,
                 None => pairs.push(pair),
@@ -176,6 +172,20 @@ impl Pairs {
         let own = pairs.as_slice().into();
         self.last = pairs;
         Some(own)
+    }
+
+    /// Notes that the series with this index, larger than all before, carries these pairs, in order of their names.
+    pub(super) fn add_paired_series(&mut self, series: u32, pairs: &[PairId]) -> Option<()> {
+        pairs.iter().try_for_each(|pair| self.carry(series, *pair))
+    }
+
+    fn carry(&mut self, series: u32, id: PairId) -> Option<()> {
+        let pair = self.pairs.get_mut(id.0)?;
+        pair.postings.push(series);
+        if pair.listing != Listing::Listed {
+            self.list_again(id);
+        }
+        Some(())
     }
 
     /// A pair that was about to go is carried again.
@@ -197,7 +207,8 @@ impl Pairs {
         }
     }
 
-    fn intern(&mut self, bytes: &[u8]) -> Option<PairId> {
+    /// The pair with these canonical bytes, made if need be. `None` if there is no id left for it.
+    pub(super) fn intern(&mut self, bytes: &[u8]) -> Option<PairId> {
         let hash = self.fingerprinter.keyed(bytes);
         if let Some(id) = self.table.find(hash, |id| self.text_of(PairId(id)) == bytes) {
             return Some(PairId(id));

@@ -5,13 +5,18 @@
 //! at a time, so that a chunk is decoded once for all of them. The out-of-order window is not asked: what is in the log was
 //! taken.
 
+use std::collections::HashMap;
+
 use super::Head;
 use super::late::{self, Late, LateChunk};
-use super::mem_series::{HeadChunk, range_end};
+use super::mem_series::{HeadChunk, SeriesRest, range_end};
+use super::pairs::{PairId, Pairs};
 use super::spilled::CHUNK_BYTES_MAX;
-use crate::encoding::record::{self, SavedChunk, SavedOpenChunk, SpillPlace, SpilledBody};
+use crate::encoding::record::{
+    self, SavedChunk, SavedOpenChunk, SavedSeriesBody, SpillPlace, SpilledBody,
+};
 use crate::encoding::xor;
-use crate::model::{LabelsRef, Sample, SeriesRef, TimeRange};
+use crate::model::{Fingerprint, LabelsRef, Sample, SeriesRef, TimeRange};
 
 /// So many samples that are late or known are gathered before they are sorted out.
 const REPLAYED_LATE_MAX: usize = 1 << 16;
@@ -38,6 +43,31 @@ impl Head {
             self.next_reference += 1;
             self.add(fingerprint, labels, reference)
         })
+    }
+
+    /// Takes a series over that has these pairs, in order of their names, and this fingerprint; the index it has from now on.
+    ///
+    /// - `reference`: its name in this shard's log; without one it gets a new name.
+    pub(super) fn replay_paired_series(
+        &mut self,
+        fingerprint: Fingerprint,
+        pairs: &[PairId],
+        reference: Option<SeriesRef>,
+    ) -> Option<u32> {
+        let named = reference.unwrap_or(SeriesRef(self.next_reference));
+        if named == SeriesRef::default() {
+            return None; // no log of ours names a series so
+        }
+        if let Some(known) = self.find(fingerprint, None) {
+            if let Some(reference) = reference {
+                self.series.get_mut(known)?.reference = reference;
+            }
+            return Some(known);
+        }
+        let index = self.next_index()?;
+        self.pairs.add_paired_series(index, pairs)?;
+        self.next_reference = self.next_reference.max(named.0.saturating_add(1));
+        self.add_at(index, fingerprint, pairs.into(), named)
     }
 
     /// Takes a sample over that the log tells of; one that the series has already is passed over. What is late may not be
@@ -157,11 +187,12 @@ impl Head {
         true
     }
 
-    /// Appends records of the series from `from` on to a checkpoint's payload, their labels and all their samples, until there are `bytes` of them; where to go on.
+    /// Appends records of the series from `from` on to a checkpoint's payload, their labels and all their samples, until
+    /// there are `bytes` of them; where to go on.
     pub fn save(&self, from: Saving, bytes: usize, payload: &mut Vec<u8>) -> Saving {
+        let mut at = from;
         assert!(self.cut.is_none(), "a checkpoint waits until a cut has ended");
         let mut records = Records::default();
-        let mut at = from;
         while at.series < at.end && records.len() < bytes {
             let (Some(series), Some(rest)) = (self.series.get(at.series), self.rest.get(at.series))
             else {
@@ -173,8 +204,7 @@ impl Head {
                 continue;
             }
             if at.chunk == 0 {
-                let text = rest.pairs.iter().flat_map(|pair| self.pairs.text_of(*pair));
-                records.push_labels(series.reference, &text.copied().collect::<Vec<_>>(), payload);
+                records.series.push(series.reference, rest, &self.pairs);
             }
             for chunk in rest.spilled.get(at.chunk..).unwrap_or_default() {
                 if let Some(place) = self.spilled.place(*chunk, series.reference) {
@@ -239,12 +269,44 @@ impl Saving {
     }
 }
 
+/// Series that are being gathered for a record.
+#[derive(Default)]
+struct SeriesToSave {
+    body: SavedSeriesBody,
+    numbers: HashMap<PairId, u32, foldhash::fast::FixedState>,
+    /// The pairs of the series that came last, and their numbers.
+    last_pairs: Vec<PairId>,
+    last: Vec<u32>,
+}
+
+impl SeriesToSave {
+    fn push(&mut self, reference: SeriesRef, series: &SeriesRest, pairs: &Pairs) {
+        let Self { body, numbers, last_pairs, last } = self;
+        last_pairs.truncate(series.pairs.len());
+        last.truncate(series.pairs.len());
+        for (at, pair) in series.pairs.iter().enumerate() {
+            // Most are the same as those of the series before.
+            if last_pairs.get(at) == Some(pair) {
+                continue;
+            }
+            let number =
+                *numbers.entry(*pair).or_insert_with(|| body.push_pair(pairs.text_of(*pair)));
+            match (last_pairs.get_mut(at), last.get_mut(at)) {
+                (Some(last_pair), Some(last)) => (*last_pair, *last) = (*pair, number),
+                _ => {
+                    last_pairs.push(*pair);
+                    last.push(number);
+                }
+            }
+        }
+        body.push(reference, last);
+    }
+}
+
 /// The bodies of records that are being gathered.
 #[derive(Default)]
 struct Records {
-    labels: Vec<u8>,
-    first: SeriesRef,
-    count: u32,
+    series: SeriesToSave,
     chunks: Vec<u8>,
     open: Vec<u8>,
     late: Vec<u8>,
@@ -254,7 +316,7 @@ struct Records {
 impl Records {
     fn len(&self) -> usize {
         let chunks = self.chunks.len() + self.open.len() + self.late.len();
-        self.labels.len() + self.spilled.len() + chunks
+        self.series.body.len() + self.spilled.len() + chunks
     }
 
     fn push_late(&mut self, reference: SeriesRef, late: &Late) {
@@ -270,26 +332,10 @@ impl Records {
         buffered.for_each(|chunk| push(chunk.range, &chunk.bytes));
     }
 
-    /// Series records hold consecutive references: others begin a new one.
-    fn push_labels(&mut self, reference: SeriesRef, labels: &[u8], payload: &mut Vec<u8>) {
-        if self.first.0 + u64::from(self.count) != reference.0 {
-            self.finish_series(payload);
-            self.first = reference;
+    fn finish(self, payload: &mut Vec<u8>) {
+        if !self.series.body.is_empty() {
+            record::push_saved_series(payload, &self.series.body);
         }
-        record::push_labels(&mut self.labels, labels);
-        self.count += 1;
-    }
-
-    fn finish_series(&mut self, payload: &mut Vec<u8>) {
-        if self.count > 0 {
-            record::push_series(payload, self.first, self.count, &self.labels);
-            self.labels.clear();
-            self.count = 0;
-        }
-    }
-
-    fn finish(mut self, payload: &mut Vec<u8>) {
-        self.finish_series(payload);
         if !self.spilled.is_empty() {
             record::push_spilled_chunks(payload, &self.spilled);
         }
@@ -309,50 +355,10 @@ impl Records {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::testing::{self, keys};
+    use super::super::testing::{self, keys, restore, saved};
     use super::*;
-    use crate::encoding::record::{Record, records};
     use crate::model::{Fingerprinter, Labels, TimestampMs};
     use crate::storage::wal::LogBuffer;
-
-    fn restore(head: &mut Head, payload: &[u8]) {
-        let mut indexes = std::collections::HashMap::new();
-        for record in records(payload) {
-            match record.unwrap() {
-                Record::Series(series) => {
-                    for series in series {
-                        let (reference, labels) = series.unwrap();
-                        indexes.insert(reference, head.replay_series(labels, reference).unwrap());
-                    }
-                }
-                Record::Chunks(chunks) => {
-                    for chunk in chunks {
-                        let chunk = chunk.unwrap();
-                        assert!(head.replay_chunk(indexes[&chunk.series], chunk));
-                    }
-                }
-                Record::SpilledChunks(places) => {
-                    for place in places {
-                        let place = place.unwrap();
-                        assert!(head.replay_spilled(indexes[&place.series], place));
-                    }
-                }
-                Record::LateChunks(chunks) => {
-                    for chunk in chunks {
-                        let chunk = chunk.unwrap();
-                        assert!(head.replay_late_chunk(indexes[&chunk.series], chunk));
-                    }
-                }
-                Record::OpenChunks(chunks) => {
-                    for chunk in chunks {
-                        let chunk = chunk.unwrap();
-                        assert!(head.replay_open_chunk(indexes[&chunk.series], chunk));
-                    }
-                }
-                other => panic!("not a checkpoint's: {other:?}"),
-            }
-        }
-    }
 
     fn samples_of(head: &Head, series: u32) -> Vec<Sample> {
         let mut samples = Vec::new();
@@ -374,10 +380,7 @@ mod tests {
                 let index = head.replay_series(labels.as_ref(), reference).unwrap();
                 (0..i64::from(*count)).for_each(|i| head.replay_sample(index, sample(i)));
             }
-            let (mut payload, mut saving) = (Vec::new(), Saving::begin(u32::try_from(counts.len()).unwrap()));
-            while !saving.is_done() {
-                saving = head.save(saving, budget, &mut payload);
-            }
+            let payload = saved(&head, budget);
             let mut back = Head::new(Fingerprinter::new(2));
             restore(&mut back, &payload);
             for (series, count) in (0u32..).zip(&counts) {
@@ -401,8 +404,7 @@ mod tests {
             let mut payload = Vec::new();
             for (at, t) in times.iter().enumerate() {
                 if at == saved_at {
-                    let saving = head.save(Saving::begin(head.series_count()), 1 << 20, &mut payload);
-                    prop_assert!(saving.is_done());
+                    payload = saved(&head, 1 << 20);
                 }
                 let sample = testing::sample(t * 100_000, *t as f64);
                 let before = head.stats().samples_appended;

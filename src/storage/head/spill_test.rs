@@ -1,14 +1,13 @@
 //! Chunks that have left memory: what is read of them, after a restart too, and what damage costs.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::doubt::resolve;
-use super::saved::Saving;
+
 use super::spill::{SpillCounts, SpillFiles, list};
-use super::testing::{index_of, keys, request, sample, send};
+use super::testing::{index_of, keys, request, restore, sample, saved, send};
 use super::*;
-use crate::encoding::record::{Record, records};
 use crate::io::Disk as _;
 use crate::io::sim::{Faults, NoPace, SimDisk, run};
 use crate::model::{RefusalReason, SeriesRef};
@@ -68,31 +67,8 @@ fn spilled(disk: &SimDisk) -> (RefCell<Head>, SpillFiles<SimDisk>) {
 }
 
 fn restored(head: &Head) -> Head {
-    let (mut payload, mut saving) = (Vec::new(), Saving::begin(head.series_count()));
-    while !saving.is_done() {
-        saving = head.save(saving, 500, &mut payload);
-    }
-    let (mut back, mut indexes) = (Head::new(keys()), BTreeMap::new());
-    for record in records(&payload) {
-        match record.unwrap() {
-            Record::Series(series) => series.map(Result::unwrap).for_each(|(reference, labels)| {
-                indexes.insert(reference, back.replay_series(labels, reference).unwrap());
-            }),
-            Record::SpilledChunks(places) => places.map(Result::unwrap).for_each(|place| {
-                assert!(back.replay_spilled(indexes[&place.series], place));
-            }),
-            Record::Chunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
-                assert!(back.replay_chunk(indexes[&chunk.series], chunk));
-            }),
-            Record::LateChunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
-                assert!(back.replay_late_chunk(indexes[&chunk.series], chunk));
-            }),
-            Record::OpenChunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
-                assert!(back.replay_open_chunk(indexes[&chunk.series], chunk));
-            }),
-            other => panic!("not a checkpoint's: {other:?}"),
-        }
-    }
+    let mut back = Head::new(keys());
+    restore(&mut back, &saved(head, 500));
     back
 }
 

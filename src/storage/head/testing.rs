@@ -1,9 +1,13 @@
 //! What the tests of a Head share: requests in few words.
 
+use std::collections::BTreeMap;
+
+use super::saved::Saving;
 use super::{Appended, Head};
+use crate::encoding::record::{Record, records};
 use crate::model::{
-    Fingerprinter, LabelText, Labels, LabelsAt, Part, PartEntry, Sample, Span, TimeRange,
-    TimestampMs,
+    Fingerprinter, LabelText, Labels, LabelsAt, Part, PartEntry, Sample, SeriesRef, Span,
+    TimeRange, TimestampMs,
 };
 use crate::storage::wal::LogBuffer;
 
@@ -62,4 +66,62 @@ pub fn read(head: &Head, series: u32) -> Vec<Sample> {
         head.read(index, TimeRange::ALL, &mut samples);
     }
     samples
+}
+
+/// The payload of a checkpoint of all of a Head, saved in pieces of so many bytes.
+pub fn saved(head: &Head, bytes: usize) -> Vec<u8> {
+    let (mut payload, mut saving) = (Vec::new(), Saving::begin(head.series_count()));
+    while !saving.is_done() {
+        saving = head.save(saving, bytes, &mut payload);
+    }
+    payload
+}
+
+/// Takes a checkpoint's payload over.
+pub fn restore(head: &mut Head, payload: &[u8]) {
+    let mut replay = Replay::default();
+    for record in records(payload) {
+        replay.take(head, record.unwrap());
+    }
+}
+
+/// What is known while a checkpoint and a log are read back.
+#[derive(Default)]
+pub struct Replay {
+    /// Of each reference the index that its series has now.
+    pub indexes: BTreeMap<SeriesRef, u32>,
+}
+
+impl Replay {
+    /// Takes a record over; not tombstones and cuts, which are work for who has the files.
+    pub fn take(&mut self, head: &mut Head, record: Record<'_>) {
+        let indexes = &mut self.indexes;
+        match record {
+            Record::Series(series) => series.map(Result::unwrap).for_each(|(reference, labels)| {
+                indexes.insert(reference, head.replay_series(labels, reference).unwrap());
+            }),
+            Record::SavedSeries(record) => {
+                let named = |reference, index: Option<u32>| {
+                    indexes.insert(reference, index.unwrap());
+                };
+                head.replay_saved_series(record, None, named).unwrap();
+            }
+            Record::Samples(samples) => samples.iter().for_each(|logged| {
+                head.replay_sample(indexes[&logged.series], logged.sample);
+            }),
+            Record::Chunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
+                assert!(head.replay_chunk(indexes[&chunk.series], chunk));
+            }),
+            Record::SpilledChunks(places) => places.map(Result::unwrap).for_each(|place| {
+                assert!(head.replay_spilled(indexes[&place.series], place));
+            }),
+            Record::LateChunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
+                assert!(head.replay_late_chunk(indexes[&chunk.series], chunk));
+            }),
+            Record::OpenChunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
+                assert!(head.replay_open_chunk(indexes[&chunk.series], chunk));
+            }),
+            other => panic!("not taken over here: {other:?}"),
+        }
+    }
 }
