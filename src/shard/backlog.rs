@@ -1,8 +1,9 @@
 //! How far a shard's long work is behind, and what is done about it: it is made more urgent step by step, and when that
-//! does not help, writes are held back, so that the Head's memory stays bounded.
+//! does not help, writes are held back, so that the Head's memory stays bounded, and what a start has to read.
 //!
 //! ```text
 //! full chunks in memory     they cannot leave it while a cut goes on, nor if the disk is full   ─┐
+//! bytes of the log          no checkpoint is written while a cut goes on                          │
 //! overdue ranges            two hours each, of full chunks that ought to be in a block          ─┤ a quarter, a half, three
 //! age of the oldest job     of a cut, of any other                                              ─┘ quarters of what may be
 //!                                                                                                 └─► Late, Pressing, Equal
@@ -38,6 +39,8 @@ pub struct Backlog {
     pub series: u64,
     /// Bytes of chunks in memory that are full.
     pub full_chunk_bytes: u64,
+    /// Bytes of the log that a start would have to read.
+    pub log_bytes: u64,
     /// How many ranges of two hours have full chunks that ought to be in blocks.
     pub overdue_ranges: u64,
     /// How long the oldest job is under way, and whether it is a cut.
@@ -60,6 +63,10 @@ pub struct Limits {
     pub full_chunk_bytes: u64,
     /// So many for each series: they fill their chunks at about the same time.
     pub full_chunk_bytes_a_series: u64,
+    /// Bytes of the log; or more, with many series: their checkpoint is longer, and is written less often.
+    pub log_bytes: u64,
+    /// So many for each series.
+    pub log_bytes_a_series: u64,
     /// Ranges that are overdue.
     pub overdue_ranges: u64,
     /// How long a cut may take. Past it nothing is held back: only time has been lost.
@@ -73,10 +80,20 @@ impl Default for Limits {
         Self {
             full_chunk_bytes: 256 << 20,
             full_chunk_bytes_a_series: 512,
+            log_bytes: 2 << 30,
+            log_bytes_a_series: 4096,
             overdue_ranges: 6,
             cut: Duration::from_secs(10 * 60),
             other: Duration::from_secs(2 * 3600),
         }
+    }
+}
+
+impl Limits {
+    /// How long the log of a shard with so many series may be, in bytes, before writes are held back.
+    #[must_use]
+    pub fn log_max(&self, series: u64) -> u64 {
+        self.log_bytes.max(series.saturating_mul(self.log_bytes_a_series))
     }
 }
 
@@ -103,6 +120,17 @@ pub enum Hold {
         /// What they may.
         max: u64,
     },
+    /// A start would take too long.
+    #[error(
+        "blocks are cut more slowly than samples come in, or no checkpoint can be written: the log that a start has to read is \
+         {bytes} bytes long, and {max} it may be; try again later"
+    )]
+    Log {
+        /// What is not.
+        bytes: u64,
+        /// What may be.
+        max: u64,
+    },
     /// Too much waits to be cut.
     #[error(
         "blocks are cut more slowly than samples come in: {ranges} ranges of two hours wait to be cut, and {max} may; try \
@@ -122,8 +150,11 @@ pub fn decide(backlog: &Backlog, limits: &Limits) -> Decision {
     let (bytes, ranges) = (backlog.full_chunk_bytes, backlog.overdue_ranges);
     let of_series = backlog.series.saturating_mul(limits.full_chunk_bytes_a_series);
     let bytes_max = limits.full_chunk_bytes.max(of_series);
+    let log_max = limits.log_max(backlog.series);
     let hold = if bytes >= bytes_max {
         Some(Hold::Memory { bytes, max: bytes_max })
+    } else if backlog.log_bytes >= log_max {
+        Some(Hold::Log { bytes: backlog.log_bytes, max: log_max })
     } else if ranges >= limits.overdue_ranges {
         Some(Hold::Ranges { ranges, max: limits.overdue_ranges })
     } else {
@@ -137,6 +168,7 @@ pub fn decide(backlog: &Backlog, limits: &Limits) -> Decision {
         urgency(age.as_millis(), limit.as_millis())
     });
     let urgency = urgency(bytes.into(), bytes_max.into())
+        .max(urgency(backlog.log_bytes.into(), log_max.into()))
         .max(urgency(ranges.into(), limits.overdue_ranges.into()))
         .max(by_age.unwrap_or_default());
     Decision { urgency, hold }
@@ -246,6 +278,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             Backlog {
                 series: stats.series,
                 full_chunk_bytes: stats.chunk_bytes,
+                log_bytes: life.spares.segment_bytes_in_use(),
                 overdue_ranges: head.overdue_ranges(),
                 job: life.jobs.oldest(),
             }
@@ -270,6 +303,8 @@ mod tests {
     const LIMITS: Limits = Limits {
         full_chunk_bytes: 400,
         full_chunk_bytes_a_series: 10,
+        log_bytes: 4000,
+        log_bytes_a_series: 100,
         overdue_ranges: 6,
         cut: Duration::from_secs(40),
         other: Duration::from_secs(400),
@@ -328,7 +363,8 @@ mod tests {
     #[test]
     fn the_most_urgent_reason_counts() {
         let job = Some((JobKind::Cut, Duration::from_secs(30)));
-        let backlog = Backlog { series: 0, full_chunk_bytes: 100, overdue_ranges: 3, job };
+        let backlog =
+            Backlog { full_chunk_bytes: 100, overdue_ranges: 3, job, ..Backlog::default() };
         assert_eq!(decide(&backlog, &LIMITS).urgency, Urgency::Equal);
     }
 
@@ -341,11 +377,30 @@ mod tests {
         assert_eq!(with(81), Decision { urgency: Urgency::Late, hold: None });
     }
 
+    #[test] // in a flood the log grew by gigabytes in a single cut, and a start after a kill took twenty seconds
+    fn a_log_that_no_checkpoint_shortens_makes_a_cut_urgent_and_then_holds_writes_back() {
+        let with = |log_bytes, series| {
+            decide(&Backlog { log_bytes, series, ..Backlog::default() }, &LIMITS)
+        };
+        let urgencies = [999, 1000, 2000, 3000].map(|bytes| with(bytes, 0).urgency);
+        let steps = [Urgency::Calm, Urgency::Late, Urgency::Pressing, Urgency::Equal];
+        assert_eq!(urgencies, steps);
+        assert_eq!(with(3999, 0).hold, None);
+        assert_eq!(with(4000, 0).hold, Some(Hold::Log { bytes: 4000, max: 4000 }));
+        assert_eq!(with(4000, 41).hold, None);
+    }
+
     #[test] // with nothing allowed there is no division by zero
     fn limits_of_zero_hold_everything_back() {
         let none = Duration::ZERO;
-        let limits =
-            Limits { full_chunk_bytes: 0, overdue_ranges: 0, cut: none, other: none, ..LIMITS };
+        let limits = Limits {
+            full_chunk_bytes: 0,
+            log_bytes: 0,
+            overdue_ranges: 0,
+            cut: none,
+            other: none,
+            ..LIMITS
+        };
         let hold = Some(Hold::Memory { bytes: 0, max: 0 });
         assert_eq!(
             decide(&Backlog::default(), &limits),

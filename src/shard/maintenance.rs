@@ -101,7 +101,10 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let written = life.commits.bytes();
         let log_bytes = log.before.saturating_add(written.saturating_sub(log.at));
         let last = files.checkpoint_bytes();
-        if checkpoint::is_due(log_bytes, last, log.began.elapsed(), log.took) {
+        // However long the last one is: writes are not held back for want of the next one.
+        let series = life.head.borrow().stats().series;
+        let is_long = log_bytes >= life.options.backlog.log_max(series) / 2;
+        if is_long || checkpoint::is_due(log_bytes, last, log.began.elapsed(), log.took) {
             self.checkpoint(life, files, log).await;
         }
     }
