@@ -24,7 +24,7 @@ use super::settings::Settings;
 use crate::coordinator::api::status::CheckpointStatus;
 use crate::coordinator::api::{
     AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadError, Readiness,
-    ShardStatus, Store, WriteError, WriteOutcome,
+    ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
 };
 use crate::model::{
     Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Sample, TimeRange, TimestampMs,
@@ -277,6 +277,10 @@ impl Store for FakeStore {
 
     async fn snapshot(&self, name: String, skip_head: bool) -> Result<(), AdminError> {
         self.administer(format!("snapshot {name} skip_head={skip_head}"))
+    }
+
+    async fn configure(&self, storage: StorageOptions) -> Result<(), AdminError> {
+        self.administer(format!("configure out_of_order={}", storage.out_of_order_window_ms))
     }
 
     async fn opened(&self, _: Need) {
