@@ -22,6 +22,7 @@ pub mod offline;
 pub mod params;
 pub mod query;
 pub mod refusals;
+pub mod reload;
 pub mod reply;
 pub mod rfc3339;
 pub mod route;

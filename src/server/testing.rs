@@ -18,6 +18,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::admission::ServerBudget;
 use super::cli::{self, Command};
+use super::config::Current;
 use super::metrics::Counters;
 use super::service::Server;
 use super::settings::Settings;
@@ -313,7 +314,8 @@ pub fn server(store: &FakeStore, flags: &str) -> Rc<Server<FakeStore>> {
     let args = ["floodplain", "serve"].into_iter().chain(flags.split_whitespace());
     let invocation = cli::parse(args.map(OsString::from)).unwrap();
     let Command::Serve(flags) = invocation.command else { panic!("{flags} is not serve") };
-    let settings = Settings::new(&flags, invocation.flags, NOW);
+    let (current, _) = Current::at_start(&flags, NOW).unwrap();
+    let settings = Settings::new(&flags, invocation.flags, current, NOW);
     let budget = ServerBudget::new(settings.inflight_bytes_max);
     let counters = Counters::for_cores(1).remove(0);
     Server::new(store.clone(), Arc::new(settings), counters, budget, || NOW, Event::new())

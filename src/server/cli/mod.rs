@@ -313,12 +313,12 @@ mod tests {
 
     #[test]
     fn prometheus_flags_without_a_meaning_here_warn_and_are_dropped() {
-        let run = run("floodplain --config.file /etc/prometheus.yml \
+        let run = run("floodplain --alertmanager.timeout 10s \
              --scrape.timestamp-tolerance=2ms --no-storage.tsdb.wal-compression \
              --storage.tsdb.path=/x");
         assert_eq!(run.warnings.len(), 3, "{:?}", run.warnings);
         assert!(
-            run.warnings[0].starts_with("--config.file=/etc/prometheus.yml has no effect: "),
+            run.warnings[0].starts_with("--alertmanager.timeout=10s has no effect: "),
             "{}",
             run.warnings[0]
         );
@@ -420,6 +420,13 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_file_is_none_unless_it_is_given() {
+        assert_eq!(serve("floodplain").config_file, None);
+        let flags = serve("floodplain --config.file /etc/prometheus.yml");
+        assert_eq!(flags.config_file, Some(PathBuf::from("/etc/prometheus.yml")));
+    }
+
+    #[test]
     fn a_file_to_check_is_named_after_what_it_is() {
         let line = "floodplain check config --json /etc/prometheus.yml";
         let Command::Check(CheckCommand::Config(flags)) = run(line).command else {
@@ -430,6 +437,13 @@ mod tests {
         let help = refusal("floodplain check config --help");
         assert!(help.contains("floodplain check config /"), "{help}");
         assert!(refusal("floodplain check").contains("config"));
+    }
+
+    #[test]
+    fn reloading_and_stopping_by_http_is_off_unless_it_is_asked_for() {
+        assert!(!serve("floodplain").lifecycle);
+        assert!(serve("floodplain --web.enable-lifecycle").lifecycle);
+        assert!(!serve("floodplain --no-web.enable-lifecycle").lifecycle);
     }
 
     #[test]

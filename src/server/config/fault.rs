@@ -29,7 +29,7 @@ pub enum Wrong {
     #[error("not YAML: {0}")]
     Syntax(String),
     /// More than this reader takes.
-    #[error("{what}, and {max} are taken")]
+    #[error("{what} than {max}")]
     TooMuch {
         /// What there is too much of.
         what: &'static str,

@@ -3,13 +3,17 @@
 //! ```text
 //! text ─► yaml: a tree with places ─► read: section by section, strict ─► Config, what the file says
 //!                                        └─► faults, each with line and column; notices of what has no effect
+//! flags + Config ─► InForce, what holds ─► current: one for all cores, exchanged as a whole
 //! ```
 //! A key that Prometheus does not know is an error, as there. One that it knows and that means nothing here is accepted with
 //! a notice, so that a file which serves a Prometheus starts this server, and says what it lost. What promises a protection
 //! that is not given is refused. Source of the keys: `config/config.go`, Prometheus 3.14.
 
+pub mod current;
 pub mod expand;
 pub mod fault;
+pub mod in_force;
+pub mod print;
 pub mod read;
 pub mod section;
 mod unserved;
@@ -20,7 +24,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+pub use current::Current;
 pub use fault::{ConfigError, Notice};
+pub use in_force::InForce;
 
 use crate::model::Labels;
 

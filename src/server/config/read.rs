@@ -120,7 +120,11 @@ fn external_labels(
         if name.is_empty() || legacy_names_only && !is_legacy_name(name) {
             findings.wrong_value(*place, PATH, format!("{name:?} is not a valid label name"));
         }
-        let path = format!("{PATH}.{name}");
+        // Any text may be a name, and a message is one line.
+        let path = match is_legacy_name(name) {
+            true => format!("{PATH}.{name}"),
+            false => format!("{PATH}.{name:?}"),
+        };
         let value = findings.text(node, &path).unwrap_or_default();
         let missing = |variable: &str| {
             let message =
@@ -241,6 +245,8 @@ fn exemplars(findings: &mut Findings, config: &mut Config, node: &Node) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn environment(name: &str) -> String {
@@ -440,8 +446,90 @@ global:
     }
 
     #[test]
+    fn a_message_is_one_line_whatever_a_name_is() {
+        let text = "global: {external_labels: {\"a\\nb\": [c]}}";
+        assert_eq!(
+            faults(text),
+            ["1:36: global.external_labels.\"a\\nb\" is a single value, and here is a list"]
+        );
+    }
+
+    #[test]
     fn an_anchor_may_be_used_where_a_value_stands() {
         let text = "global: {external_labels: {a: &x v, b: *x}}";
         assert_eq!(config(text).external_labels["b"], "v");
     }
+
+    proptest! {
+        #[test]
+        fn pieces_of_a_file_in_any_order_are_read_or_refused(
+            pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..24),
+        ) {
+            if let Err(faults) = read(&pieces.concat(), &environment) {
+                prop_assert!(!faults.is_empty());
+            }
+        }
+    }
+
+    /// What a file is made of, and what it should not be made of.
+    const PIECES: &[&str] = &[
+        "global",
+        "storage",
+        "tsdb",
+        "retention",
+        "time",
+        "size",
+        "percentage",
+        "external_labels",
+        "out_of_order_time_window",
+        "chunk_encoding",
+        "floats",
+        "xor2",
+        "exemplars",
+        "max_exemplars",
+        "scrape_configs",
+        "metric_name_validation_scheme",
+        "legacy",
+        ":",
+        ": ",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "\n      ",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        "&a ",
+        "*a",
+        "!!str ",
+        "'",
+        "\"",
+        "|\n",
+        ">-\n",
+        "#",
+        "? ",
+        "15d",
+        "5GB",
+        "99999999999999999999",
+        "-1",
+        "1e999",
+        "NaN",
+        "$",
+        "${POD}",
+        "${",
+        "~",
+        "---\n",
+        "...\n",
+        "%YAML 1.1\n",
+        "<<",
+        "\t",
+        "\u{feff}",
+        "\u{85}",
+        "\u{e9}",
+        "\r\n",
+        "\0",
+    ];
 }

@@ -11,6 +11,9 @@ const FINDINGS_MAX: usize = 100;
 /// A key that is less alike than this is not suggested.
 const ALIKE_MIN: f64 = 0.75;
 
+/// How YAML 1.1 spells what is true or false, as Prometheus reads it.
+const TRUTHS: [&str; 8] = ["true", "false", "yes", "no", "on", "off", "y", "n"];
+
 /// What the value of a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -20,7 +23,7 @@ pub enum Kind {
     Size,
     /// A whole number, zero or above.
     Count,
-    /// `true` or `false`.
+    /// `true` or `false`, `yes` or `no`.
     Truth,
     /// Any single value.
     Text,
@@ -144,7 +147,8 @@ impl Findings {
             Kind::Count => _ = self.number::<u64>(node, path),
             Kind::Text => _ = self.text(node, path),
             Kind::Truth => match self.text(node, path) {
-                None | Some("true" | "false") => {}
+                None => {}
+                Some(text) if TRUTHS.iter().any(|truth| text.eq_ignore_ascii_case(truth)) => {}
                 Some(text) => {
                     self.wrong_value(
                         node.place,
@@ -217,6 +221,13 @@ mod tests {
             ("x: 1", Kind::Texts, "1:1: a.b is a list, and here is a mapping of keys to values"),
         ] {
             assert_eq!(fault(text, kind).as_deref(), Some(why));
+        }
+    }
+
+    #[test]
+    fn what_is_true_or_false_has_the_words_of_yaml_1_1_too() {
+        for text in ["true", "False", "yes", "OFF", "n"] {
+            assert_eq!(fault(text, Kind::Truth), None, "{text}");
         }
     }
 
