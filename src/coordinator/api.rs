@@ -95,6 +95,10 @@ pub trait Store: Clone + 'static {
         skip_head: bool,
     ) -> impl Future<Output = Result<(), AdminError>>;
 
+    /// From now on the data is kept so, on all shards. Also a store that reads its log back can be told. After an error some
+    /// of them may be told.
+    fn configure(&self, storage: StorageOptions) -> impl Future<Output = Result<(), AdminError>>;
+
     /// Resolves when the store does this, which is at once unless it reads its log back. Holds nothing meanwhile, and may be
     /// dropped at any time; how long to wait is the caller's to say.
     fn opened(&self, need: Need) -> impl Future<Output = ()>;

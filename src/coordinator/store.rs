@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::api::{
     AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadError, Readiness,
-    ReplayProgress, ShardStatus, Store, WriteError, WriteOutcome,
+    ReplayProgress, ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
 };
 use super::cardinality::cardinality;
 use super::evaluation::Evaluation;
@@ -409,6 +409,10 @@ impl Store for Coordinator {
 
     async fn clean_tombstones(&self) -> Result<(), AdminError> {
         self.have_done(|| Request::CleanTombstones).await
+    }
+
+    async fn configure(&self, storage: StorageOptions) -> Result<(), AdminError> {
+        self.have_done(|| Request::Configure(Box::new(storage))).await
     }
 
     async fn snapshot(&self, name: String, skip_head: bool) -> Result<(), AdminError> {

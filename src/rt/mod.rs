@@ -42,7 +42,7 @@ pub use executor::ShardContext;
 pub use mesh::{CallError, Peers};
 pub use pace::Slice;
 pub use preflight::{DataDir, DataPlace, StartError};
-pub use signal::StopFlag;
+pub use signal::{HangUp, StopFlag};
 
 /// The target of the runtime's own log events.
 pub const LOG_TARGET: &str = "glommio";

@@ -1,4 +1,4 @@
-//! The wish to stop, from a signal or from the program itself, as a flag that every thread can read.
+//! The wish to stop, from a signal or from the program itself, as a flag that every thread can read; and SIGHUP.
 //!
 //! A signal handler may do next to nothing, so it sets an atomic; each shard's heartbeat looks at it every 20 ms and
 //! wakes who waits for it there (see [`super::executor::ShardContext::stop`]).
@@ -41,22 +41,49 @@ impl StopFlag {
     pub fn raise_on_signals(&self) -> io::Result<()> {
         let flag = Arc::into_raw(Arc::clone(&self.raised)).cast_mut();
         SIGNALLED.store(flag, Ordering::Release);
-        for signal in [libc::SIGTERM, libc::SIGINT] {
-            let handler: extern "C" fn(libc::c_int) = on_signal;
-            // SAFETY: an all-zero `sigaction` is a valid one with an empty mask; the handler only touches atomics and
-            // `_exit`, which are async-signal-safe; the kernel copies what it needs before the call returns.
-            let outcome = unsafe {
-                let mut action: libc::sigaction = std::mem::zeroed();
-                action.sa_sigaction = handler as libc::sighandler_t;
-                action.sa_flags = libc::SA_RESTART;
-                libc::sigaction(signal, &action, std::ptr::null_mut())
-            };
-            if outcome != 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        Ok(())
+        handle(libc::SIGTERM, on_signal)?;
+        handle(libc::SIGINT, on_signal)
     }
+}
+
+/// Has SIGHUP come since it was last asked? Clones are the same, on any thread.
+#[derive(Clone, Debug)]
+pub struct HangUp(());
+
+/// Several SIGHUPs that come before anybody asks are one.
+static HUNG_UP: AtomicBool = AtomicBool::new(false);
+
+impl HangUp {
+    /// From now on SIGHUP does not end the process, but is noted here.
+    ///
+    /// Fails if the kernel refuses the handler.
+    pub fn note_signals() -> io::Result<Self> {
+        handle(libc::SIGHUP, on_hang_up)?;
+        Ok(Self(()))
+    }
+
+    /// Has it come since this was last asked?
+    #[must_use]
+    pub fn take(&self) -> bool {
+        HUNG_UP.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// `handler` must do nothing that is not async-signal-safe.
+fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
+    // SAFETY: an all-zero `sigaction` is a valid one with an empty mask; the handlers of this module only touch atomics
+    // and call `_exit`, which are async-signal-safe; the kernel copies what it needs before the call returns.
+    let outcome = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(signal, &action, std::ptr::null_mut())
+    };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+extern "C" fn on_hang_up(_: libc::c_int) {
+    HUNG_UP.store(true, Ordering::Release);
 }
 
 extern "C" fn on_signal(signal: libc::c_int) {
@@ -68,7 +95,7 @@ extern "C" fn on_signal(signal: libc::c_int) {
     }
 }
 
-/// Leaves SIGTERM and SIGINT to other threads: an executor that sleeps in the kernel is not to be interrupted there.
+/// Leaves SIGTERM, SIGINT and SIGHUP to other threads: an executor that sleeps in the kernel is not to be interrupted there.
 pub(super) fn block_on_this_thread() {
     // SAFETY: `set` is initialised by `sigemptyset` before it is used, and outlives the calls.
     let outcome = unsafe {
@@ -76,6 +103,7 @@ pub(super) fn block_on_this_thread() {
         libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, libc::SIGTERM);
         libc::sigaddset(&raw mut set, libc::SIGINT);
+        libc::sigaddset(&raw mut set, libc::SIGHUP);
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut())
     };
     assert_eq!(outcome, 0, "pthread_sigmask only fails for an unknown `how`");
@@ -84,6 +112,17 @@ pub(super) fn block_on_this_thread() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hanging_up_is_noted_until_somebody_asks_and_ends_nothing() {
+        let hang_up = HangUp::note_signals().unwrap();
+        assert!(!hang_up.take());
+        for _ in 0..2 {
+            // SAFETY: the handler is ours and only touches an atomic.
+            unsafe { libc::raise(libc::SIGHUP) };
+        }
+        assert!(hang_up.take() && !hang_up.take());
+    }
 
     #[test]
     fn a_signal_raises_the_flag_and_a_second_one_ends_the_process() {

@@ -20,6 +20,7 @@ pub fn page(settings: &Settings, readiness: Readiness) -> Reply {
         ("api/v1/status/tsdb", "what the Head holds"),
         ("api/v1/status/flags", "flags"),
         ("api/v1/status/runtimeinfo", "what runs"),
+        ("api/v1/status/config", "the configuration that holds"),
         ("api/v1/status/buildinfo", "version"),
         ("-/ready", "readiness"),
     ]

@@ -5,8 +5,10 @@ pub mod admission;
 pub mod api_error;
 pub mod body;
 pub mod byte_size;
+pub mod check;
 pub mod cli;
 pub mod compression;
+pub mod config;
 pub mod connection;
 pub mod cors;
 pub mod doctor;
@@ -20,6 +22,7 @@ pub mod offline;
 pub mod params;
 pub mod query;
 pub mod refusals;
+pub mod reload;
 pub mod reply;
 pub mod rfc3339;
 pub mod route;
@@ -36,7 +39,7 @@ pub mod write;
 
 use std::process::ExitCode;
 
-use cli::{Command, Invocation};
+use cli::{CheckCommand, Command, Invocation};
 
 /// Reads the command line and does what it says.
 #[must_use]
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Serve(flags) => start::serve(start::Order { flags: *flags, texts, warnings }),
         Command::Doctor(flags) => doctor::run(&flags),
+        Command::Check(CheckCommand::Config(flags)) => check::config(&flags),
         Command::Verify(flags) => offline::verify(&flags),
         Command::Export(flags) => offline::export(&flags),
         Command::Import(flags) => offline::import(&flags),

@@ -17,8 +17,10 @@ pub enum Endpoint {
     Healthy,
     /// Does it answer?
     Ready,
-    /// Stop or reload over HTTP, which is not offered.
-    Lifecycle,
+    /// Stop.
+    Quit,
+    /// Read the configuration file again.
+    Reload,
     /// Remote write.
     Write,
     /// An instant query.
@@ -43,6 +45,8 @@ pub enum Endpoint {
     RuntimeInfo,
     /// All flags.
     Flags,
+    /// The configuration that holds.
+    Config,
     /// What the Head holds, and which labels hold most of it.
     TsdbStatus,
     /// The blocks that are answered from.
@@ -77,8 +81,8 @@ const TABLE: &[(Endpoint, &str, Takes)] = &[
     (Endpoint::Metrics, "/metrics", Takes::Get),
     (Endpoint::Healthy, "/-/healthy", Takes::Get),
     (Endpoint::Ready, "/-/ready", Takes::Get),
-    (Endpoint::Lifecycle, "/-/quit", Takes::PostAndPut),
-    (Endpoint::Lifecycle, "/-/reload", Takes::PostAndPut),
+    (Endpoint::Quit, "/-/quit", Takes::PostAndPut),
+    (Endpoint::Reload, "/-/reload", Takes::PostAndPut),
     (Endpoint::Write, "/api/v1/write", Takes::Anything),
     (Endpoint::Query, "/api/v1/query", Takes::GetAndPost),
     (Endpoint::QueryRange, "/api/v1/query_range", Takes::GetAndPost),
@@ -91,6 +95,7 @@ const TABLE: &[(Endpoint, &str, Takes)] = &[
     (Endpoint::BuildInfo, "/api/v1/status/buildinfo", Takes::Get),
     (Endpoint::RuntimeInfo, "/api/v1/status/runtimeinfo", Takes::Get),
     (Endpoint::Flags, "/api/v1/status/flags", Takes::Get),
+    (Endpoint::Config, "/api/v1/status/config", Takes::Get),
     (Endpoint::TsdbStatus, "/api/v1/status/tsdb", Takes::Get),
     (Endpoint::TsdbBlocks, "/api/v1/status/tsdb/blocks", Takes::Get),
     (Endpoint::WalReplay, "/api/v1/status/walreplay", Takes::Get),
@@ -129,13 +134,14 @@ pub enum Miss {
 
 impl Endpoint {
     /// All endpoints; each stands at its own [`index`](Self::index).
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Home,
         Self::Version,
         Self::Metrics,
         Self::Healthy,
         Self::Ready,
-        Self::Lifecycle,
+        Self::Quit,
+        Self::Reload,
         Self::Write,
         Self::Query,
         Self::QueryRange,
@@ -148,6 +154,7 @@ impl Endpoint {
         Self::BuildInfo,
         Self::RuntimeInfo,
         Self::Flags,
+        Self::Config,
         Self::TsdbStatus,
         Self::TsdbBlocks,
         Self::WalReplay,
@@ -168,7 +175,6 @@ impl Endpoint {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Lifecycle => "/-/quit",
             Self::Preflight => "/api/v1/*path",
             Self::Unknown => "unknown",
             other => TABLE
@@ -201,7 +207,8 @@ impl Endpoint {
                 | Self::Version
                 | Self::Metrics
                 | Self::Healthy
-                | Self::Lifecycle
+                | Self::Quit
+                | Self::Reload
                 | Self::WalReplay
                 | Self::Preflight
                 | Self::Unknown

@@ -21,6 +21,7 @@ use super::admission::{Admission, ServerBudget};
 use super::api_error::ApiError;
 use super::body::{BodyBounds, ReadBodyError, read_body};
 use super::compression::Encoding;
+use super::config::current::View;
 use super::form::Form;
 use super::metrics::process::Process;
 use super::metrics::{Counters, Scrape, exposition};
@@ -28,7 +29,7 @@ use super::reply::{self, Reply};
 use super::route::{self, Endpoint, Found, Miss};
 use super::settings::Settings;
 use super::write::{self, WriteState};
-use super::{admin, cors, home, query, series, status};
+use super::{admin, cors, home, query, reload, series, status};
 use crate::coordinator::api::{Need, Readiness, Store};
 use crate::model::TimestampMs;
 use crate::rt::local::{Event, Semaphore};
@@ -43,6 +44,8 @@ pub struct Server<S> {
     pub store: S,
     /// What the command line says.
     pub settings: Arc<Settings>,
+    /// What the configuration file and the command line together say now.
+    pub configuration: View,
     /// What is counted.
     pub counters: Counters,
     /// Bytes of requests in flight on this core.
@@ -73,6 +76,7 @@ impl<S: Store> Server<S> {
         let admission = Admission::new(Arc::clone(&budget), settings.inflight_bytes_per_shard_max);
         Rc::new(Self {
             store,
+            configuration: View::of(settings.current.clone()),
             settings,
             counters,
             admission,
@@ -157,9 +161,8 @@ impl<S: Store> Server<S> {
             Endpoint::Metrics => Ok(self.metrics().await),
             Endpoint::Healthy => Ok(home::healthy()),
             Endpoint::Ready => Ok(home::ready()),
-            Endpoint::Lifecycle => {
-                Ok(reply::text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled."))
-            }
+            Endpoint::Quit => Ok(reload::quit_by_request(self)),
+            Endpoint::Reload => Ok(reload::reload_by_request(self).await),
             Endpoint::Query => query::instant(self, &form).await,
             Endpoint::QueryRange => query::range(self, &form).await,
             Endpoint::Series | Endpoint::Labels | Endpoint::LabelValues => {
@@ -177,6 +180,7 @@ impl<S: Store> Server<S> {
             Endpoint::BuildInfo => Ok(status::build_info()),
             Endpoint::RuntimeInfo => Ok(status::runtime_info(self).await),
             Endpoint::Flags => Ok(status::flags(&self.settings.flags)),
+            Endpoint::Config => Ok(status::config(&self.configuration.in_force())),
             Endpoint::TsdbStatus => status::tsdb(self, &form).await,
             Endpoint::TsdbBlocks => status::tsdb_blocks(self).await,
             Endpoint::DeleteSeries => admin::delete_series(self, &form).await,
@@ -212,6 +216,7 @@ impl<S: Store> Server<S> {
 
     async fn metrics(&self) -> Reply {
         let shards = self.store.status().await;
+        let in_force = self.configuration.in_force();
         let scrape = Scrape {
             counters: &self.counters,
             shards: &shards,
@@ -219,7 +224,8 @@ impl<S: Store> Server<S> {
             process: &Process::look(),
             started: self.settings.started,
             clean_start: self.settings.clean_start,
-            storage: &self.settings.storage,
+            configuration: &in_force,
+            configured: self.settings.current.succeeded(),
             inflight_bytes: self.budget.held(),
             inflight_bytes_max: self.settings.inflight_bytes_max,
             queries_max: self.settings.query_concurrency_max,

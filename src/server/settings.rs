@@ -1,12 +1,13 @@
-//! What the handlers need to know of the command line, the same on every core.
+//! What the handlers need to know of the command line and the configuration file, the same on every core.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::cli::serve::CorsOrigin;
 use super::cli::{BadSample, ServeFlags};
-use crate::coordinator::api::StorageOptions;
+use super::config::Current;
 use crate::model::TimestampMs;
+use crate::rt::StopFlag;
 
 /// What the handlers go by.
 #[derive(Debug, Clone)]
@@ -19,10 +20,10 @@ pub struct Settings {
     pub page_title: String,
     /// Every flag and its value.
     pub flags: BTreeMap<String, String>,
-    /// How the data is kept.
-    pub storage: StorageOptions,
     /// Are requests to delete series and to make snapshots answered?
     pub admin_api: bool,
+    /// Are requests to reload and to stop answered?
+    pub lifecycle: bool,
     /// Is remote write taken?
     pub receives_remote_write: bool,
     /// What becomes of a request with bad samples.
@@ -43,6 +44,10 @@ pub struct Settings {
     pub query_concurrency_max: usize,
     /// How many samples a query may hold.
     pub query_samples_max: usize,
+    /// What the configuration file and the flags together say now.
+    pub current: Current,
+    /// Raised by whoever wants the server to stop.
+    pub stop: StopFlag,
     /// When the process started.
     pub started: TimestampMs,
     /// Did the one before end in good order?
@@ -52,14 +57,19 @@ pub struct Settings {
 impl Settings {
     /// The settings of a command line.
     #[must_use]
-    pub fn new(serve: &ServeFlags, flags: BTreeMap<String, String>, started: TimestampMs) -> Self {
+    pub fn new(
+        serve: &ServeFlags,
+        flags: BTreeMap<String, String>,
+        current: Current,
+        started: TimestampMs,
+    ) -> Self {
         Self {
             prefix: serve.prefix(),
             cors_origin: serve.cors_origin.clone(),
             page_title: serve.page_title.clone(),
             flags,
-            storage: serve.storage(),
             admin_api: serve.admin_api,
+            lifecycle: serve.lifecycle,
             receives_remote_write: serve.receives_remote_write,
             bad_sample: serve.bad_sample,
             read_timeout: serve.read_timeout,
@@ -70,6 +80,8 @@ impl Settings {
             query_timeout: serve.query_timeout,
             query_concurrency_max: serve.query_concurrency_max,
             query_samples_max: serve.query_samples_max,
+            current,
+            stop: StopFlag::new(),
             started,
             clean_start: true,
         }

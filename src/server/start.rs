@@ -1,9 +1,9 @@
 //! Start and end of `floodplain serve`.
 //!
 //! ```text
-//! the host is fit ─► data directory locked ─► listening ─► signals ─► one executor a core, each serving from the first
-//! moment on ─► SIGTERM, SIGINT, or a core that fails ─► no new connections ─► requests under way are answered ─► what was
-//! taken is durable ─► lock released ─► exit 0, or 1 if anything failed
+//! the host is fit ─► the configuration file is right ─► data directory locked ─► listening ─► signals ─► one executor a
+//! core, each serving from the first moment on ─► SIGTERM, SIGINT, /-/quit, or a core that fails ─► no new connections ─►
+//! requests under way are answered ─► what was taken is durable ─► lock released ─► exit 0, or 1 if anything failed
 //! ```
 //! What stands in the way of a start is told in one sentence on standard error, with its cure, before there is a log.
 
@@ -18,22 +18,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::admission::ServerBudget;
 use super::cli::{ServeFlags, WalSync};
-use super::connection;
+use super::config::{ConfigError, Current};
 use super::log::{Log, LogError};
 use super::metrics::Counters;
 use super::service::Server;
 use super::settings::Settings;
-use super::version;
+use super::{connection, reload, version};
 use crate::coordinator::api::{Store, SyncMode};
 use crate::coordinator::life::{Core, ManifestError, cores};
 use crate::model::TimestampMs;
+use crate::query::durations::format_duration_ms;
 use crate::rt::background;
 use crate::rt::executor::{self, End, Executors, Options, ShardContext};
 use crate::rt::local::Event;
 use crate::rt::net::{Door, Places, listen};
 use crate::rt::preflight::limits::{self, Limit};
 use crate::rt::preflight::{self, DataDir, StartError};
-use crate::rt::{StopFlag, entropy, task, timer};
+use crate::rt::{HangUp, StopFlag, entropy, task, timer};
 
 /// How long requests under way may take once the server stops. Then their connections are cut.
 const GRACE: Duration = Duration::from_secs(8);
@@ -59,6 +60,15 @@ enum Refusal {
     Log(#[from] io::Error),
     #[error(transparent)]
     SecondLog(#[from] LogError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl Refusal {
+    /// As Prometheus: 2 for what it was given, 1 for what it met.
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(if let Self::Config(_) = self { 2 } else { 1 })
+    }
 }
 
 /// Serves until it is told to stop.
@@ -68,7 +78,7 @@ pub fn serve(order: Order) -> ExitCode {
         Ok(code) => code,
         Err(refusal) => {
             eprintln!("floodplain cannot start: {refusal}");
-            ExitCode::FAILURE
+            refusal.exit_code()
         }
     }
 }
@@ -76,20 +86,27 @@ pub fn serve(order: Order) -> ExitCode {
 fn run(order: Order) -> Result<ExitCode, Refusal> {
     // Before any thread there is.
     preflight::prepare()?;
-    let Order { flags, texts, warnings } = order;
+    let Order { flags, mut texts, warnings } = order;
+    let started = now();
+    // Before anything is touched: a file that is wrong changes nothing.
+    let (current, notices) = Current::at_start(&flags, started)?;
+    let storage = current.in_force().storage;
+    if flags.max_block_duration.is_none() {
+        let name = "storage.tsdb.max-block-duration".to_owned();
+        texts.insert(name, format_duration_ms(storage.max_block_ms));
+    }
     let available = preflight::cores();
     let shards = shard_count(flags.shards, available.len())?;
     let data = DataDir::open(&flags.path)?;
     let places_max = limits::connections_max(Limit::nofile(), shards);
     let places = Places::new(places_max);
     let (bound, doors) = open_doors(&flags.listen, shards, flags.connections_max, &places)?;
-    let started = now();
     let seconds = u64::try_from(started.0 / 1000).unwrap_or(0);
     let options = Options { stop: StopFlag::new(), ..Options::default() };
     let (backgrounds, seats) = background::start(&options, shards)?;
     let sync = sync_mode(flags.wal_sync);
     let seed = entropy::seed();
-    let cores = cores(data.place(), shards, sync, seed, seconds, seats, flags.storage())?;
+    let cores = cores(data.place(), shards, sync, seed, seconds, seats, storage)?;
 
     let log = Log::start(io::stderr())?;
     log.install(flags.log_level.filter(), flags.log_format)?;
@@ -97,6 +114,10 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
     tracing::info!(version = version::OWN, shards, data = root, wal_sync = ?flags.wal_sync, "Floodplain starts");
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+    if let Some(file) = current.file() {
+        tracing::info!(file = %file.display(), "the configuration is loaded");
+        reload::tell(file, &notices);
     }
     if flags.connections_max.saturating_mul(bound.len()) > places_max {
         tracing::warn!(
@@ -108,8 +129,10 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
 
     let outcome = Outcome::default();
     outcome.stop.raise_on_signals()?;
-    let settings = Settings::new(&flags, texts, started);
-    let settings = Arc::new(Settings { clean_start: data.was_clean(), ..settings });
+    let mut hang_up = Some(HangUp::note_signals()?);
+    let settings = Settings::new(&flags, texts, current, started);
+    let (clean_start, stop) = (data.was_clean(), outcome.stop.clone());
+    let settings = Arc::new(Settings { clean_start, stop, ..settings });
     let budget = ServerBudget::new(settings.inflight_bytes_max);
     let mains = cores.into_iter().zip(doors).zip(Counters::for_cores(usize::from(shards)));
     let mains = mains.map(|((core, doors), counters)| {
@@ -118,6 +141,7 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
             budget: Arc::clone(&budget),
             counters,
             doors,
+            hang_up: hang_up.take(),
         };
         main_of(core, service, outcome.clone())
     });
@@ -197,13 +221,18 @@ struct Service {
     budget: Arc<ServerBudget>,
     counters: Counters,
     doors: Vec<Door>,
+    /// One core looks after SIGHUP for all.
+    hang_up: Option<HangUp>,
 }
 
 impl Service {
     /// Serves `store` until `stop` is set and the requests under way are answered, or have had their time.
     async fn run<S: Store>(self, store: S, stop: Event) {
-        let Self { settings, budget, counters, doors } = self;
+        let Self { settings, budget, counters, doors, hang_up } = self;
         let server = Server::new(store, settings, counters, budget, now, stop.clone());
+        if let Some(hang_up) = hang_up {
+            task::spawn("reload", reload::reload_on_hang_up(Rc::clone(&server), hang_up));
+        }
         let listening: Vec<_> = doors
             .into_iter()
             .map(|door| {

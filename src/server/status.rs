@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use super::api_error::{ApiError, ErrorType};
 use super::byte_size::ByteSize;
+use super::config::{self, InForce};
 use super::form::Form;
 use super::json::{array, number, object, text};
 use super::metrics::process::Process;
@@ -58,6 +59,13 @@ pub fn flags(flags: &BTreeMap<String, String>) -> Reply {
     })
 }
 
+/// `status/config`: what holds, as YAML.
+#[must_use]
+pub fn config(in_force: &InForce) -> Reply {
+    let yaml = config::print::print(in_force);
+    reply::success(|out| object(out, [("yaml", yaml.as_str())], text::string))
+}
+
 /// A member of `status/runtimeinfo`.
 enum Fact {
     Text(String),
@@ -68,24 +76,24 @@ enum Fact {
 /// `status/runtimeinfo`. Threads stand for goroutines and shards for GOMAXPROCS.
 pub async fn runtime_info<S: Store>(server: &Server<S>) -> Reply {
     let shards = server.store.status().await;
-    let started = rfc3339::format(server.settings.started);
+    let in_force = server.configuration.in_force();
     let cwd = std::env::current_dir().map(|dir| dir.to_string_lossy().into_owned());
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let corruptions = shards.iter().map(|shard| shard.wal_corruptions).sum();
     let members = [
-        ("startTime", Fact::Text(started.clone())),
+        ("startTime", Fact::Text(rfc3339::format(server.settings.started))),
         ("CWD", Fact::Text(cwd.unwrap_or_default())),
         ("hostname", Fact::Text(hostname.trim().to_owned())),
         ("serverTime", Fact::Text(rfc3339::format((server.now)()))),
-        ("reloadConfigSuccess", Fact::Truth(true)),
-        ("lastConfigTime", Fact::Text(started)),
+        ("reloadConfigSuccess", Fact::Truth(server.settings.current.succeeded())),
+        ("lastConfigTime", Fact::Text(rfc3339::format(in_force.since))),
         ("corruptionCount", Fact::Number(corruptions)),
         ("goroutineCount", Fact::Number(Process::look().threads.unwrap_or(0))),
         ("GOMAXPROCS", Fact::Number(server.store.shard_count() as u64)),
         ("GOMEMLIMIT", Fact::Number(0)),
         ("GOGC", Fact::Text(String::new())),
         ("GODEBUG", Fact::Text(String::new())),
-        ("storageRetention", Fact::Text(retention(&server.settings.storage))),
+        ("storageRetention", Fact::Text(retention(&in_force.storage))),
     ];
     reply::success(|out| {
         object(out, members, |out, fact| match fact {

@@ -18,13 +18,14 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::admission::ServerBudget;
 use super::cli::{self, Command};
+use super::config::Current;
 use super::metrics::Counters;
 use super::service::Server;
 use super::settings::Settings;
 use crate::coordinator::api::status::CheckpointStatus;
 use crate::coordinator::api::{
     AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadError, Readiness,
-    ShardStatus, Store, WriteError, WriteOutcome,
+    ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
 };
 use crate::model::{
     Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Sample, TimeRange, TimestampMs,
@@ -279,6 +280,10 @@ impl Store for FakeStore {
         self.administer(format!("snapshot {name} skip_head={skip_head}"))
     }
 
+    async fn configure(&self, storage: StorageOptions) -> Result<(), AdminError> {
+        self.administer(format!("configure out_of_order={}", storage.out_of_order_window_ms))
+    }
+
     async fn opened(&self, _: Need) {
         let opened = self.opened.borrow().clone();
         if let Some(opened) = opened {
@@ -309,7 +314,8 @@ pub fn server(store: &FakeStore, flags: &str) -> Rc<Server<FakeStore>> {
     let args = ["floodplain", "serve"].into_iter().chain(flags.split_whitespace());
     let invocation = cli::parse(args.map(OsString::from)).unwrap();
     let Command::Serve(flags) = invocation.command else { panic!("{flags} is not serve") };
-    let settings = Settings::new(&flags, invocation.flags, NOW);
+    let (current, _) = Current::at_start(&flags, NOW).unwrap();
+    let settings = Settings::new(&flags, invocation.flags, current, NOW);
     let budget = ServerBudget::new(settings.inflight_bytes_max);
     let counters = Counters::for_cores(1).remove(0);
     Server::new(store.clone(), Arc::new(settings), counters, budget, || NOW, Event::new())

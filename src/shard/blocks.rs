@@ -130,16 +130,17 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             .collect();
         let candidates: Vec<Candidate<'_>> =
             metas.iter().map(|(meta, count)| Candidate { meta, tombstone_count: *count }).collect();
-        let longest = life.options.max_block_ms;
+        let longest = life.options.get().max_block_ms;
         // A tenth of what is kept is how long a block may be.
         plan(&candidates, &PlanOptions::new(life.own, longest.saturating_mul(10)))
     }
 
     /// Removes blocks that are past the time or the size that is kept.
     async fn retire(&self, life: &Life<D>) -> Result<(), String> {
+        let options = life.options.get();
         let limits = Limits {
-            time_ms: life.options.retention_ms.unwrap_or(0),
-            bytes: life.options.retention_bytes.unwrap_or(0) / u64::from(life.own.shards),
+            time_ms: options.retention_ms.unwrap_or(0),
+            bytes: options.retention_bytes.unwrap_or(0) / u64::from(life.own.shards),
         };
         let kept: Vec<Kept> = life
             .own_blocks()

@@ -46,7 +46,8 @@ pub(super) struct Life<D: Disk> {
     pub own: Origin,
     /// The start that this is; names what is put aside.
     pub run: u64,
-    pub options: StorageOptions,
+    /// How the data is kept, which may change at any time.
+    pub options: Cell<StorageOptions>,
     /// Blocks that may hold others' series, and where they lie.
     pub mixed: RefCell<Vec<Listed>>,
     /// Own blocks that others have taken the place of, and that are there still.

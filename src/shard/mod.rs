@@ -96,6 +96,8 @@ struct Inner<C, D: Disk> {
     clock: C,
     /// Does the series with this routing hash belong here?
     owns: Rc<dyn Fn(u64) -> bool>,
+    /// How the data is kept, once it is known.
+    storage: Cell<Option<StorageOptions>>,
     /// What it works with once it is open.
     life: RefCell<Option<Rc<Life<D>>>>,
     /// How often that was another one since the start.
@@ -138,6 +140,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             id,
             clock,
             owns,
+            storage: Cell::new(None),
             life: RefCell::new(None),
             restarts: Cell::new(0),
             closing: Event::new(),
@@ -164,7 +167,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
 
     /// Reads the data back and begins to serve.
     ///
-    /// - `options`: where its data is, and how it is kept.
+    /// - `options`: where its data is, and how it is kept, unless it was told otherwise before.
     /// - `fingerprinter`: the one that fingerprints the series of requests.
     /// - `commit_layout`: used by shard 0 if the number of shards has changed.
     /// - `work`: where its long work is done.
@@ -181,8 +184,10 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         work: Workbench,
     ) -> Result<ReplayReport, OpenError> {
         let replaying = replaying.clone();
+        let storage = self.0.storage.get().unwrap_or(storage);
+        self.0.storage.set(Some(storage));
         let cache = Rc::new(IndexCache::new(storage.index_cache_bytes));
-        let opening = Opening { disk, files, storage, fingerprinter, replaying, work, cache };
+        let opening = Opening { disk, files, fingerprinter, replaying, work, cache };
         let (life, report) = self.begin_life(&opening, commit_layout, None).await?;
         opening.replaying.finish(self.0.id);
         let living = task::spawn("life of a shard", self.clone().live(opening, life));
@@ -223,12 +228,17 @@ impl<C: Clock, D: Disk> Shard<C, D> {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request) -> Response {
-        if let Request::Status = request {
-            return Response::Status(Box::new(self.status()));
-        }
+        let request = match request {
+            Request::Status => return Response::Status(Box::new(self.status())),
+            Request::Configure(storage) => {
+                self.configure(*storage);
+                return Response::Done(Ok(()));
+            }
+            request => request,
+        };
         let Some(life) = self.life() else { return Response::NotReady };
         match request {
-            Request::Status => Response::Status(Box::new(self.status())),
+            Request::Status | Request::Configure(_) => Response::NotReady, // answered above
             Request::Append(part, text) => {
                 let stored = self.append(&life, &part, text).await;
                 Response::Appended(part, stored.map(Box::new))
@@ -270,6 +280,16 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             },
             Request::Blocks => Response::Blocks(life.block_metas()),
             Request::PairUse(texts) => Response::PairUse(Box::new(pair_use(&life, texts).await)),
+        }
+    }
+
+    /// Keeps the data so from now on, and in every life to come.
+    fn configure(&self, storage: StorageOptions) {
+        self.0.storage.set(Some(storage));
+        // Not `life()`: one that closes still writes what it has.
+        if let Some(life) = &*self.0.life.borrow() {
+            life.options.set(storage);
+            life.head.borrow_mut().set_window(storage.out_of_order_window_ms);
         }
     }
 

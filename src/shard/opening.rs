@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use super::commit::{Commits, WriteFailed};
 use super::life::{Life, Workers};
-use super::options::StorageOptions;
 use super::replaying::Replaying;
 use super::work::Workbench;
 use super::{CommitLayout, OpenError, Shard};
@@ -40,7 +39,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Opening<D: Disk> {
     pub disk: D,
     pub files: FileOptions,
-    pub storage: StorageOptions,
     pub fingerprinter: Fingerprinter,
     pub replaying: Replaying,
     pub work: Workbench,
@@ -69,7 +67,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     ) -> Result<(Rc<Life<D>>, ReplayReport), OpenError> {
         let started = Stopwatch::start();
         let (inner, id) = (&self.0, self.0.id);
-        let Opening { disk, files: options, storage, fingerprinter, replaying, .. } = opening;
+        let Opening { disk, files: options, fingerprinter, replaying, .. } = opening;
         let (shards, run) = (options.shards, options.run);
         let pace = &mut Slice::of(OPENING_SLICE);
         let inventory = Inventory::take(disk, pace).await?;
@@ -107,6 +105,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 (Served::after(&before.served, opened.blocks), Commits::after(&before.commits))
             }
         };
+        // As late as can be: it may have changed while the files were read.
+        let storage = inner.storage.get().unwrap_or_default();
+        head.set_window(storage.out_of_order_window_ms);
         let life = Rc::new(Life {
             head: RefCell::new(head),
             served,
@@ -118,7 +119,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             cache: Rc::clone(&opening.cache),
             own,
             run,
-            options: *storage,
+            options: Cell::new(storage),
             mixed: RefCell::new(opened.mixed),
             replaced: RefCell::new(opened.replaced),
             left_out: RefCell::new(opened.left_out),

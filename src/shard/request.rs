@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::commit::WriteFailed;
 use super::deleting::NotDone;
+use super::options::StorageOptions;
 use super::snapshotting::{Share, SnapshotStep};
 use super::status::{PairUse, ShardStatus};
 pub use crate::encoding::block::meta::BlockMeta;
@@ -34,6 +35,8 @@ pub enum Request {
     Snapshot(Box<SnapshotStep>),
     /// What is known of the blocks that are answered from.
     Blocks,
+    /// From now on data is kept so. Also a shard that is not open yet answers.
+    Configure(Box<StorageOptions>),
     /// Counters and gauges.
     Status,
     /// How often label pairs are used; with the texts of so many of the most used ones of a name.
@@ -86,7 +89,8 @@ pub enum Response {
     Series(Vec<Labels>),
     /// To [`Request::LabelNames`] and [`Request::LabelValues`]: each once, in no order.
     Names(Vec<String>),
-    /// To [`Request::DeleteSeries`], [`Request::CleanTombstones`] and the steps of [`Request::Snapshot`] but one.
+    /// To [`Request::DeleteSeries`], [`Request::CleanTombstones`], [`Request::Configure`] and the steps of
+    /// [`Request::Snapshot`] but one.
     Done(Result<(), NotDone>),
     /// To [`SnapshotStep::Give`].
     Share(Result<Box<Share>, NotDone>),

@@ -52,6 +52,11 @@ struct World {
 async fn open(disk: &SimDisk, run: u64, sync: SyncMode) -> Shard<SimClock, SimDisk> {
     let clock = SimClock::new(TimestampMs(START + 1000 * MINUTE));
     let shard = Shard::new(ShardId(0), Rc::new(|_| true), clock);
+    open_shard(&shard, disk, run, sync).await;
+    shard
+}
+
+async fn open_shard(shard: &Shard<SimClock, SimDisk>, disk: &SimDisk, run: u64, sync: SyncMode) {
     let options = FileOptions {
         shard: 0,
         shards: 1,
@@ -62,11 +67,14 @@ async fn open(disk: &SimDisk, run: u64, sync: SyncMode) -> Shard<SimClock, SimDi
         out_of_order_window_ms: 0,
         stopwatch: since_first_asked,
     };
-    let storage = StorageOptions { retention_ms: None, ..StorageOptions::default() };
+    let storage = StorageOptions {
+        retention_ms: None,
+        out_of_order_window_ms: 0,
+        ..StorageOptions::default()
+    };
     let work = Workbench::here(disk.clone(), |_, _| ShardId(0), || async {});
     let (options, replaying) = ((options, storage), Replaying::new(1));
     shard.open(disk.clone(), options, keys(), None, &replaying, work).await.unwrap();
-    shard
 }
 
 /// What the shard answers with: all samples there are.
@@ -411,6 +419,61 @@ fn a_query_that_began_before_the_log_failed_goes_on_with_what_it_began_with() {
         assert!(now.served.has_old_readers(), "nothing that it reads is removed");
         drop(before);
         assert!(!now.served.has_old_readers());
+        assert_eq!(world.shard.close().await, Ok(()));
+    });
+}
+
+impl World {
+    /// Is a sample of this minute refused? It comes late.
+    async fn refuses(&self, minute: i64) -> bool {
+        let (part, text) = request(&samples(std::iter::once(START + minute * MINUTE)));
+        let written = self.shard.handle(Request::Append(Box::new(part), Arc::new(text))).await;
+        let Response::Appended(_, stored) = written else { panic!("not an answer to a write") };
+        stored.unwrap().refused.samples.total() > 0
+    }
+
+    async fn take_late_samples(&self, out_of_order_window_ms: i64) {
+        let storage = StorageOptions { out_of_order_window_ms, ..StorageOptions::default() };
+        let answer = self.shard.handle(Request::Configure(Box::new(storage))).await;
+        assert!(matches!(answer, Response::Done(Ok(()))));
+    }
+}
+
+#[test]
+fn how_late_samples_may_come_changes_while_it_runs_and_stays_so_when_it_is_opened_anew() {
+    on_one_shard(|_| async {
+        let mut world = World::begin(1).await;
+        world.write_until_taken(30..31).await;
+        assert!(world.refuses(20).await);
+        world.take_late_samples(60 * MINUTE).await;
+        assert!(!world.refuses(20).await);
+        let mut minute = 31;
+        while world.shard.0.restarts.get() == 0 {
+            world.fail_after(2, ErrorKind::Other);
+            // It may be another one's call that fails; then the next write is tried.
+            world.write_until_taken(minute..minute + 1).await;
+            minute += 1;
+        }
+        assert!(!world.refuses(21).await);
+        world.take_late_samples(0).await;
+        assert!(world.refuses(22).await);
+        assert_eq!(world.shard.close().await, Ok(()));
+    });
+}
+
+#[test]
+fn a_shard_that_is_not_open_yet_is_told_how_to_keep_its_data() {
+    on_one_shard(|_| async {
+        let clock = SimClock::new(TimestampMs(START + 1000 * MINUTE));
+        let shard: Shard<SimClock, SimDisk> = Shard::new(ShardId(0), Rc::new(|_| true), clock);
+        let storage = StorageOptions { out_of_order_window_ms: 60 * MINUTE, ..Default::default() };
+        let answer = shard.handle(Request::Configure(Box::new(storage))).await;
+        assert!(matches!(answer, Response::Done(Ok(()))));
+        let disk = SimDisk::new(1);
+        open_shard(&shard, &disk, 1, SyncMode::Always).await;
+        let mut world = World { disk, shard, sent: Times::new(), acknowledged: Times::new() };
+        world.write_until_taken(30..31).await;
+        assert!(!world.refuses(20).await);
         assert_eq!(world.shard.close().await, Ok(()));
     });
 }

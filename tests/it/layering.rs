@@ -29,7 +29,7 @@ const ROOMS: &[Room] = &[
         name: "server",
         uses: &["model", "wire", "coordinator", "offline", "rt", "query"],
         // `flate2`: answers are compressed, too.
-        owns: &["hyper", "http", "clap", "flate2"],
+        owns: &["hyper", "http", "clap", "flate2", "saphyr_parser", "strsim"],
     },
 ];
 

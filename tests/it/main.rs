@@ -10,6 +10,7 @@ mod block_reader;
 mod block_store;
 mod block_writer;
 mod compaction;
+mod config;
 mod crash;
 mod crash_blocks;
 mod crash_history;

@@ -31,7 +31,9 @@ const fn switch(name: &'static str, why: &'static str) -> Ignored {
     Ignored { name, takes_value: false, effect: Effect::None(why) }
 }
 
-const NO_CONFIG: &str = "there is no configuration file; nothing is scraped, no rule runs, samples come by remote_write";
+const NO_SCRAPES: &str = "nothing is scraped here; samples come by remote_write";
+const NO_AUTO_RELOAD: &str =
+    "the configuration file is read again on SIGHUP, and by /-/reload with --web.enable-lifecycle";
 const NO_GO: &str = "it tunes the Go runtime, and this is not a Go program";
 const NO_UI: &str = "there is no web interface yet";
 const NO_RULES: &str = "rules are not evaluated here";
@@ -44,9 +46,8 @@ const OVERLAPS: &str = "blocks may overlap, and those that do are always compact
 const NO_DELAY: &str = "compaction is not put off";
 
 const TABLE: &[Ignored] = &[
-    value("config.file", NO_CONFIG),
-    switch("config.auto-reload", NO_CONFIG),
-    value("config.auto-reload-interval", NO_CONFIG),
+    switch("config.auto-reload", NO_AUTO_RELOAD),
+    value("config.auto-reload-interval", NO_AUTO_RELOAD),
     switch("auto-gomaxprocs", NO_GO),
     switch("auto-gomemlimit", NO_GO),
     value("auto-gomemlimit.ratio", NO_GO),
@@ -59,7 +60,6 @@ const TABLE: &[Ignored] = &[
              put a proxy that does both in front, and leave the flag out",
         ),
     },
-    switch("web.enable-lifecycle", NO_ADMIN),
     switch("web.enable-otlp-receiver", "OTLP is not received yet; send remote_write"),
     value("web.remote-write-receiver.accepted-protobuf-messages", "both messages are accepted"),
     value("web.max-notifications-subscribers", NO_UI),
@@ -94,9 +94,9 @@ const TABLE: &[Ignored] = &[
     value("alertmanager.notification-queue-capacity", NO_ALERTS),
     value("alertmanager.notification-batch-size", NO_ALERTS),
     switch("alertmanager.drain-notification-queue-on-shutdown", NO_ALERTS),
-    value("scrape.adjust-timestamps", NO_CONFIG),
-    value("scrape.timestamp-tolerance", NO_CONFIG),
-    value("scrape.discovery-reload-interval", NO_CONFIG),
+    value("scrape.adjust-timestamps", NO_SCRAPES),
+    value("scrape.timestamp-tolerance", NO_SCRAPES),
+    value("scrape.discovery-reload-interval", NO_SCRAPES),
     value("enable-feature", "no feature of this server is optional yet"),
 ];
 

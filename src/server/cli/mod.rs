@@ -6,6 +6,7 @@
 //! - `--no-x` means `--x=false` for every flag that is on or off, as Prometheus's parser has it.
 //! - Prometheus's flags that have no meaning here are taken out, each with a warning that says so (table in [`ignored`]).
 
+pub mod check;
 pub mod ignored;
 pub mod offline;
 pub mod serve;
@@ -15,6 +16,7 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use check::{CheckCommand, CheckConfigFlags};
 pub use offline::{ExportFlags, ImportFlags, VerifyFlags};
 pub use serve::{BadSample, LogFormat, ServeFlags, WalSync};
 
@@ -31,6 +33,7 @@ const EXAMPLES: &str = "Examples:
   floodplain --storage.tsdb.path=/var/lib/floodplain --web.listen-address=0.0.0.0:9090
   floodplain serve --help                           all flags of the server
   floodplain doctor --storage.tsdb.path=/var/lib/floodplain   can this host run it, and how fast?
+  floodplain check config prometheus.yml            is the configuration file right, and what of it has no effect?
   floodplain verify /var/lib/floodplain             read everything: is anything damaged?
   floodplain import /var/lib/prometheus --storage.tsdb.path=/var/lib/floodplain
   floodplain export out --storage.tsdb.path=/var/lib/floodplain";
@@ -42,6 +45,9 @@ pub enum Command {
     Serve(Box<ServeFlags>),
     /// Check this host and print what was measured, with a verdict on each line
     Doctor(DoctorFlags),
+    /// Check a file before it is used
+    #[command(subcommand)]
+    Check(CheckCommand),
     /// Read all of a data directory, a directory of blocks or one block, and tell what is damaged
     Verify(VerifyFlags),
     /// Write what a data directory holds as plain blocks of Prometheus; its server must not run
@@ -307,12 +313,12 @@ mod tests {
 
     #[test]
     fn prometheus_flags_without_a_meaning_here_warn_and_are_dropped() {
-        let run = run("floodplain --config.file /etc/prometheus.yml \
+        let run = run("floodplain --alertmanager.timeout 10s \
              --scrape.timestamp-tolerance=2ms --no-storage.tsdb.wal-compression \
              --storage.tsdb.path=/x");
         assert_eq!(run.warnings.len(), 3, "{:?}", run.warnings);
         assert!(
-            run.warnings[0].starts_with("--config.file=/etc/prometheus.yml has no effect: "),
+            run.warnings[0].starts_with("--alertmanager.timeout=10s has no effect: "),
             "{}",
             run.warnings[0]
         );
@@ -411,6 +417,33 @@ mod tests {
         );
         assert_eq!(flags.storage().out_of_order_window_ms, 0);
         assert_eq!(flags.storage().index_cache_bytes, 1 << 20);
+    }
+
+    #[test]
+    fn a_configuration_file_is_none_unless_it_is_given() {
+        assert_eq!(serve("floodplain").config_file, None);
+        let flags = serve("floodplain --config.file /etc/prometheus.yml");
+        assert_eq!(flags.config_file, Some(PathBuf::from("/etc/prometheus.yml")));
+    }
+
+    #[test]
+    fn a_file_to_check_is_named_after_what_it_is() {
+        let line = "floodplain check config --json /etc/prometheus.yml";
+        let Command::Check(CheckCommand::Config(flags)) = run(line).command else {
+            panic!("not check config")
+        };
+        assert!(flags.json);
+        assert_eq!(flags.file, PathBuf::from("/etc/prometheus.yml"));
+        let help = refusal("floodplain check config --help");
+        assert!(help.contains("floodplain check config /"), "{help}");
+        assert!(refusal("floodplain check").contains("config"));
+    }
+
+    #[test]
+    fn reloading_and_stopping_by_http_is_off_unless_it_is_asked_for() {
+        assert!(!serve("floodplain").lifecycle);
+        assert!(serve("floodplain --web.enable-lifecycle").lifecycle);
+        assert!(!serve("floodplain --no-web.enable-lifecycle").lifecycle);
     }
 
     #[test]

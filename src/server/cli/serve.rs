@@ -19,10 +19,16 @@ Flags that are on or off can be turned off with --no-<flag>. Prometheus's other 
 
 Examples:
   floodplain serve --storage.tsdb.path=/var/lib/floodplain --web.listen-address=0.0.0.0:9090
+  floodplain serve --config.file=/etc/floodplain/prometheus.yml --web.enable-lifecycle
   floodplain serve --shards=4 --storage.wal.sync=interval:100ms
   floodplain serve --remote-write.on-bad-sample=ignore --log.format=json"
 )]
 pub struct ServeFlags {
+    /// The configuration file, in the form of Prometheus's; without it the flags alone hold. It is read again on SIGHUP.
+    /// What it has that is not served here is accepted with a warning: see floodplain check config
+    #[arg(long = "config.file", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+
     /// The data directory; made if it is missing
     #[arg(long = "storage.tsdb.path", value_name = "DIR", default_value = "./data")]
     pub path: PathBuf,
@@ -32,7 +38,8 @@ pub struct ServeFlags {
     #[arg(long = "storage.wal.sync", value_name = "WHEN", default_value = "always")]
     pub wal_sync: WalSync,
 
-    /// How long samples are kept; 0 is for ever [default: 15d, or for ever if --storage.tsdb.retention.size is given]
+    /// How long samples are kept; 0 is for ever [default: 15d, or for ever if --storage.tsdb.retention.size is given]. A
+    /// section storage.tsdb.retention of the configuration file takes the place of this and of the size
     #[arg(
         long = "storage.tsdb.retention.time",
         alias = "storage.tsdb.retention",
@@ -46,7 +53,7 @@ pub struct ServeFlags {
     pub retention_size: ByteSize,
 
     /// How much older than the newest sample a sample may be if its series has a newer one already; older ones are
-    /// refused. 0 refuses all of them. (Prometheus has this in its configuration file only.)
+    /// refused. 0 refuses all of them. The configuration file's storage.tsdb.out_of_order_time_window wins
     #[arg(
         long = "storage.tsdb.out-of-order-time-window",
         value_name = "DURATION",
@@ -130,6 +137,18 @@ pub struct ServeFlags {
         action = clap::ArgAction::Set
     )]
     pub admin_api: bool,
+
+    /// Answer /-/reload, which has the configuration file read again, and /-/quit, which stops the server
+    #[arg(
+        long = "web.enable-lifecycle",
+        value_name = "BOOL",
+        default_value_t = false,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
+    pub lifecycle: bool,
 
     /// Take remote writes at /api/v1/write
     #[arg(
@@ -250,7 +269,12 @@ impl ServeFlags {
             );
         }
         for address in self.listen.iter().filter(|address| !address.ip().is_loopback()) {
-            let can = if self.admin_api { "read, write and delete" } else { "read and write" };
+            let can = match (self.admin_api, self.lifecycle) {
+                (false, false) => "read and write",
+                (true, false) => "read, write and delete",
+                (false, true) => "read, write and stop it",
+                (true, true) => "read, write, delete and stop it",
+            };
             warnings.push(format!(
                 "--web.listen-address={address} is reachable from the network, and anyone who reaches it can {can}"
             ));
@@ -441,6 +465,9 @@ mod tests {
         let line = ["x", "--web.listen-address=:2", "--web.enable-admin-api"];
         let warnings = Flags::parse_from(line).serve.warnings();
         assert!(warnings[0].ends_with("can read, write and delete"), "{warnings:?}");
+        let line = ["x", "--web.listen-address=:2", "--web.enable-lifecycle"];
+        let warnings = Flags::parse_from(line).serve.warnings();
+        assert!(warnings[0].ends_with("can read, write and stop it"), "{warnings:?}");
     }
 
     #[test]

@@ -46,12 +46,12 @@ impl Scrape<'_> {
         to.gauge(
             "prometheus_tsdb_retention_limit_seconds",
             "How long data is kept; 0: for ever.",
-            self.storage.retention_ms.unwrap_or(0) as f64 / 1000.0,
+            self.configuration.storage.retention_ms.unwrap_or(0) as f64 / 1000.0,
         );
         to.gauge(
             "prometheus_tsdb_retention_limit_bytes",
             "How much data is kept, log and Head included; 0: all of it.",
-            self.storage.retention_bytes.unwrap_or(0) as f64,
+            self.configuration.storage.retention_bytes.unwrap_or(0) as f64,
         );
         self.counters(
             to,

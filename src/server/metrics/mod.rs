@@ -18,8 +18,9 @@ pub use counters::Counters;
 use exposition::Exposition;
 use process::Process;
 
-use crate::coordinator::api::{Readiness, ShardStatus, StorageOptions};
+use crate::coordinator::api::{Readiness, ShardStatus};
 use crate::model::TimestampMs;
+use crate::server::config::InForce;
 
 /// Everything that one scrape tells about.
 #[derive(Debug)]
@@ -36,8 +37,10 @@ pub struct Scrape<'a> {
     pub started: TimestampMs,
     /// Did the one before end in good order?
     pub clean_start: bool,
-    /// How the data is kept.
-    pub storage: &'a StorageOptions,
+    /// What the configuration file and the flags say, and since when.
+    pub configuration: &'a InForce,
+    /// Was the last configuration file that was read taken?
+    pub configured: bool,
     /// Bytes of writes in flight.
     pub inflight_bytes: usize,
     /// How many of them there may be.
@@ -83,12 +86,13 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::coordinator::api::RefusedSamples;
     use crate::coordinator::api::status::{
         BacklogStatus, BlocksStatus, CheckpointStatus, CompactionStatus, DamageStatus,
         IndexCacheStatus, LateStatus, ReadStatus, Reads, SpillStatus, TruncationStatus,
     };
+    use crate::coordinator::api::{RefusedSamples, StorageOptions};
     use crate::model::{Refusal, RefusalReason, ShardId, TimeRange};
+    use crate::server::config::Config;
     use crate::server::route::Endpoint;
 
     fn shard(shard: u16, flushes_us: &[u64]) -> ShardStatus {
@@ -165,7 +169,12 @@ mod tests {
             process: &Process::look(),
             started: TimestampMs(1_700_000_000_500),
             clean_start: true,
-            storage: &StorageOptions::default(),
+            configuration: &InForce {
+                config: Config::default(),
+                storage: StorageOptions::default(),
+                since: TimestampMs(1_700_000_000_250),
+            },
+            configured: true,
             inflight_bytes: 5,
             inflight_bytes_max: 1 << 30,
             queries_max: 20,
@@ -179,6 +188,8 @@ mod tests {
         for line in [
             "prometheus_ready 1",
             "prometheus_tsdb_clean_start 1",
+            "prometheus_config_last_reload_successful 1",
+            "prometheus_config_last_reload_success_timestamp_seconds 1700000000.25",
             "prometheus_engine_query_samples_total 3",
             "prometheus_tsdb_head_series 20",
             "prometheus_tsdb_head_samples_appended_total{type=\"float\"} 2000000000000",

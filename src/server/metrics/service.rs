@@ -34,6 +34,16 @@ impl Scrape<'_> {
             "Whether the server that ran on this data before ended in good order: 1, or 0 after a crash or a kill.",
             f64::from(u8::from(self.clean_start)),
         );
+        to.gauge(
+            "prometheus_config_last_reload_successful",
+            "Whether the last configuration file that was read was taken; without a file the flags hold, and it is 1.",
+            f64::from(u8::from(self.configured)),
+        );
+        to.gauge(
+            "prometheus_config_last_reload_success_timestamp_seconds",
+            "When the configuration that holds was read, since the Unix epoch.",
+            self.configuration.since.0 as f64 / 1000.0,
+        );
         let task_panics: u64 = self.shards.iter().map(|shard| shard.panics).sum();
         to.counter(
             "floodplain_panics_total",

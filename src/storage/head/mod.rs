@@ -179,6 +179,12 @@ impl Head {
         }
     }
 
+    /// From now on late samples that are at most so much older than the newest one are stored. Those that were taken
+    /// before stay.
+    pub fn set_window(&mut self, window_ms: i64) {
+        self.window_ms = window_ms;
+    }
+
     /// How many series there ever were: their indexes are numbers below.
     #[must_use]
     pub fn series_count(&self) -> u32 {
