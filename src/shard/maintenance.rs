@@ -103,7 +103,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let last = files.checkpoint_bytes();
         // However long the last one is: writes are not held back for want of the next one.
         let series = life.head.borrow().stats().series;
-        let is_long = log_bytes >= life.options.backlog.log_max(series) / 2;
+        let is_long = log_bytes >= life.options.get().backlog.log_max(series) / 2;
         if is_long || checkpoint::is_due(log_bytes, last, log.began.elapsed(), log.took) {
             self.checkpoint(life, files, log).await;
         }
