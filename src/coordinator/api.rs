@@ -9,11 +9,15 @@ use std::time::Duration;
 pub use crate::model::RefusedSamples;
 use crate::model::{Fingerprinter, Labels, Matcher, Refusal, TimeRange, WriteBatch};
 use crate::query::{Answer, EvalRange, Options, QueryError};
+pub use crate::shard::cursor::{ENCODING, ReadChunk, ReadSeries};
 pub use crate::shard::status;
 pub use crate::shard::{BLOCK_MS, BlockMeta, RETENTION_MS, ShardStatus, StorageOptions, SyncMode};
 
 /// The store as one core sees it. Cheap to clone.
 pub trait Store: Clone + 'static {
+    /// What [`read`](Self::read) gives.
+    type Reading: SeriesReading + 'static;
+
     /// Stores a batch and answers when it is as durable as `--storage.wal.sync` promises.
     fn write(
         &self,
@@ -45,6 +49,10 @@ pub trait Store: Clone + 'static {
         range: TimeRange,
         limit: Option<usize>,
     ) -> impl Future<Output = Result<Limited<String>, ReadError>>;
+
+    /// Reads all samples that the matchers find in the range, series by series, without holding them. Nothing is read before the
+    /// first series is asked for.
+    fn read(&self, matchers: Vec<Matcher>, range: TimeRange) -> Self::Reading;
 
     /// Evaluates a PromQL text. Dropping the future ends the work on all shards.
     ///
@@ -114,6 +122,12 @@ pub trait Store: Clone + 'static {
 
     /// Makes the fingerprints by which this process knows series.
     fn fingerprinter(&self) -> &Fingerprinter;
+}
+
+/// Series with their samples, one after the other. What is damaged is left out, and told in the log.
+pub trait SeriesReading {
+    /// The next series, in order of labels, or more of the one before; `None` behind the last one.
+    fn next(&mut self) -> impl Future<Output = Result<Option<ReadSeries>, ReadError>>;
 }
 
 /// What becomes of the good samples of a batch that has bad ones.

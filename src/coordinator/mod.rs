@@ -9,6 +9,7 @@ pub mod evaluation;
 pub mod gate;
 mod gather;
 pub mod life;
+mod merged_read;
 pub mod route;
 pub mod snapshot;
 pub mod store;

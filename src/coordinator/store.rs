@@ -14,6 +14,7 @@ use super::cardinality::cardinality;
 use super::evaluation::Evaluation;
 use super::gate::Gate;
 use super::gather;
+use super::merged_read::MergedRead;
 use super::route::shard_of;
 use super::snapshot::SnapshotTurn;
 use crate::model::{
@@ -242,6 +243,8 @@ fn names(response: Response) -> Result<Vec<String>, NoAnswer> {
 }
 
 impl Store for Coordinator {
+    type Reading = MergedRead;
+
     async fn write(
         &self,
         mut batch: WriteBatch,
@@ -319,6 +322,10 @@ impl Store for Coordinator {
         let (name, selection) = (Arc::<str>::from(name), Arc::new(Selection { selectors, range }));
         self.find(|| Request::LabelValues(Arc::clone(&name), Arc::clone(&selection)), names, limit)
             .await
+    }
+
+    fn read(&self, matchers: Vec<Matcher>, range: TimeRange) -> MergedRead {
+        MergedRead::new(self.clone(), matchers, range)
     }
 
     async fn query(

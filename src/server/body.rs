@@ -1,11 +1,11 @@
 //! Bodies: those of answers, whole or in slices, and those of requests, read within bounds.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_lite::Stream;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::admission::{Overloaded, Reservation, weight};
@@ -27,7 +27,14 @@ pub enum Body {
     Whole(Bytes),
     /// Written while it is sent.
     Sliced(Box<Sliced>),
+    /// Read while it is sent.
+    Streamed(Pin<Box<dyn Stream<Item = Result<Bytes, BodyFailed>>>>),
 }
+
+/// Why a body breaks off.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BodyFailed(pub String);
 
 impl Body {
     /// The answer that `slices` write. One that fits a slice is written here and now, so that its length is known.
@@ -42,10 +49,15 @@ impl Body {
         Self::Sliced(Box::new(Sliced { first, rest, compressor: None, pause: None, pace }))
     }
 
+    /// The answer that comes piece by piece. It is not compressed.
+    pub fn streamed(pieces: impl Stream<Item = Result<Bytes, BodyFailed>> + 'static) -> Self {
+        Self::Streamed(Box::pin(pieces))
+    }
+
     /// Compresses a body that was not sent yet, if it is worth it. Is it compressed now?
     pub fn compress(&mut self, encoding: Encoding) -> bool {
         match self {
-            Self::Empty => false,
+            Self::Empty | Self::Streamed(_) => false,
             Self::Whole(bytes) if bytes.len() < COMPRESSED_BYTES_MIN => false,
             Self::Whole(bytes) => {
                 let mut compressor = Compressor::new(encoding);
@@ -65,12 +77,12 @@ impl Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BodyFailed;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
         let bytes = match &mut *self {
             Self::Empty => None,
             Self::Whole(bytes) => {
@@ -79,6 +91,9 @@ impl HttpBody for Body {
                 Some(bytes).filter(|bytes| !bytes.is_empty())
             }
             Self::Sliced(sliced) => ready!(sliced.poll_next(cx)),
+            Self::Streamed(pieces) => {
+                return pieces.as_mut().poll_next(cx).map_ok(Frame::data);
+            }
         };
         Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -87,7 +102,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Sliced(_) => false,
+            Self::Sliced(_) | Self::Streamed(_) => false,
         }
     }
 
@@ -95,7 +110,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Sliced(_) => SizeHint::default(),
+            Self::Sliced(_) | Self::Streamed(_) => SizeHint::default(),
         }
     }
 }

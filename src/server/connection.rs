@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 
-use super::body::Body;
+use super::body::{Body, BodyFailed};
 use super::reply;
 use super::service::Server;
 use super::unread::Unread;
@@ -133,12 +133,12 @@ struct Sent {
 
 impl HttpBody for Sent {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BodyFailed;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

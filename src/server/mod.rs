@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod offline;
 pub mod params;
 pub mod query;
+pub mod read;
 pub mod refusals;
 pub mod reload;
 pub mod reply;

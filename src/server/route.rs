@@ -23,6 +23,8 @@ pub enum Endpoint {
     Reload,
     /// Remote write.
     Write,
+    /// Remote read.
+    Read,
     /// An instant query.
     Query,
     /// A range query.
@@ -84,6 +86,7 @@ const TABLE: &[(Endpoint, &str, Takes)] = &[
     (Endpoint::Quit, "/-/quit", Takes::PostAndPut),
     (Endpoint::Reload, "/-/reload", Takes::PostAndPut),
     (Endpoint::Write, "/api/v1/write", Takes::Anything),
+    (Endpoint::Read, "/api/v1/read", Takes::Anything),
     (Endpoint::Query, "/api/v1/query", Takes::GetAndPost),
     (Endpoint::QueryRange, "/api/v1/query_range", Takes::GetAndPost),
     (Endpoint::Series, "/api/v1/series", Takes::GetAndPost),
@@ -134,7 +137,7 @@ pub enum Miss {
 
 impl Endpoint {
     /// All endpoints; each stands at its own [`index`](Self::index).
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Home,
         Self::Version,
         Self::Metrics,
@@ -143,6 +146,7 @@ impl Endpoint {
         Self::Quit,
         Self::Reload,
         Self::Write,
+        Self::Read,
         Self::Query,
         Self::QueryRange,
         Self::Series,
@@ -190,6 +194,7 @@ impl Endpoint {
         matches!(
             self,
             Self::Write
+                | Self::Read
                 | Self::Query
                 | Self::QueryRange
                 | Self::Series

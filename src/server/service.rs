@@ -29,7 +29,7 @@ use super::reply::{self, Reply};
 use super::route::{self, Endpoint, Found, Miss};
 use super::settings::Settings;
 use super::write::{self, WriteState};
-use super::{admin, cors, home, query, reload, series, status};
+use super::{admin, cors, home, query, read, reload, series, status};
 use crate::coordinator::api::{Need, Readiness, Store};
 use crate::model::TimestampMs;
 use crate::rt::local::{Event, Semaphore};
@@ -56,6 +56,8 @@ pub struct Server<S> {
     pub writes: WriteState,
     /// One permit a query that runs on this core.
     pub queries: Semaphore,
+    /// One permit a remote read that runs on this core.
+    pub reads: Semaphore,
     /// What time it is.
     pub now: fn() -> TimestampMs,
     /// Set when the server stops.
@@ -73,6 +75,7 @@ impl<S: Store> Server<S> {
         stop: Event,
     ) -> Rc<Self> {
         let queries = settings.queries_per_core(store.shard_count());
+        let reads = settings.remote_reads_per_core(store.shard_count());
         let admission = Admission::new(Arc::clone(&budget), settings.inflight_bytes_per_shard_max);
         Rc::new(Self {
             store,
@@ -83,6 +86,7 @@ impl<S: Store> Server<S> {
             budget,
             writes: WriteState::default(),
             queries: Semaphore::new(queries as u64),
+            reads: Semaphore::new(reads as u64),
             now,
             stop,
         })
@@ -123,7 +127,7 @@ impl<S: Store> Server<S> {
                     (endpoint, reply)
                 }
             };
-        if asked.of_api && endpoint != Endpoint::Write {
+        if asked.of_api && !matches!(endpoint, Endpoint::Write | Endpoint::Read) {
             cors::allow(&self.settings.cors_origin, asked.origin.as_ref(), reply.headers_mut());
             compress(asked.encoding, &mut reply);
         }
@@ -146,6 +150,9 @@ impl<S: Store> Server<S> {
         }
         if found.endpoint == Endpoint::Write {
             return write::handle(self, request).await;
+        }
+        if found.endpoint == Endpoint::Read {
+            return read::handle(self, request).await;
         }
         let (head, body) = request.into_parts();
         let form = match self.form(&head, body).await {
@@ -188,7 +195,9 @@ impl<S: Store> Server<S> {
             Endpoint::Snapshot => admin::snapshot(self, &form).await,
             Endpoint::WalReplay => Ok(status::wal_replay(readiness)),
             Endpoint::Preflight => Ok(reply::empty(StatusCode::NO_CONTENT)),
-            Endpoint::Write | Endpoint::Unknown => Ok(reply::empty(StatusCode::NOT_FOUND)),
+            Endpoint::Write | Endpoint::Read | Endpoint::Unknown => {
+                Ok(reply::empty(StatusCode::NOT_FOUND))
+            }
         };
         outcome.unwrap_or_else(|error| error.reply())
     }

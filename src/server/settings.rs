@@ -44,6 +44,12 @@ pub struct Settings {
     pub query_concurrency_max: usize,
     /// How many samples a query may hold.
     pub query_samples_max: usize,
+    /// How many remote reads may run at once, on all cores.
+    pub remote_read_concurrency_max: usize,
+    /// How many samples a query of a remote read may give in one piece.
+    pub remote_read_samples_max: u64,
+    /// How long a frame of a streamed remote read is, in bytes.
+    pub remote_read_frame_bytes_max: usize,
     /// What the configuration file and the flags together say now.
     pub current: Current,
     /// Raised by whoever wants the server to stop.
@@ -80,6 +86,12 @@ impl Settings {
             query_timeout: serve.query_timeout,
             query_concurrency_max: serve.query_concurrency_max,
             query_samples_max: serve.query_samples_max,
+            remote_read_concurrency_max: serve.remote_read_concurrency_max,
+            remote_read_samples_max: match serve.remote_read_samples_max {
+                0 => u64::MAX,
+                max => max,
+            },
+            remote_read_frame_bytes_max: serve.remote_read_frame_bytes_max,
             current,
             stop: StopFlag::new(),
             started,
@@ -87,9 +99,20 @@ impl Settings {
         }
     }
 
-    /// How many queries one of `cores` cores may run at once: its share, and at least one.
+    /// How many queries one of `cores` cores may run at once.
     #[must_use]
     pub fn queries_per_core(&self, cores: usize) -> usize {
-        self.query_concurrency_max.div_ceil(cores.max(1)).max(1)
+        share(self.query_concurrency_max, cores)
     }
+
+    /// How many remote reads one of `cores` cores may run at once.
+    #[must_use]
+    pub fn remote_reads_per_core(&self, cores: usize) -> usize {
+        share(self.remote_read_concurrency_max, cores)
+    }
+}
+
+/// The share of one of `cores` cores, and at least one.
+fn share(all: usize, cores: usize) -> usize {
+    all.div_ceil(cores.max(1)).max(1)
 }

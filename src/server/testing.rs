@@ -24,8 +24,9 @@ use super::service::Server;
 use super::settings::Settings;
 use crate::coordinator::api::status::CheckpointStatus;
 use crate::coordinator::api::{
-    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadError, Readiness,
-    ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
+    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadChunk, ReadError,
+    ReadSeries, Readiness, SeriesReading, ShardStatus, StorageOptions, Store, WriteError,
+    WriteOutcome,
 };
 use crate::model::{
     Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Sample, TimeRange, TimestampMs,
@@ -138,7 +139,29 @@ fn limited<T>(mut items: Vec<T>, limit: Option<usize>) -> Limited<T> {
     Limited { items, truncated }
 }
 
+/// What a read of a [`FakeStore`] gives.
+pub struct FakeReading(std::vec::IntoIter<ReadSeries>);
+
+impl SeriesReading for FakeReading {
+    async fn next(&mut self) -> Result<Option<ReadSeries>, ReadError> {
+        Ok(self.0.next())
+    }
+}
+
 impl Store for FakeStore {
+    type Reading = FakeReading;
+
+    fn read(&self, matchers: Vec<Matcher>, range: TimeRange) -> FakeReading {
+        let found = self.matching(&[matchers], range).into_iter().map(|labels| {
+            let stored = self.samples.borrow();
+            let samples = stored[&labels].iter().map(|(t, v)| Sample { t: TimestampMs(*t), v: *v });
+            let samples: Vec<Sample> = samples.filter(|sample| range.contains(sample.t)).collect();
+            let chunks = samples.chunks(2).filter_map(ReadChunk::of).collect();
+            ReadSeries { labels, chunks }
+        });
+        FakeReading(found.collect::<Vec<_>>().into_iter())
+    }
+
     async fn write(
         &self,
         batch: WriteBatch,

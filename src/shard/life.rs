@@ -33,7 +33,7 @@ const READERS_LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a shard has from one opening of its files to the next.
 pub(super) struct Life<D: Disk> {
-    pub head: RefCell<Head>,
+    pub head: Rc<RefCell<Head>>,
     pub served: Served<D>,
     pub commits: Commits,
     /// Told when a spare segment may be wanted.

@@ -9,6 +9,7 @@ pub mod backlog;
 mod backlog_test;
 mod blocks;
 pub mod commit;
+pub mod cursor;
 pub mod deleting;
 mod life;
 mod maintenance;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use backlog::Pressure;
 use commit::WriteFailed;
+use cursor::Cursors;
 pub use deleting::NotDone;
 use life::Life;
 use opening::Opening;
@@ -127,6 +129,7 @@ struct Inner<C, D: Disk> {
     damaged: Cell<u64>,
     replay_ms: Cell<Option<u64>>,
     checkpoints: RefCell<CheckpointStatus>,
+    cursors: Cursors<D>,
     truncations_took: Cell<Duration>,
 }
 
@@ -161,6 +164,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             damaged: Cell::new(0),
             replay_ms: Cell::new(None),
             checkpoints: RefCell::default(),
+            cursors: Cursors::new(),
             truncations_took: Cell::default(),
         }))
     }
@@ -278,6 +282,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                     Response::Done(discard_snapshot(&life, name).await)
                 }
             },
+            Request::Cursor(name, step) => {
+                Response::CursorPart(self.step_cursor(&life, name, step).await.map(Box::new))
+            }
             Request::Blocks => Response::Blocks(life.block_metas()),
             Request::PairUse(texts) => Response::PairUse(Box::new(pair_use(&life, texts).await)),
         }

@@ -109,7 +109,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let storage = inner.storage.get().unwrap_or_default();
         head.set_window(storage.out_of_order_window_ms);
         let life = Rc::new(Life {
-            head: RefCell::new(head),
+            head: Rc::new(RefCell::new(head)),
             served,
             commits,
             refill: Notify::new(),
@@ -131,6 +131,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         self.start_maintaining(&life, files, report.log_bytes);
         self.start_tending_blocks(&life);
         self.start_watching_backlog(&life);
+        self.start_tending_cursors(&life);
         *inner.life.borrow_mut() = Some(Rc::clone(&life));
         let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         inner.replay_ms.set(Some(took));

@@ -65,19 +65,19 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         Ok(parts)
     }
 
-    async fn select<'l>(
+    pub(super) async fn select(
         &self,
-        life: &'l Life<D>,
+        life: &Life<D>,
         matchers: &[Matcher],
         range: TimeRange,
         slice: &mut Slice,
-    ) -> Result<Selected<'l, D>, BlockError> {
+    ) -> Result<Selected<D>, BlockError> {
         let (view, spill, owns) = (life.served.view(), Rc::clone(&life.spill), &self.0.owns);
-        Selected::find(&life.head, spill, view, matchers, range, owns, slice).await
+        Selected::find(Rc::clone(&life.head), spill, view, matchers, range, owns, slice).await
     }
 
     /// Counts and logs what a selection found damaged, and hands it on.
-    fn tell_damage(&self, selected: &mut Selected<'_, D>, mut tell: impl FnMut(String)) {
+    pub(super) fn tell_damage(&self, selected: &mut Selected<D>, mut tell: impl FnMut(String)) {
         let (inner, damage) = (&self.0, selected.take_damage());
         if !damage.is_empty() {
             inner.damaged_answers.set(inner.damaged_answers.get() + 1);

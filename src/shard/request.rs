@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::commit::WriteFailed;
+use super::cursor::{CursorPart, CursorStep};
 use super::deleting::NotDone;
 use super::options::StorageOptions;
 use super::snapshotting::{Share, SnapshotStep};
@@ -27,6 +28,8 @@ pub enum Request {
     LabelNames(Arc<Selection>),
     /// The values of one of their labels.
     LabelValues(Arc<str>, Arc<Selection>),
+    /// Read all samples of a selection, part by part: a step of the cursor of this name.
+    Cursor(u64, CursorStep),
     /// Delete the samples of the series that any selector finds, within the range, and answer when that is durable.
     DeleteSeries(Arc<Selection>),
     /// Rewrite the blocks of which something is deleted, without that.
@@ -89,6 +92,8 @@ pub enum Response {
     Series(Vec<Labels>),
     /// To [`Request::LabelNames`] and [`Request::LabelValues`]: each once, in no order.
     Names(Vec<String>),
+    /// To [`Request::Cursor`].
+    CursorPart(Result<Box<CursorPart>, String>),
     /// To [`Request::DeleteSeries`], [`Request::CleanTombstones`], [`Request::Configure`] and the steps of
     /// [`Request::Snapshot`] but one.
     Done(Result<(), NotDone>),

@@ -81,12 +81,12 @@ async fn open_shard(shard: &Shard<SimClock, SimDisk>, disk: &SimDisk, run: u64, 
 async fn read(shard: &Shard<SimClock, SimDisk>) -> Times {
     let (life, mut slice) = (shard.life().unwrap(), Slice::start());
     let (view, spill) = (life.served.view(), Rc::clone(&life.spill));
-    let (head, owns): (_, Rc<dyn Fn(u64) -> bool>) = (&life.head, Rc::new(|_| true));
+    let (head, owns): (_, Rc<dyn Fn(u64) -> bool>) = (Rc::clone(&life.head), Rc::new(|_| true));
     let found = Selected::find(head, spill, view, &[], TimeRange::ALL, &owns, &mut slice).await;
     let (mut found, mut batch, mut all) = (found.unwrap(), Batch::default(), Times::new());
     while found.read(&mut batch, &mut slice).await.unwrap() {
         for (run, samples) in batch.take_runs() {
-            let labels = run.series.labels(head).unwrap();
+            let labels = run.series.labels(&life.head).unwrap();
             let series: u32 = labels.get("series").unwrap().parse().unwrap();
             for Sample { t, v } in samples {
                 assert_eq!(v.to_bits(), value(series, t.0).to_bits(), "series {series} at {t:?}");

@@ -149,6 +149,13 @@ impl Decompressor {
     }
 }
 
+/// Compresses an answer, which has less than 4 GiB, to snappy's block format.
+#[must_use]
+pub fn pack_snappy(body: &[u8]) -> Vec<u8> {
+    // Only what is too long for the format is refused.
+    snap::raw::Encoder::new().compress_vec(body).unwrap_or_default()
+}
+
 fn unsnappy(wire: &[u8], out: &mut Vec<u8>, max: usize) -> Result<(), BodyError> {
     let stated = snappy::stated_len(wire)?;
     if stated > max {

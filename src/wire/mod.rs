@@ -1,4 +1,4 @@
-//! Bytes on the network to nouns: remote write 1.0 and 2.0. No I/O, no clock; which HTTP status an error becomes is
+//! Bytes on the network to nouns: remote write 1.0 and 2.0, remote read. No I/O, no clock; which HTTP status an error becomes is
 //! `server`'s.
 //!
 //! One request takes three steps: [`negotiate`] reads the headers, [`Decompressor`] undoes the compression into a reused
@@ -10,6 +10,7 @@ pub mod content;
 pub mod counts;
 pub mod error;
 pub mod proto;
+pub mod read;
 pub mod snappy;
 pub mod write_v1;
 pub mod write_v2;
@@ -29,7 +30,7 @@ mod model_test;
 #[cfg(test)]
 mod v2_test;
 
-pub use body::{BodyError, DECODED_BYTES_MAX, Decompressor};
+pub use body::{BodyError, DECODED_BYTES_MAX, Decompressor, pack_snappy};
 pub use content::{Compression, Content, ContentError, Message, negotiate};
 pub use counts::Counts;
 pub use error::WireError;

@@ -45,6 +45,24 @@ fn seconds(ms: i64) -> String {
 
 /// Both give the same answers about `m`, of which there are samples on whole minutes until `end`, for eight hours.
 fn assert_alike(theirs: SocketAddr, ours: SocketAddr, end: i64) {
+    assert_queries_alike(theirs, ours, end);
+    let (start, stop) = (seconds(end - 9 * 60 * MINUTE + 17_500), seconds(end + 17_500));
+    let sorted = |address, path: &str| {
+        let parameters =
+            [("match[]", "m{series!=\"04\"}"), ("start", start.as_str()), ("end", stop.as_str())];
+        let mut found = http::data(address, path, &parameters).as_array().unwrap().clone();
+        found.sort_by_key(Value::to_string);
+        found
+    };
+    for path in ["/api/v1/series", "/api/v1/labels", "/api/v1/label/series/values"] {
+        let theirs = sorted(theirs, path);
+        assert!(!theirs.is_empty(), "{path}");
+        assert_eq!(sorted(ours, path), theirs, "{path}");
+    }
+}
+
+/// Likewise, to queries.
+fn assert_queries_alike(theirs: SocketAddr, ours: SocketAddr, end: i64) {
     let mut differences = Vec::new();
     let mut compare = |path: &str, parameters: &[(&str, &str)]| {
         let (theirs, ours) =
@@ -65,19 +83,6 @@ fn assert_alike(theirs: SocketAddr, ours: SocketAddr, end: i64) {
     // Every sample.
     compare("/api/v1/query", &[("query", "m[10h]"), ("time", &stop)]);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
-
-    let sorted = |address, path: &str| {
-        let parameters =
-            [("match[]", "m{series!=\"04\"}"), ("start", start.as_str()), ("end", stop.as_str())];
-        let mut found = http::data(address, path, &parameters).as_array().unwrap().clone();
-        found.sort_by_key(Value::to_string);
-        found
-    };
-    for path in ["/api/v1/series", "/api/v1/labels", "/api/v1/label/series/values"] {
-        let theirs = sorted(theirs, path);
-        assert!(!theirs.is_empty(), "{path}");
-        assert_eq!(sorted(ours, path), theirs, "{path}");
-    }
 }
 
 fn end_of(samples: &Samples) -> i64 {
@@ -271,4 +276,45 @@ fn a_snapshot_of_a_stock_prometheus_is_imported_and_gives_the_same_answers() {
         })
     });
     assert_alike(prometheus.address, running.address, end_of(&sent));
+}
+
+#[test]
+fn a_stock_prometheus_that_reads_from_the_server_gives_the_same_answers() {
+    if !installed(&[PROMETHEUS]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (data, file) = (dir.path().join("data"), dir.path().join("floodplain.yml"));
+    fs::write(&file, "global: {external_labels: {cluster: here}}\n").unwrap();
+    let running = Running::with_flags(&data, 2, &[&format!("--config.file={}", file.display())]);
+    let sent = samples(8 * 60);
+    send(&sent, running.address);
+    until_both_have_blocks(&data);
+    let reads = |address: SocketAddr, labels: &str| {
+        let config = format!(
+            "global: {{scrape_interval: 1h{labels}}}\n\
+             remote_read: [{{url: 'http://{address}/api/v1/read', read_recent: true}}]\n"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        (Peer::prometheus(dir.path(), &config), dir)
+    };
+    // To one with the same external labels, which it strips, the series are as they are.
+    let (prometheus, _dir) = reads(running.address, ", external_labels: {cluster: here}");
+    assert_queries_alike(prometheus.address, running.address, end_of(&sent));
+    // To others they have them.
+    let (prometheus, _dir) = reads(running.address, "");
+    let time = seconds(end_of(&sent) + 17_500);
+    let count = |query| {
+        let parameters = [("query", query), ("time", time.as_str())];
+        http::data(prometheus.address, "/api/v1/query", &parameters)["result"][0]["value"][1]
+            .clone()
+    };
+    let all = count("count(m)");
+    assert_eq!(all, sent.len().to_string());
+    assert_eq!(count("count(m{cluster=\"here\"})"), all);
+    assert_eq!(
+        count("count(m{cluster!=\"\"})"),
+        Value::Null,
+        "as upstream: only of equality it is known"
+    );
 }

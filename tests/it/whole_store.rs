@@ -140,7 +140,7 @@ pub struct Shard {
     own: Origin,
     dir: String,
     disk: SimDisk,
-    head: RefCell<Head>,
+    head: Rc<RefCell<Head>>,
     log: RefCell<LogBuffer>,
     writer: WalWriter<SimDisk>,
     files: Files<SimDisk>,
@@ -216,7 +216,7 @@ impl Store {
                 own,
                 dir: shard_dir(shard),
                 disk: disk.clone(),
-                head: RefCell::new(head),
+                head: Rc::new(RefCell::new(head)),
                 log: RefCell::default(),
                 writer,
                 files,
@@ -286,7 +286,7 @@ impl Store {
         let (mut all, mut damage, mut batch) = (Samples::new(), Vec::new(), Batch::default());
         for shard in &self.shards {
             let (spill, view) = (Rc::clone(shard.files.spill()), shard.served.view());
-            let (head, owns, pace) = (&shard.head, &shard.owns, &mut NoPace);
+            let (head, owns, pace) = (Rc::clone(&shard.head), &shard.owns, &mut NoPace);
             let selected = Selected::find(head, spill, view, &[], TimeRange::ALL, owns, pace);
             let mut selected = selected.await.map_err(text)?;
             let mut own = Samples::new();

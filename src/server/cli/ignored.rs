@@ -39,7 +39,6 @@ const NO_UI: &str = "there is no web interface yet";
 const NO_RULES: &str = "rules are not evaluated here";
 const NO_ALERTS: &str = "alerts are not sent from here";
 const NO_ADMIN: &str = "there is no such API yet";
-const NO_REMOTE_READ: &str = "remote read is not served yet";
 const OWN_FORMAT: &str = "it tunes a file format that this server does not write";
 const OWN_CUTS: &str = "where chunks and their files end is not to be chosen here";
 const OVERLAPS: &str = "blocks may overlap, and those that do are always compacted";
@@ -83,9 +82,6 @@ const TABLE: &[Ignored] = &[
     value("storage.tsdb.delay-compact-file.path", NO_DELAY),
     value("storage.tsdb.delayed-compaction.max-percent", NO_DELAY),
     value("storage.remote.flush-deadline", "nothing is forwarded from here"),
-    value("storage.remote.read-sample-limit", NO_REMOTE_READ),
-    value("storage.remote.read-concurrent-limit", NO_REMOTE_READ),
-    value("storage.remote.read-max-bytes-in-frame", NO_REMOTE_READ),
     value("rules.alert.for-outage-tolerance", NO_RULES),
     value("rules.alert.for-grace-period", NO_RULES),
     value("rules.alert.resend-delay", NO_RULES),

@@ -195,6 +195,18 @@ pub struct ServeFlags {
     #[arg(long = "query.max-samples", value_name = "N", default_value = "50000000", value_parser = at_least_one)]
     pub query_samples_max: usize,
 
+    /// How many remote reads run at once; each core runs its share of them
+    #[arg(long = "storage.remote.read-concurrent-limit", value_name = "N", default_value = "10", value_parser = at_least_one)]
+    pub remote_read_concurrency_max: usize,
+
+    /// How many samples a query of a remote read may give that is answered in one piece; 0: any number
+    #[arg(long = "storage.remote.read-sample-limit", value_name = "N", default_value = "50000000")]
+    pub remote_read_samples_max: u64,
+
+    /// How long a frame of a streamed remote read is, in bytes
+    #[arg(long = "storage.remote.read-max-bytes-in-frame", value_name = "BYTES", default_value = "1048576", value_parser = at_least_one)]
+    pub remote_read_frame_bytes_max: usize,
+
     /// Log this and what is graver
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
     pub log_level: LogLevel,

@@ -62,14 +62,6 @@ fn global(
             "external_labels" => {
                 config.external_labels =
                     external_labels(findings, &entry.node, legacy_names_only, variable);
-                if !config.external_labels.is_empty() {
-                    findings.notice(
-                        entry.place,
-                        "global.external_labels stand in /api/v1/status/config and have no other effect yet: remote read \
-                         is not served"
-                            .to_owned(),
-                    );
-                }
             }
             "metric_name_validation_scheme" => {}
             key => match unserved::GLOBAL.iter().find(|unserved| unserved.key == key) {
@@ -335,14 +327,13 @@ remote_write:
     #[test]
     fn settings_that_are_not_honoured_yet_are_never_taken_silently() {
         let text = "
-global: {external_labels: {a: b}, metric_name_validation_scheme: legacy}
+global: {metric_name_validation_scheme: legacy}
 storage:
   tsdb: {chunk_encoding: {floats: xor2}, stale_series_compaction_threshold: 0.5}
   exemplars: {max_exemplars: 5}
 ";
         let notices = notices(text);
-        let keys =
-            ["validation_scheme", "external_labels", "floats", "stale_series", "max_exemplars"];
+        let keys = ["validation_scheme", "floats", "stale_series", "max_exemplars"];
         assert_eq!(notices.len(), keys.len(), "{notices:?}");
         for (notice, key) in notices.iter().zip(keys) {
             assert!(notice.contains(key), "{notice} is not about {key}");

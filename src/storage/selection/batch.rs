@@ -50,7 +50,7 @@ impl Batch {
     }
 }
 
-impl<D: Disk> Selected<'_, D> {
+impl<D: Disk> Selected<D> {
     /// Reads the next runs into `batch`; `false` if there are none left. Runs of one series follow each other.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //! twice.
 //!
 //! The blocks give their series in order of labels; a merge of those lines goes through all of them at once, and the
-//! Head's part of a series is found by its fingerprint. Series that only the Head has come last. Chunks are read for many
+//! Head's part of a series is found by its fingerprint. Series that only the Head has come last, unless all are wanted in
+//! order of labels. Chunks are read for many
 //! series at once, and a series with very many of them comes in several runs, so that memory is bounded whatever is
 //! selected.
 //!
@@ -10,6 +11,7 @@
 //! newer ones. What is damaged, or what the disk does not give, costs itself and is told.
 
 mod batch;
+mod head_order;
 mod line;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 pub use batch::{Batch, Run};
+use head_order::HeadOrder;
 use line::Line;
 
 use super::block::BlockError;
@@ -33,8 +36,8 @@ use crate::model::{Labels, Matcher, SeriesId, TimeRange};
 const SERIES_AT_ONCE: usize = 256;
 
 /// The series of a shard that some matchers find, and their samples in a range.
-pub struct Selected<'h, D: Disk> {
-    head: &'h RefCell<Head>,
+pub struct Selected<D: Disk> {
+    head: Rc<RefCell<Head>>,
     spill: Rc<SpillFiles<D>>,
     range: TimeRange,
     lines: Vec<Line<D>>,
@@ -43,6 +46,8 @@ pub struct Selected<'h, D: Disk> {
     is_found: Vec<bool>,
     /// How many of `in_head` have been looked at since the blocks are through.
     head_next: usize,
+    /// In its place, if all series are wanted in order of labels.
+    head_order: Option<HeadOrder>,
     /// Found, and not read yet.
     runs: VecDeque<Run>,
     damage: Vec<String>,
@@ -78,7 +83,7 @@ impl FoundSeries {
     }
 }
 
-impl<'h, D: Disk> Selected<'h, D> {
+impl<D: Disk> Selected<D> {
     /// Finds the series for which all `matchers` hold.
     ///
     /// - `spill`: where the Head's chunks are that have left memory.
@@ -87,7 +92,7 @@ impl<'h, D: Disk> Selected<'h, D> {
     /// # Errors
     /// Want of memory or descriptors. An index that is damaged, or cannot be read, costs what its block has.
     pub async fn find(
-        head: &'h RefCell<Head>,
+        head: Rc<RefCell<Head>>,
         spill: Rc<SpillFiles<D>>,
         view: Rc<View<D>>,
         matchers: &[Matcher],
@@ -115,10 +120,18 @@ impl<'h, D: Disk> Selected<'h, D> {
             in_head,
             is_found,
             head_next,
+            head_order: None,
             runs,
             damage,
             _view: view,
         })
+    }
+
+    /// The same, with all series in order of labels.
+    pub async fn in_order(mut self, pace: &mut impl Pace) -> Self {
+        let in_head = std::mem::take(&mut self.in_head);
+        self.head_order = Some(HeadOrder::of(&self.head, &in_head, self.range, pace).await);
+        self
     }
 
     /// The next series that have a chunk in the range, some hundreds at most; none if there are no more. For who wants
@@ -135,7 +148,8 @@ impl<'h, D: Disk> Selected<'h, D> {
                     line.give_up();
                 }
             }
-            let fronts = self.lines.iter().filter_map(Line::front);
+            let of_head = self.head_order.as_ref().and_then(HeadOrder::front);
+            let fronts = self.lines.iter().filter_map(Line::front).chain(of_head);
             let Some(labels) = fronts.min().cloned() else { break };
             found.push(self.take(labels));
         }
@@ -153,6 +167,10 @@ impl<'h, D: Disk> Selected<'h, D> {
                 let of_line = |meta| BlockChunk { line: at, series: entry.id, meta };
                 chunks.extend(entry.chunks.into_iter().map(of_line));
             }
+        }
+        if let Some(order) = &mut self.head_order {
+            let head = order.take(&labels);
+            return FoundSeries { labels: Some(labels), head, chunks };
         }
         let index = self.head.borrow().index_of(labels.as_ref());
         let place = index.and_then(|index| self.in_head.binary_search(&index).ok());

@@ -82,7 +82,7 @@ proptest! {
     fn what_is_read_is_what_the_first_source_said(
         blocks in proptest::collection::vec(any_series(0..300), 0..4),
         in_head in any_series(200..400),
-        range in (0i64..400, 0i64..400), samples_a_chunk in 1usize..30, odd_only: bool,
+        range in (0i64..400, 0i64..400), samples_a_chunk in 1usize..30, odd_only: bool, in_order: bool,
     ) {
         let range = TimeRange::new(TimestampMs(range.0), TimestampMs(range.0 + range.1)).unwrap();
         let owns = move |route: u64| !odd_only || route % 2 == 1;
@@ -113,16 +113,20 @@ proptest! {
             for (number, series) in &numbered {
                 opened.push(Rc::new(block(&disk, *number, series, samples_a_chunk).await));
             }
-            let (served, head) = (Served::new(opened), RefCell::new(head));
+            let (served, head) = (Served::new(opened), Rc::new(RefCell::new(head)));
             let matcher = Matcher::new("__name__", MatchOp::Equal, "m").unwrap();
             let owns: Rc<dyn Fn(u64) -> bool> = Rc::new(owns);
             let mut selected =
-                Selected::find(&head, Rc::new(SpillFiles::of(disk.clone(), "head".to_owned())), served.view(), &[matcher], range, &owns, &mut NoPace).await.unwrap();
-            let (mut batch, mut read) = (Batch::default(), Model::new());
+                Selected::find(Rc::clone(&head), Rc::new(SpillFiles::of(disk.clone(), "head".to_owned())), served.view(), &[matcher], range, &owns, &mut NoPace).await.unwrap();
+            if in_order {
+                selected = selected.in_order(&mut NoPace).await;
+            }
+            let (mut batch, mut read, mut last) = (Batch::default(), Model::new(), None);
             while selected.read(&mut batch, &mut NoPace).await.unwrap() {
                 for (run, samples) in batch.take_runs() {
                     assert!(run.is_first && run.is_last, "there are few chunks");
                     let name = run.series.labels(&head).unwrap();
+                    assert!(!in_order || last.replace(name.clone()).is_none_or(|last| last < name));
                     let series: u8 = name.get("series").unwrap().parse().unwrap();
                     let map: BTreeMap<_, _> = samples.iter().map(|s| (s.t.0, s.v)).collect();
                     assert_eq!(map.len(), samples.len(), "a sample stands twice");

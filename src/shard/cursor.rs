@@ -1,0 +1,178 @@
+//! Cursors: selections that are read part by part, all series in order of labels, as chunks that are encoded anew.
+//!
+//! ```text
+//! begin ─► next ─► next ─► ... ─► the last part, or an end that is asked for
+//! ```
+//! A cursor holds what it is to read still, as a query does, and nothing that it has read. Who began one ends it; one that
+//! nobody has asked for a minute is ended, because blocks and Head are kept for it as they were.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::life::Life;
+use super::request::Selection;
+use super::{Shard, reading::ReadFailed};
+use crate::encoding::xor::{self, Words, XorAppender, XorReader};
+use crate::io::{Clock, Disk};
+use crate::model::{Labels, Sample, TimeRange};
+use crate::rt::clock::Stopwatch;
+use crate::rt::pace::Slice;
+use crate::rt::task;
+use crate::storage::selection::{Batch, Selected};
+
+/// One that was not asked for so long is ended.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How often is looked for such ones.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Samples a chunk. Source: `DefaultSamplesPerChunk`, `tsdb/head.go`.
+const CHUNK_SAMPLES: usize = 120;
+
+/// A step of a cursor, which has a name that no other one of this process has.
+#[derive(Debug)]
+pub enum CursorStep {
+    /// Begin it, of the series of the first selector.
+    Begin(Arc<Selection>),
+    /// Give the next part.
+    Next,
+    /// End it, wherever it is.
+    End,
+}
+
+/// Some consecutive series of a cursor, in order of labels.
+#[derive(Debug, Default)]
+pub struct CursorPart {
+    /// Each with its chunks, or more chunks of it.
+    pub series: Vec<ReadSeries>,
+    /// There is nothing more; the cursor has ended.
+    pub is_last: bool,
+}
+
+/// A series, or a part of one that has very many samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its chunks, which follow each other in time. Not empty.
+    pub chunks: Vec<ReadChunk>,
+}
+
+/// A chunk of float samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadChunk {
+    /// From its first to its last sample.
+    pub range: TimeRange,
+    /// How many samples it has.
+    pub samples: u32,
+    /// Prometheus's encoding 1.
+    pub bytes: Vec<u8>,
+}
+
+impl ReadChunk {
+    /// A chunk of these samples, which follow each other in time; nothing if there are none.
+    #[must_use]
+    pub fn of(samples: &[Sample]) -> Option<Self> {
+        let range = TimeRange::new(samples.first()?.t, samples.last()?.t)?;
+        let (mut words, mut appender, mut bytes) =
+            (Words::default(), XorAppender::new(), Vec::new());
+        for sample in samples {
+            appender.append(&mut words, sample.t, sample.v);
+        }
+        appender.write_to(&words, &mut bytes);
+        Some(Self { range, samples: u32::try_from(samples.len()).ok()?, bytes })
+    }
+
+    /// Its samples.
+    pub fn decoded(&self) -> impl Iterator<Item = Sample> {
+        XorReader::new(&self.bytes).into_iter().flatten().map_while(Result::ok)
+    }
+}
+
+/// The cursors of a shard.
+pub(super) struct Cursors<D: Disk>(RefCell<HashMap<u64, Cursor<D>>>);
+
+struct Cursor<D: Disk> {
+    selected: Selected<D>,
+    batch: Batch,
+    last_asked: Stopwatch,
+}
+
+impl<D: Disk> Cursors<D> {
+    /// None yet.
+    pub fn new() -> Self {
+        Self(RefCell::default())
+    }
+
+    fn end(&self, name: u64) {
+        self.0.borrow_mut().remove(&name);
+    }
+
+    fn end_idle(&self) {
+        self.0.borrow_mut().retain(|_, cursor| cursor.last_asked.elapsed() < IDLE_MAX);
+    }
+}
+
+impl<C: Clock, D: Disk> Shard<C, D> {
+    /// Ends cursors of a life that nobody asks any more.
+    pub(super) fn start_tending_cursors(&self, life: &Rc<Life<D>>) {
+        let (shard, of) = (self.clone(), Rc::clone(life));
+        life.add_task(task::spawn("cursors", async move {
+            while of.rest(LOOK_AGAIN).await {
+                shard.0.cursors.end_idle();
+            }
+        }));
+    }
+
+    /// Does a step of the cursor with this name. An end gives an empty last part.
+    pub(super) async fn step_cursor(
+        &self,
+        life: &Life<D>,
+        name: u64,
+        step: CursorStep,
+    ) -> Result<CursorPart, ReadFailed> {
+        let (cursors, mut slice) = (&self.0.cursors, Slice::start());
+        let mut cursor = match step {
+            CursorStep::Begin(selection) => {
+                let matchers = selection.any_of().next().unwrap_or_default();
+                let selected = self.select(life, matchers, selection.range, &mut slice).await;
+                let selected = selected.map_err(|error| error.to_string())?;
+                let selected = selected.in_order(&mut slice).await;
+                Cursor { selected, batch: Batch::default(), last_asked: Stopwatch::start() }
+            }
+            CursorStep::Next => cursors.0.borrow_mut().remove(&name).ok_or_else(|| {
+                format!(
+                    "the read was not gone on with for {IDLE_MAX:?}, and was given up; ask again"
+                )
+            })?,
+            CursorStep::End => {
+                cursors.end(name);
+                return Ok(CursorPart { is_last: true, ..CursorPart::default() });
+            }
+        };
+        let mut part = CursorPart::default();
+        while part.series.is_empty() && !part.is_last {
+            let read = cursor.selected.read(&mut cursor.batch, &mut slice).await;
+            part.is_last = !read.map_err(|error| error.to_string())?;
+            for (run, samples) in cursor.batch.take_runs() {
+                if !samples.is_empty()
+                    && let Some(labels) = run.series.labels(&life.head)
+                {
+                    let chunks = samples.chunks(CHUNK_SAMPLES).filter_map(ReadChunk::of).collect();
+                    part.series.push(ReadSeries { labels, chunks });
+                }
+                slice.breathe().await;
+            }
+        }
+        self.tell_damage(&mut cursor.selected, drop);
+        if !part.is_last {
+            cursor.last_asked = Stopwatch::start();
+            cursors.0.borrow_mut().insert(name, cursor);
+        }
+        Ok(part)
+    }
+}
+
+/// The number of the chunks' encoding in Prometheus's formats.
+pub const ENCODING: u8 = xor::ENCODING;
