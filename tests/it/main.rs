@@ -31,6 +31,7 @@ mod offline;
 mod peer;
 mod promql_parser;
 mod promql_scripts;
+mod remote_read;
 mod remote_write;
 mod restart;
 mod serve;
