@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod bits;
 pub mod block;
+pub mod chunk_range;
 pub mod record;
 pub mod spilled;
 pub mod varint;
