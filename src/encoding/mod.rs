@@ -11,3 +11,4 @@ pub mod varbit;
 pub mod varint;
 pub mod window;
 pub mod xor;
+pub mod xor2;
