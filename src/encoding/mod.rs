@@ -3,7 +3,12 @@
 pub mod batch;
 pub mod bits;
 pub mod block;
+pub mod chunk_range;
+pub mod histogram;
 pub mod record;
 pub mod spilled;
+pub mod varbit;
 pub mod varint;
+pub mod window;
 pub mod xor;
+pub mod xor2;

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod fingerprint;
+pub mod histogram;
 pub mod id;
 pub mod labels;
 pub mod matcher;
@@ -13,6 +14,7 @@ pub mod time;
 
 pub use batch::{LabelText, LabelsAt, Part, PartEntry, REFUSALS_MAX, Span, Symbol, WriteBatch};
 pub use fingerprint::{Fingerprint, Fingerprinter, LabelsHash, RecentLabels, TextHash, route_hash};
+pub use histogram::{Count, FloatHistogram, Histogram, HistogramRef, IntHistogram, ResetHint};
 pub use id::{SeriesId, SeriesRef, ShardId};
 pub use labels::{Label, Labels, LabelsBuilder, LabelsError, LabelsRef};
 pub use matcher::{MatchOp, Matcher, MatcherError};

@@ -21,10 +21,10 @@ use crate::peer::{PROMETHEUS, Peer, installed};
 use crate::remote_write::{Label, Packed, Series, Version, request};
 
 /// All shapes begin here: ten minutes before the end of an aligned two-hour range.
-const BEGIN: i64 = 236_111 * CHUNK_RANGE_MS - 10 * MINUTE;
+pub const BEGIN: i64 = 236_111 * CHUNK_RANGE_MS - 10 * MINUTE;
 /// And end here: behind the end of the next one, but before Prometheus would make a block of a Head this long.
-const END: i64 = BEGIN + 175 * MINUTE;
-const MINUTE: i64 = 60_000;
+pub const END: i64 = BEGIN + 175 * MINUTE;
+pub const MINUTE: i64 = 60_000;
 
 #[derive(Clone, PartialEq, Message)]
 struct ReadRequest {
@@ -70,18 +70,19 @@ struct ChunkedSeries {
     chunks: Vec<ReadChunk>,
 }
 
+/// A chunk as Prometheus has it.
 #[derive(Clone, PartialEq, Message)]
-struct ReadChunk {
+pub struct ReadChunk {
     #[prost(int64, tag = "1")]
-    min_time_ms: i64,
+    pub min_time_ms: i64,
     /// Of an open chunk the largest number there is: it may still grow.
     #[prost(int64, tag = "2")]
-    max_time_ms: i64,
+    pub max_time_ms: i64,
     /// 1 is XOR.
     #[prost(int32, tag = "3")]
-    r#type: i32,
+    pub r#type: i32,
     #[prost(bytes = "vec", tag = "4")]
-    data: Vec<u8>,
+    pub data: Vec<u8>,
 }
 
 /// Samples from `BEGIN` to `END`: `next` gives the bits of each value and the milliseconds to the next.
@@ -183,8 +184,8 @@ fn write(prometheus: SocketAddr, shapes: &[(&str, Vec<(i64, u64)>)]) {
     }
 }
 
-/// Reads the chunks of all shapes from Prometheus, by name.
-fn their_chunks(prometheus: SocketAddr) -> BTreeMap<String, Vec<Chunk>> {
+/// Reads the chunks of the series `shape` from Prometheus, by their label of the same name.
+pub fn read_chunks(prometheus: SocketAddr) -> BTreeMap<String, Vec<ReadChunk>> {
     let matcher = ReadMatcher { r#type: 0, name: "__name__".into(), value: "shape".into() };
     let query = ReadQuery {
         start_timestamp_ms: i64::MIN,
@@ -196,7 +197,7 @@ fn their_chunks(prometheus: SocketAddr) -> BTreeMap<String, Vec<Chunk>> {
     let headers = ["Content-Type: application/x-protobuf", "Content-Encoding: snappy"];
     let answer = http::send(prometheus, "POST /api/v1/read", &headers, &body).unwrap();
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
-    let (mut frames, mut chunks) = (answer.body.as_slice(), BTreeMap::<_, Vec<Chunk>>::new());
+    let (mut frames, mut chunks) = (answer.body.as_slice(), BTreeMap::<_, Vec<ReadChunk>>::new());
     while !frames.is_empty() {
         let len = usize::try_from(prost::encoding::decode_varint(&mut frames).unwrap()).unwrap();
         let (sum, rest) = frames.split_first_chunk::<4>().unwrap();
@@ -205,10 +206,7 @@ fn their_chunks(prometheus: SocketAddr) -> BTreeMap<String, Vec<Chunk>> {
         frames = rest;
         for series in ChunkedReadResponse::decode(message).unwrap().chunked_series {
             let name = series.labels.iter().find(|label| label.name == "shape").unwrap();
-            chunks
-                .entry(name.value.clone())
-                .or_default()
-                .extend(series.chunks.into_iter().map(plain));
+            chunks.entry(name.value.clone()).or_default().extend(series.chunks);
         }
     }
     chunks
@@ -231,7 +229,10 @@ fn the_same_samples_make_the_same_chunks_as_in_prometheus() {
     let prometheus = Peer::prometheus(dir.path(), "");
     let shapes = shapes();
     write(prometheus.address, &shapes);
-    let theirs = their_chunks(prometheus.address);
+    let theirs: BTreeMap<_, Vec<Chunk>> = read_chunks(prometheus.address)
+        .into_iter()
+        .map(|(name, chunks)| (name, chunks.into_iter().map(plain).collect()))
+        .collect();
     assert_eq!(theirs.len(), shapes.len(), "{:?}", theirs.keys());
     for (name, samples) in &shapes {
         let (ours, theirs) = (our_chunks(samples), &theirs[*name]);

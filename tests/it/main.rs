@@ -23,6 +23,7 @@ mod http;
 mod interop_blocks;
 mod interop_chunks;
 mod interop_clients;
+mod interop_histograms;
 mod interop_promql;
 mod interop_retry;
 mod kill;

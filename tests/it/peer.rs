@@ -73,11 +73,17 @@ impl Peer {
 
     /// The same on the data that is in `data`.
     pub fn prometheus_on(data: &Path, dir: &Path, config: &str) -> Self {
+        Self::prometheus_with(data, dir, config, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn prometheus_with(data: &Path, dir: &Path, config: &str, arguments: &[&str]) -> Self {
         fs::write(dir.join("prometheus.yml"), config).unwrap();
         let mut command = Command::new(PROMETHEUS);
         command.arg(format!("--config.file={}", dir.join("prometheus.yml").display()));
         command.arg(format!("--storage.tsdb.path={}", data.display()));
         command.args(["--web.enable-remote-write-receiver", "--web.enable-admin-api"]);
+        command.args(arguments);
         let peer = Self::start(&mut command, Some(dir.to_owned()));
         until("Prometheus is ready", || {
             http::send(peer.address, "GET /-/ready", &[], b"").is_ok_and(|a| a.status == 200)

@@ -5,22 +5,9 @@
 
 use super::cursor::{Parsed, Parser};
 use super::token::{HistogramKey, TokenKind};
+use crate::model::ResetHint;
 use crate::query::ast::TextRange;
 use crate::query::quote::quoted;
-
-/// What is known about a counter's reset before a histogram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum ResetHint {
-    /// Nothing.
-    #[default]
-    Unknown,
-    /// It was reset.
-    Reset,
-    /// It was not reset.
-    NotReset,
-    /// It is a gauge, which has no resets.
-    Gauge,
-}
 
 /// A native histogram as written. What is not written is zero or empty.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -181,7 +168,8 @@ impl Parser<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HistogramLiteral, ResetHint};
+    use super::HistogramLiteral;
+    use crate::model::ResetHint;
     use crate::query::parser::{SeriesItem, parse_series_description};
 
     fn histogram(text: &str) -> HistogramLiteral {

@@ -42,7 +42,7 @@ use lexer::Language;
 use super::ast::Expr;
 use super::parse_error::ParseErrors;
 use crate::model::Matcher;
-pub use histogram::{HistogramLiteral, ResetHint};
+pub use histogram::HistogramLiteral;
 pub use series::{HistogramStep, SeriesDescription, SeriesItem};
 pub(super) use token::is_listed_bare;
 

@@ -1,6 +1,6 @@
 //! The words of the language: their kinds, their spelling, and how error messages name them.
 
-use super::histogram::ResetHint;
+use crate::model::ResetHint;
 use crate::model::labels::is_legacy_name;
 use crate::query::ast::{AggregateOp, BinaryOp};
 use crate::query::quote::{quoted, quoted_start};

@@ -7,14 +7,16 @@
 use super::late::{self, Late};
 use super::pairs::PairId;
 use super::spilled::SpilledChunk;
+use crate::encoding::chunk_range::predicted_end;
+pub use crate::encoding::chunk_range::{CHUNK_RANGE_MS, range_end};
 use crate::encoding::record::{self, SavedOpenChunk};
 use crate::encoding::xor::{Words, XorAppender, XorReader};
 use crate::model::{Fingerprint, Sample, SeriesRef, TimeRange, TimestampMs};
 
-/// Chunks do not cross multiples of this, in milliseconds.
-pub const CHUNK_RANGE_MS: i64 = 2 * 60 * 60 * 1000;
 /// What the rule aims at.
 const SAMPLES_PER_CHUNK: u16 = 120;
+/// Its end is predicted when it has a quarter of that.
+const TIMES_A_QUARTER: f64 = 4.0;
 /// Where a chunk ends at the latest.
 const SAMPLES_PER_CHUNK_MAX: u16 = 2 * SAMPLES_PER_CHUNK;
 /// A chunk with more bytes than this takes no further sample.
@@ -236,7 +238,7 @@ impl MemSeries {
     #[cold]
     fn predicted_end(&self) -> TimestampMs {
         match self.open_chunk() {
-            Some(chunk) => predicted_end(chunk.range, self.next_at),
+            Some(chunk) => predicted_end(chunk.range, self.next_at, TIMES_A_QUARTER),
             None => self.next_at,
         }
     }
@@ -318,29 +320,6 @@ impl MemSeries {
             late::merge(out, from, &mut samples);
         }
     }
-}
-
-/// The first instant of the next aligned range. Divides as Go does: toward zero.
-#[must_use]
-pub fn range_end(t: TimestampMs) -> TimestampMs {
-    TimestampMs(
-        (t.0 / CHUNK_RANGE_MS).saturating_mul(CHUNK_RANGE_MS).saturating_add(CHUNK_RANGE_MS),
-    )
-}
-
-/// Where a chunk that has a quarter of its samples over `range` should end, so that chunks of the same size fill the
-/// time up to `max`. Source: `computeChunkEndTime`.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "upstream computes in float64 as well"
-)]
-fn predicted_end(range: TimeRange, max: TimestampMs) -> TimestampMs {
-    const RATIO_TO_FULL: f64 = 4.0;
-    let (start, cur) = (range.min().0, range.max().0);
-    let left = max.0.saturating_sub(start) as f64;
-    let n = left / (cur.saturating_sub(start).saturating_add(1) as f64 * RATIO_TO_FULL);
-    if n <= 1.0 { max } else { TimestampMs((start as f64 + left / n.floor()) as i64) }
 }
 
 #[cfg(test)]
