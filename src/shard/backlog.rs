@@ -2,7 +2,7 @@
 //! does not help, writes are held back, so that the Head's memory stays bounded, and what a start has to read.
 //!
 //! ```text
-//! full chunks in memory     they cannot leave it while a cut goes on, nor if the disk is full   ─┐
+//! full chunks in memory     they cannot leave it if the disk is full, or too slow                ─┐
 //! bytes of the log          no checkpoint is written while a cut goes on                          │
 //! overdue ranges            two hours each, of full chunks that ought to be in a block          ─┤ a quarter, a half, three
 //! age of the oldest job     of a cut, of any other                                              ─┘ quarters of what may be
@@ -50,7 +50,7 @@ pub struct Backlog {
 /// Which deadline a job has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobKind {
-    /// The block of a cut is written: meanwhile the log grows, and full chunks stay in memory.
+    /// The block of a cut is written: meanwhile the log grows.
     Cut,
     /// Blocks are merged, cleaned or re-partitioned: nothing waits but the disk.
     Other,

@@ -3,8 +3,9 @@
 //! ```text
 //! begin ─► next ─► next ─► ... ─► the last part, or an end that is asked for
 //! ```
-//! A cursor holds what it is to read still, as a query does, and nothing that it has read. Who began one ends it; one that
-//! nobody has asked for a minute is ended, because blocks and Head are kept for it as they were.
+//! A cursor holds what it is to read still, as a query does, and nothing that it has read. Who began one ends it. One that
+//! nobody has asked for a minute is ended, or that is ten minutes old: blocks and Head are kept for it as they were, and a slow
+//! reader must not keep samples from leaving memory.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,6 +26,8 @@ use crate::storage::selection::{Batch, Selected};
 
 /// One that was not asked for so long is ended.
 const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Nor is one read for longer.
+const AGE_MAX: Duration = Duration::from_secs(10 * 60);
 /// How often is looked for such ones.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Samples a chunk. Source: `DefaultSamplesPerChunk`, `tsdb/head.go`.
@@ -96,7 +99,14 @@ pub(super) struct Cursors<D: Disk>(RefCell<HashMap<u64, Cursor<D>>>);
 struct Cursor<D: Disk> {
     selected: Selected<D>,
     batch: Batch,
+    began: Stopwatch,
     last_asked: Stopwatch,
+}
+
+impl<D: Disk> Cursor<D> {
+    fn is_over(&self) -> bool {
+        self.last_asked.elapsed() >= IDLE_MAX || self.began.elapsed() >= AGE_MAX
+    }
 }
 
 impl<D: Disk> Cursors<D> {
@@ -109,8 +119,8 @@ impl<D: Disk> Cursors<D> {
         self.0.borrow_mut().remove(&name);
     }
 
-    fn end_idle(&self) {
-        self.0.borrow_mut().retain(|_, cursor| cursor.last_asked.elapsed() < IDLE_MAX);
+    fn end_those_that_are_over(&self) {
+        self.0.borrow_mut().retain(|_, cursor| !cursor.is_over());
     }
 }
 
@@ -120,7 +130,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let (shard, of) = (self.clone(), Rc::clone(life));
         life.add_task(task::spawn("cursors", async move {
             while of.rest(LOOK_AGAIN).await {
-                shard.0.cursors.end_idle();
+                shard.0.cursors.end_those_that_are_over();
             }
         }));
     }
@@ -139,11 +149,13 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 let selected = self.select(life, matchers, selection.range, &mut slice).await;
                 let selected = selected.map_err(|error| error.to_string())?;
                 let selected = selected.in_order(&mut slice).await;
-                Cursor { selected, batch: Batch::default(), last_asked: Stopwatch::start() }
+                let (began, last_asked) = (Stopwatch::start(), Stopwatch::start());
+                Cursor { selected, batch: Batch::default(), began, last_asked }
             }
             CursorStep::Next => cursors.0.borrow_mut().remove(&name).ok_or_else(|| {
                 format!(
-                    "the read was not gone on with for {IDLE_MAX:?}, and was given up; ask again"
+                    "the read took longer than {AGE_MAX:?}, or was not gone on with for {IDLE_MAX:?}, and was given up: ask for \
+                     less at once"
                 )
             })?,
             CursorStep::End => {

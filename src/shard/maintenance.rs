@@ -1,9 +1,10 @@
 //! What a shard does for its Head beside requests, one thing after the other: full chunks leave memory, checkpoints are
 //! written, blocks are cut.
 //!
-//! A cut holds everything else up until it has ended, because no checkpoint may be written meanwhile. Writing its block is
-//! long work and done elsewhere.
+//! A cut holds checkpoints up until it has ended. Writing its block is long work and done elsewhere; meanwhile full chunks go on
+//! leaving memory: what the block is to have is extracted already.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::model::BlockRange;
 use crate::rt::clock::Stopwatch;
 use crate::rt::pace::Slice;
 use crate::rt::task;
+use crate::rt::timer;
 use crate::storage::blocks::BlockMeta;
 use crate::storage::checkpoint;
 use crate::storage::files::Files;
@@ -95,9 +97,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     }
 
     async fn maintain(&self, life: &Life<D>, files: &Files<D>, log: &mut LogLength) {
-        if life.head.borrow().stats().chunk_bytes > FULL_CHUNK_BYTES_MAX {
-            self.let_chunks_leave(life, files).await;
-        }
+        self.let_chunks_leave_if_many(life, files).await;
         let written = life.commits.bytes();
         let log_bytes = log.before.saturating_add(written.saturating_sub(log.at));
         let last = files.checkpoint_bytes();
@@ -106,6 +106,12 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let is_long = log_bytes >= life.options.get().backlog.log_max(series) / 2;
         if is_long || checkpoint::is_due(log_bytes, last, log.began.elapsed(), log.took) {
             self.checkpoint(life, files, log).await;
+        }
+    }
+
+    async fn let_chunks_leave_if_many(&self, life: &Life<D>, files: &Files<D>) {
+        if life.head.borrow().stats().chunk_bytes > FULL_CHUNK_BYTES_MAX {
+            self.let_chunks_leave(life, files).await;
         }
     }
 
@@ -153,7 +159,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             let mut log = life.commits.log().borrow_mut();
             life.head.borrow_mut().freeze(Ulid::generate(), range, &mut log)
         };
-        match self.try_cut(life, cut).await {
+        match self.try_cut(life, files, cut).await {
             Ok(block) => {
                 let truncating = Stopwatch::start();
                 if !truncate(life, cut).await {
@@ -186,7 +192,12 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     }
 
     /// Has the block written, and serves it.
-    async fn try_cut(&self, life: &Life<D>, cut: Cut) -> Result<Option<BlockMeta>, String> {
+    async fn try_cut(
+        &self,
+        life: &Life<D>,
+        files: &Files<D>,
+        cut: Cut,
+    ) -> Result<Option<BlockMeta>, String> {
         let inner = &self.0;
         let mut slice = Slice::gentle();
         // Replay goes by the record: it must not be missing once there is a block.
@@ -199,7 +210,15 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         if plan.is_empty() {
             return Ok(None);
         }
-        let Done::Cut(written) = life.work(Job::Cut(life.own, plan)).await? else {
+        let mut work = pin!(life.work(Job::Cut(life.own, plan)));
+        let done = loop {
+            match timer::timeout(LOOK_AGAIN, work.as_mut()).await {
+                Ok(done) => break done?,
+                // To its end: what leaves memory must not be forgotten halfway.
+                Err(_) => self.let_chunks_leave_if_many(life, files).await,
+            }
+        };
+        let Done::Cut(written) = done else {
             return Err("a job gave what another one gives".to_owned());
         };
         inner.compactions.borrow_mut().chunks.add(&written.chunks);
