@@ -14,8 +14,6 @@ pub struct SavedSeriesBody {
     pair_count: u32,
     series: Vec<u8>,
     last_reference: u64,
-    /// The pairs of the series before.
-    last: Vec<u32>,
 }
 
 impl SavedSeriesBody {
@@ -28,18 +26,16 @@ impl SavedSeriesBody {
     }
 
     /// Appends a series that has the pairs with these numbers, in order of their names.
-    pub fn push(&mut self, reference: SeriesRef, pairs: &[u32]) {
+    ///
+    /// - `pairs`: `None` for the one that the series before has at this place.
+    pub fn push(&mut self, reference: SeriesRef, pairs: &[Option<u32>]) {
         let delta = reference.0.wrapping_sub(self.last_reference);
         varint::push_signed(&mut self.series, delta.cast_signed());
         self.last_reference = reference.0;
         varint::push_unsigned(&mut self.series, pairs.len() as u64);
-        for (at, pair) in pairs.iter().enumerate() {
-            let is_as_before = self.last.get(at) == Some(pair);
-            let number = if is_as_before { 0 } else { u64::from(*pair) + 1 };
-            varint::push_unsigned(&mut self.series, number);
+        for pair in pairs {
+            varint::push_unsigned(&mut self.series, pair.map_or(0, |pair| u64::from(pair) + 1));
         }
-        self.last.clear();
-        self.last.extend_from_slice(pairs);
     }
 
     /// Its length in bytes.

@@ -99,13 +99,20 @@ fn push_checkpoint_records(out: &mut Vec<u8>) {
     push_spilled_chunks(out, &body);
     let mut body = SavedSeriesBody::default();
     assert_eq!(PAIRS.map(|pair| body.push_pair(pair)), [0, 1]);
-    SAVED.iter().for_each(|(reference, pairs)| body.push(SeriesRef(*reference), pairs));
+    SAVED.iter().for_each(|(reference, pairs, _)| body.push(SeriesRef(*reference), pairs));
     push_saved_series(out, &body);
 }
 
 /// Canonical bytes of `a="1"` and `b="2"`.
 const PAIRS: [&[u8]; 2] = [b"\x0a\x06\x0a\x01a\x12\x011", b"\x0a\x06\x0a\x01b\x12\x012"];
-const SAVED: [(u64, &[u32]); 4] = [(7, &[0, 1]), (8, &[0, 300]), (u64::MAX, &[0]), (1, &[])];
+/// A reference, pairs as they are pushed, and as they come back.
+type Saved = (u64, &'static [Option<u32>], &'static [u32]);
+const SAVED: [Saved; 4] = [
+    (7, &[Some(0), Some(1)], &[0, 1]),
+    (8, &[None, Some(300)], &[0, 300]),
+    (u64::MAX, &[None], &[0]),
+    (1, &[], &[]),
+];
 
 fn places() -> [SpillPlace; 3] {
     let range = |min, max| TimeRange::new(TimestampMs(min), TimestampMs(max)).unwrap();
@@ -159,7 +166,7 @@ fn checkpoint_records_come_back() {
     assert_eq!(spilled.map(Result::unwrap).collect::<Vec<_>>(), places());
     let Some(Record::SavedSeries(mut saved)) = records.next() else { panic!("the sixth record") };
     assert_eq!(saved.pairs.map(|pair| pair.unwrap().as_bytes()).collect::<Vec<_>>(), PAIRS);
-    for (reference, pairs) in SAVED {
+    for (reference, _, pairs) in SAVED {
         let series = saved.series.next_series().unwrap().unwrap();
         assert_eq!((series.reference, series.pairs), (SeriesRef(reference), pairs));
     }

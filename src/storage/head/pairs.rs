@@ -175,8 +175,13 @@ impl Pairs {
     }
 
     /// Notes that the series with this index, larger than all before, carries these pairs, in order of their names.
-    pub(super) fn add_paired_series(&mut self, series: u32, pairs: &[PairId]) -> Option<()> {
-        pairs.iter().try_for_each(|pair| self.carry(series, *pair))
+    pub(super) fn add_paired_series(
+        &mut self,
+        series: u32,
+        pairs: &[PairId],
+    ) -> Option<Box<[PairId]>> {
+        pairs.iter().try_for_each(|pair| self.carry(series, *pair))?;
+        Some(pairs.into())
     }
 
     fn carry(&mut self, series: u32, id: PairId) -> Option<()> {

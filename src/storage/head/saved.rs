@@ -24,50 +24,43 @@ const REPLAYED_LATE_MAX: usize = 1 << 16;
 impl Head {
     /// Takes a series over that this shard's log tells of under the name `reference`; the index it has from now on.
     pub fn replay_series(&mut self, labels: LabelsRef<'_>, reference: SeriesRef) -> Option<u32> {
-        if reference == SeriesRef::default() {
-            return None; // no log of ours names a series so
-        }
-        self.next_reference = self.next_reference.max(reference.0.saturating_add(1));
-        let index = self.replay_unnamed_series(labels)?;
-        self.series.get_mut(index)?.reference = reference;
-        Some(index)
+        let fingerprint = self.replayed.fingerprint(&self.fingerprinter, labels);
+        let add = |pairs: &mut Pairs, index| pairs.add_series(index, labels);
+        self.replay_as(fingerprint, Some(reference), add)
     }
 
     /// Takes a series over that another shard's log tells of: it gets a new name, in this shard's log, which must be a new
     /// one.
     pub fn replay_unnamed_series(&mut self, labels: LabelsRef<'_>) -> Option<u32> {
         let fingerprint = self.replayed.fingerprint(&self.fingerprinter, labels);
-        let known = self.find(fingerprint, None);
-        known.or_else(|| {
-            let reference = SeriesRef(self.next_reference);
-            self.next_reference += 1;
-            self.add(fingerprint, labels, reference)
-        })
+        self.replay_as(fingerprint, None, |pairs, index| pairs.add_series(index, labels))
     }
 
-    /// Takes a series over that has these pairs, in order of their names, and this fingerprint; the index it has from now on.
+    /// Takes a series over by its fingerprint; the index it has from now on.
     ///
     /// - `reference`: its name in this shard's log; without one it gets a new name.
-    pub(super) fn replay_paired_series(
+    /// - `add`: gives the pairs of one that is new, by the index that it will have.
+    pub(super) fn replay_as(
         &mut self,
         fingerprint: Fingerprint,
-        pairs: &[PairId],
         reference: Option<SeriesRef>,
+        add: impl FnOnce(&mut Pairs, u32) -> Option<Box<[PairId]>>,
     ) -> Option<u32> {
-        let named = reference.unwrap_or(SeriesRef(self.next_reference));
-        if named == SeriesRef::default() {
-            return None; // no log of ours names a series so
-        }
-        if let Some(known) = self.find(fingerprint, None) {
-            if let Some(reference) = reference {
-                self.series.get_mut(known)?.reference = reference;
-            }
+        let known = self.find(fingerprint, None);
+        let named = match reference {
+            Some(named) if named == SeriesRef::default() => return None, // no log of ours names a series so
+            Some(named) => named,
+            None if known.is_some() => return known,
+            None => SeriesRef(self.next_reference),
+        };
+        self.next_reference = self.next_reference.max(named.0.saturating_add(1));
+        if let Some(known) = known {
+            self.series.get_mut(known)?.reference = named;
             return Some(known);
         }
         let index = self.next_index()?;
-        self.pairs.add_paired_series(index, pairs)?;
-        self.next_reference = self.next_reference.max(named.0.saturating_add(1));
-        self.add_at(index, fingerprint, pairs.into(), named)
+        let pairs = add(&mut self.pairs, index)?;
+        self.add_at(index, fingerprint, pairs, named)
     }
 
     /// Takes a sample over that the log tells of; one that the series has already is passed over. What is late may not be
@@ -274,32 +267,24 @@ impl Saving {
 struct SeriesToSave {
     body: SavedSeriesBody,
     numbers: HashMap<PairId, u32, foldhash::fast::FixedState>,
-    /// The pairs of the series that came last, and their numbers.
-    last_pairs: Vec<PairId>,
-    last: Vec<u32>,
+    /// The pairs of the series that came last.
+    last: Vec<PairId>,
+    /// Of the one that comes: the numbers of its pairs; `None` where it has the same pair as the last one.
+    changed: Vec<Option<u32>>,
 }
 
 impl SeriesToSave {
     fn push(&mut self, reference: SeriesRef, series: &SeriesRest, pairs: &Pairs) {
-        let Self { body, numbers, last_pairs, last } = self;
-        last_pairs.truncate(series.pairs.len());
-        last.truncate(series.pairs.len());
+        let Self { body, numbers, last, changed } = self;
+        changed.clear();
         for (at, pair) in series.pairs.iter().enumerate() {
-            // Most are the same as those of the series before.
-            if last_pairs.get(at) == Some(pair) {
-                continue;
-            }
-            let number =
-                *numbers.entry(*pair).or_insert_with(|| body.push_pair(pairs.text_of(*pair)));
-            match (last_pairs.get_mut(at), last.get_mut(at)) {
-                (Some(last_pair), Some(last)) => (*last_pair, *last) = (*pair, number),
-                _ => {
-                    last_pairs.push(*pair);
-                    last.push(number);
-                }
-            }
+            let mut number =
+                || *numbers.entry(*pair).or_insert_with(|| body.push_pair(pairs.text_of(*pair)));
+            changed.push((last.get(at) != Some(pair)).then(&mut number));
         }
-        body.push(reference, last);
+        body.push(reference, changed);
+        last.clear();
+        last.extend_from_slice(&series.pairs);
     }
 }
 

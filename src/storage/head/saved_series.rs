@@ -3,7 +3,7 @@
 //! A label pair is hashed and looked up once for all series of its record: their fingerprints are sums of their pairs'
 //! hashes (`model::fingerprint`). It becomes one of the Head when the first series that belongs here has it.
 
-use super::pairs::PairId;
+use super::pairs::{PairId, Pairs};
 use super::{GROUP, Head};
 use crate::encoding::record::{RecordError, SavedSeries, SavedSeriesList, SavedSeriesRecord};
 use crate::model::{Fingerprint, LabelsHash, LabelsRef, SeriesRef};
@@ -16,12 +16,6 @@ struct SavedPair<'a> {
     id: Option<PairId>,
 }
 
-impl SavedPair<'_> {
-    fn name(&self) -> &[u8] {
-        self.text.iter_raw().next().map_or(b"", |(name, _)| name)
-    }
-}
-
 const UNKNOWN: RecordError =
     RecordError::Body { offset: 0, what: "a saved series has a label pair that its record lacks" };
 const UNSORTED: RecordError = RecordError::Body {
@@ -29,7 +23,7 @@ const UNSORTED: RecordError = RecordError::Body {
     what: "the label pairs of a saved series are not in order of their names",
 };
 
-/// Looks whether the record tells of all pairs that its series have; tells `named` of each series.
+/// Would all of the record be taken over? Tells `named` of each series that would.
 ///
 /// # Errors
 /// A record that is damaged.
@@ -37,15 +31,15 @@ pub fn check(
     mut record: SavedSeriesRecord<'_>,
     mut named: impl FnMut(SeriesRef),
 ) -> Result<(), RecordError> {
-    let mut known = 0;
-    for pair in record.pairs {
-        pair?;
-        known += 1;
-    }
+    let pairs: Vec<LabelsRef<'_>> = record.pairs.collect::<Result<_, _>>()?;
+    let name = |pair: u32| pairs.get(pair as usize).map(|pair| name_of(*pair));
     while let Some(series) = record.series.next_series() {
         let series = series?;
-        if series.pairs.iter().any(|pair| *pair >= known) {
+        if series.pairs.iter().any(|pair| name(*pair).is_none()) {
             return Err(UNKNOWN);
+        }
+        if !are_in_order(&series, name) {
+            return Err(UNSORTED);
         }
         named(series.reference);
     }
@@ -94,7 +88,8 @@ impl Head {
             for number in series.pairs {
                 sum += pairs.get(*number as usize).ok_or(UNKNOWN)?.hash;
             }
-            if !are_in_order(&series, pairs) {
+            let name = |pair: u32| pairs.get(pair as usize).map(|pair| name_of(pair.text));
+            if !are_in_order(&series, name) {
                 return Err(UNSORTED);
             }
             let fingerprint = sum.fingerprint(&self.fingerprinter);
@@ -130,18 +125,24 @@ impl Head {
             // Without an id for a pair there is no room for the series either.
             let own = owns.is_none().then_some(reference);
             let has_all = ids.len() == of_one.len();
-            let index = has_all.then(|| self.replay_paired_series(fingerprint, ids, own));
+            let add = |pairs: &mut Pairs, index| pairs.add_paired_series(index, ids);
+            let index = has_all.then(|| self.replay_as(fingerprint, own, add));
             named(reference, index.flatten());
         }
         numbers.clear();
     }
 }
 
-/// Are a series' pairs in order of their names?
-fn are_in_order(series: &SavedSeries<'_>, pairs: &[SavedPair<'_>]) -> bool {
+/// The name of a pair.
+fn name_of(pair: LabelsRef<'_>) -> &[u8] {
+    pair.iter_raw().next().map_or(b"", |(name, _)| name)
+}
+
+/// Are a series' pairs, of which each has this name, in order of their names?
+fn are_in_order<'a>(series: &SavedSeries<'_>, name: impl Fn(u32) -> Option<&'a [u8]>) -> bool {
     let before_next = |at: usize| {
-        let pair = |at| pairs.get(*series.pairs.get(at)? as usize);
-        pair(at).zip(pair(at + 1)).is_none_or(|(pair, next)| pair.name() < next.name())
+        let name = |at| name(*series.pairs.get(at)?);
+        name(at).zip(name(at + 1)).is_none_or(|(name, next)| name < next)
     };
     // Where neither of two neighbours has changed, they are as before.
     series.changed.iter().all(|at| at.checked_sub(1).is_none_or(before_next) && before_next(*at))
@@ -185,7 +186,8 @@ mod tests {
             body.push_pair(Labels::from_pairs(pair.iter().copied()).unwrap().as_bytes());
         }
         for (reference, pairs) in (1..).zip(series) {
-            body.push(SeriesRef(reference), pairs);
+            let pairs: Vec<Option<u32>> = pairs.iter().copied().map(Some).collect();
+            body.push(SeriesRef(reference), &pairs);
         }
         push_saved_series(&mut out, &body);
         out
@@ -219,11 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn a_series_whose_pairs_are_not_in_order_or_twice_is_an_error() {
+    fn a_series_whose_pairs_are_not_in_order_or_twice_is_an_error_to_who_verifies_too() {
         let pairs: [&[(&str, &str)]; 3] = [&[("a", "1")], &[("b", "1")], &[("b", "2")]];
         for series in [&[&[1, 0][..]][..], &[&[0, 1], &[2, 1]], &[&[0, 1], &[0, 1, 2]]] {
             let payload = payload(&pairs, series);
             assert_eq!(take(&payload, None, &mut Head::new(keys())), Err(UNSORTED), "{series:?}");
+            let Some(Ok(Record::SavedSeries(record))) = records(&payload).next() else { panic!() };
+            assert_eq!(check(record, |_| {}), Err(UNSORTED), "{series:?}");
         }
     }
 
