@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::api::{ReadError, ReadSeries, SeriesReading};
 use super::gather;
 use super::store::{Coordinator, NoAnswer, other};
-use crate::model::{Matcher, ShardId, TimeRange};
+use crate::model::{Labels, Matcher, ShardId, TimeRange};
 use crate::rt::task;
 use crate::shard::cursor::{CursorPart, CursorStep};
 use crate::shard::{Request, Response, Selection};
@@ -33,6 +33,10 @@ struct OfShard {
 impl OfShard {
     fn needs_more(&self) -> bool {
         self.series.is_empty() && !self.has_ended
+    }
+
+    fn next_labels(&self) -> Option<&Labels> {
+        self.series.front().map(|series| &series.labels)
     }
 }
 
@@ -84,8 +88,7 @@ impl SeriesReading for MergedRead {
         }
         // More of the series before is less than all others.
         let with_more = self.shards.iter_mut().filter(|shard| !shard.series.is_empty());
-        let labels = |shard: &OfShard| shard.series.front().map(|series| series.labels.clone());
-        let first = with_more.min_by_key(|shard| labels(shard));
+        let first = with_more.min_by(|a, b| a.next_labels().cmp(&b.next_labels()));
         Ok(first.and_then(|shard| shard.series.pop_front()))
     }
 }

@@ -30,28 +30,22 @@ impl HeadOrder {
         range: TimeRange,
         pace: &mut impl Pace,
     ) -> Self {
-        let (mut runs, mut fronts) = (Vec::new(), BinaryHeap::new());
+        let mut order = Self { head: Rc::clone(head), runs: Vec::new(), fronts: BinaryHeap::new() };
         for some in series.chunks(SERIES_AT_ONCE) {
-            let mut run: Vec<u32> = {
+            let mut labelled: Vec<(Labels, u32)> = {
                 let head = head.borrow();
-                let mut run: Vec<(Labels, u32)> = some
-                    .iter()
-                    .filter(|index| head.overlaps(**index, range))
-                    .filter_map(|index| Some((head.labels(*index)?, *index)))
-                    .collect();
-                run.sort_unstable();
-                run.into_iter().map(|(_, index)| index).collect()
+                let in_range = some.iter().filter(|index| head.overlaps(**index, range));
+                in_range.filter_map(|index| Some((head.labels(*index)?, *index))).collect()
             };
+            labelled.sort_unstable();
+            let mut run: Vec<u32> = labelled.into_iter().map(|(_, index)| index).collect();
+            // It was collected in the room of the labels.
             run.shrink_to_fit();
-            runs.push(run.into_iter());
+            order.runs.push(run.into_iter());
+            let front = order.front_of(order.runs.len() - 1);
+            order.fronts.extend(front);
             pace.breathe().await;
         }
-        let mut order = Self { head: Rc::clone(head), runs, fronts: BinaryHeap::new() };
-        for run in 0..order.runs.len() {
-            fronts.extend(order.front_of(run));
-            pace.breathe().await;
-        }
-        order.fronts = fronts;
         order
     }
 
