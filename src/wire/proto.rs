@@ -1,4 +1,4 @@
-//! The messages of remote write, as `prost` encodes and decodes them.
+//! The messages of remote write and remote read, as `prost` encodes and decodes them.
 //!
 //! Everything off the hot path goes through these: native histograms, exemplars and metadata while decoding, whole
 //! requests in tests, benches and senders. The hot path, [`super::write_v1`] and [`super::write_v2`], walks the bytes
@@ -394,5 +394,78 @@ mod tests {
             \x2a\x06\x08\x02\x18\x01\x20\x02";
         let want = [&b"\x22\0\x22\x08__name__\x22\x02up\x2a\x1c"[..], series].concat();
         assert_eq!(request.encode_to_vec(), want);
+    }
+}
+
+/// Remote read: package `prometheus`, like 1.0 of remote write, whose labels and samples it has. Source: `prompb/remote.proto`
+/// and `prompb/types.proto`.
+pub mod read {
+    use super::v1::Label;
+
+    /// A request.
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct ReadRequest {
+        /// What is asked for.
+        #[prost(message, repeated, tag = "1")]
+        pub queries: Vec<Query>,
+        /// In which forms the answer may be, the best one first: 0 samples, 1 chunks.
+        #[prost(int32, repeated, tag = "2")]
+        pub accepted_response_types: Vec<i32>,
+    }
+
+    /// Some series in a range of time. Its hints (field 4) change nothing here.
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Query {
+        /// The first instant, in milliseconds since the Unix epoch.
+        #[prost(int64, tag = "1")]
+        pub start_timestamp_ms: i64,
+        /// The last one.
+        #[prost(int64, tag = "2")]
+        pub end_timestamp_ms: i64,
+        /// All of them hold for the series.
+        #[prost(message, repeated, tag = "3")]
+        pub matchers: Vec<LabelMatcher>,
+    }
+
+    /// What has to hold for a label.
+    #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+    pub struct LabelMatcher {
+        /// 0 `=`, 1 `!=`, 2 `=~`, 3 `!~`.
+        #[prost(int32, tag = "1")]
+        pub r#type: i32,
+        /// The label's name.
+        #[prost(string, tag = "2")]
+        pub name: String,
+        /// A value or a pattern.
+        #[prost(string, tag = "3")]
+        pub value: String,
+    }
+
+    /// Some chunks of a series: field 1 of a frame's message, whose field 2 is the query's number.
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct ChunkedSeries {
+        /// Its labels, sorted by name.
+        #[prost(message, repeated, tag = "1")]
+        pub labels: Vec<Label>,
+        /// Its chunks.
+        #[prost(message, repeated, tag = "2")]
+        pub chunks: Vec<Chunk>,
+    }
+
+    /// A chunk as Prometheus has it.
+    #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+    pub struct Chunk {
+        /// When its first sample is.
+        #[prost(int64, tag = "1")]
+        pub min_time_ms: i64,
+        /// When its last one is.
+        #[prost(int64, tag = "2")]
+        pub max_time_ms: i64,
+        /// The number of its encoding.
+        #[prost(int32, tag = "3")]
+        pub r#type: i32,
+        /// Its bytes.
+        #[prost(bytes = "vec", tag = "4")]
+        pub data: Vec<u8>,
     }
 }

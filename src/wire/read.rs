@@ -10,71 +10,10 @@
 use prost::Message as _;
 use prost::encoding::encode_varint;
 
-use super::proto::v1::{Label, Sample};
+use super::proto::read as proto;
+use super::proto::v1::{Label, Sample, TimeSeries};
 use crate::model::matcher::MatchOp;
 use crate::model::{Labels, Matcher, TimeRange, TimestampMs};
-
-/// What is asked: package `prometheus`.
-mod proto {
-    use super::{Label, Sample};
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct ReadRequest {
-        #[prost(message, repeated, tag = "1")]
-        pub queries: Vec<Query>,
-        #[prost(int32, repeated, tag = "2")]
-        pub accepted_response_types: Vec<i32>,
-    }
-
-    /// Its hints (tag 4) change nothing here.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Query {
-        #[prost(int64, tag = "1")]
-        pub start_timestamp_ms: i64,
-        #[prost(int64, tag = "2")]
-        pub end_timestamp_ms: i64,
-        #[prost(message, repeated, tag = "3")]
-        pub matchers: Vec<LabelMatcher>,
-    }
-
-    #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
-    pub struct LabelMatcher {
-        #[prost(int32, tag = "1")]
-        pub r#type: i32,
-        #[prost(string, tag = "2")]
-        pub name: String,
-        #[prost(string, tag = "3")]
-        pub value: String,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct TimeSeries {
-        #[prost(message, repeated, tag = "1")]
-        pub labels: Vec<Label>,
-        #[prost(message, repeated, tag = "2")]
-        pub samples: Vec<Sample>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct ChunkedSeries {
-        #[prost(message, repeated, tag = "1")]
-        pub labels: Vec<Label>,
-        #[prost(message, repeated, tag = "2")]
-        pub chunks: Vec<Chunk>,
-    }
-
-    #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
-    pub struct Chunk {
-        #[prost(int64, tag = "1")]
-        pub min_time_ms: i64,
-        #[prost(int64, tag = "2")]
-        pub max_time_ms: i64,
-        #[prost(int32, tag = "3")]
-        pub r#type: i32,
-        #[prost(bytes = "vec", tag = "4")]
-        pub data: Vec<u8>,
-    }
-}
 
 /// A form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +128,7 @@ pub struct SamplesAnswer {
     results: Vec<u8>,
     /// Of this one.
     result: Vec<u8>,
-    series: proto::TimeSeries,
+    series: TimeSeries,
 }
 
 impl SamplesAnswer {
@@ -426,7 +365,7 @@ mod tests {
         #[derive(Clone, PartialEq, prost::Message)]
         struct Result {
             #[prost(message, repeated, tag = "1")]
-            series: Vec<proto::TimeSeries>,
+            series: Vec<TimeSeries>,
         }
         #[derive(Clone, PartialEq, prost::Message)]
         struct Response {

@@ -14,76 +14,16 @@ use floodplain::encoding::xor::XorReader;
 use floodplain::io::sim::Rng;
 use floodplain::model::{Fingerprint, STALE_NAN_BITS, Sample, SeriesRef, TimestampMs};
 use floodplain::storage::head::mem_series::{CHUNK_RANGE_MS, HeadChunk, MemSeries};
-use prost::Message;
 
-use crate::http;
 use crate::peer::{PROMETHEUS, Peer, installed};
-use crate::remote_write::{Label, Packed, Series, Version, request};
+use crate::remote_read::{self, CHUNKS, Query, frames, read};
+use crate::remote_write::{Packed, Series, Version, request};
 
 /// All shapes begin here: ten minutes before the end of an aligned two-hour range.
 pub const BEGIN: i64 = 236_111 * CHUNK_RANGE_MS - 10 * MINUTE;
 /// And end here: behind the end of the next one, but before Prometheus would make a block of a Head this long.
 pub const END: i64 = BEGIN + 175 * MINUTE;
 pub const MINUTE: i64 = 60_000;
-
-#[derive(Clone, PartialEq, Message)]
-struct ReadRequest {
-    #[prost(message, repeated, tag = "1")]
-    queries: Vec<ReadQuery>,
-    /// 1 is `STREAMED_XOR_CHUNKS`.
-    #[prost(int32, repeated, tag = "2")]
-    accepted_response_types: Vec<i32>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ReadQuery {
-    #[prost(int64, tag = "1")]
-    start_timestamp_ms: i64,
-    #[prost(int64, tag = "2")]
-    end_timestamp_ms: i64,
-    #[prost(message, repeated, tag = "3")]
-    matchers: Vec<ReadMatcher>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ReadMatcher {
-    /// 0 is equality.
-    #[prost(int32, tag = "1")]
-    r#type: i32,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(string, tag = "3")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ChunkedReadResponse {
-    #[prost(message, repeated, tag = "1")]
-    chunked_series: Vec<ChunkedSeries>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ChunkedSeries {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    chunks: Vec<ReadChunk>,
-}
-
-/// A chunk as Prometheus has it.
-#[derive(Clone, PartialEq, Message)]
-pub struct ReadChunk {
-    #[prost(int64, tag = "1")]
-    pub min_time_ms: i64,
-    /// Of an open chunk the largest number there is: it may still grow.
-    #[prost(int64, tag = "2")]
-    pub max_time_ms: i64,
-    /// 1 is XOR.
-    #[prost(int32, tag = "3")]
-    pub r#type: i32,
-    #[prost(bytes = "vec", tag = "4")]
-    pub data: Vec<u8>,
-}
 
 /// Samples from `BEGIN` to `END`: `next` gives the bits of each value and the milliseconds to the next.
 fn shape(mut next: impl FnMut(i64, &mut Rng) -> (f64, u64)) -> Vec<(i64, u64)> {
@@ -185,39 +125,24 @@ fn write(prometheus: SocketAddr, shapes: &[(&str, Vec<(i64, u64)>)]) {
 }
 
 /// Reads the chunks of the series `shape` from Prometheus, by their label of the same name.
-pub fn read_chunks(prometheus: SocketAddr) -> BTreeMap<String, Vec<ReadChunk>> {
-    let matcher = ReadMatcher { r#type: 0, name: "__name__".into(), value: "shape".into() };
-    let query = ReadQuery {
-        start_timestamp_ms: i64::MIN,
-        end_timestamp_ms: i64::MAX, // a chunk that reaches behind the end would be cut, and an open one always does
-        matchers: vec![matcher],
-    };
-    let read = ReadRequest { queries: vec![query], accepted_response_types: vec![1] };
-    let body = snap::raw::Encoder::new().compress_vec(&read.encode_to_vec()).unwrap();
-    let headers = ["Content-Type: application/x-protobuf", "Content-Encoding: snappy"];
-    let answer = http::send(prometheus, "POST /api/v1/read", &headers, &body).unwrap();
-    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
-    let (mut frames, mut chunks) = (answer.body.as_slice(), BTreeMap::<_, Vec<ReadChunk>>::new());
-    while !frames.is_empty() {
-        let len = usize::try_from(prost::encoding::decode_varint(&mut frames).unwrap()).unwrap();
-        let (sum, rest) = frames.split_first_chunk::<4>().unwrap();
-        let (message, rest) = rest.split_at(len);
-        assert_eq!(u32::from_be_bytes(*sum), crc32c::crc32c(message), "a frame's checksum");
-        frames = rest;
-        for series in ChunkedReadResponse::decode(message).unwrap().chunked_series {
-            let name = series.labels.iter().find(|label| label.name == "shape").unwrap();
-            chunks.entry(name.value.clone()).or_default().extend(series.chunks);
-        }
+pub fn read_chunks(prometheus: SocketAddr) -> BTreeMap<String, Vec<remote_read::Chunk>> {
+    // A chunk that reaches behind the end would be cut, and an open one always does.
+    let whole = Query::of("shape", i64::MIN, i64::MAX);
+    let mut chunks = BTreeMap::<_, Vec<remote_read::Chunk>>::new();
+    for series in frames(&read(prometheus, vec![whole], CHUNKS)).into_iter().flat_map(|f| f.series)
+    {
+        let name = series.labels.iter().find(|label| label.name == "shape").unwrap();
+        chunks.entry(name.value.clone()).or_default().extend(series.chunks);
     }
     chunks
 }
 
 /// An open chunk is told without its end: its last sample is.
-fn plain(chunk: ReadChunk) -> Chunk {
-    assert_eq!(chunk.r#type, 1, "an XOR chunk");
+fn plain(chunk: remote_read::Chunk) -> Chunk {
+    assert_eq!(chunk.encoding, 1, "an XOR chunk");
     let last = || XorReader::new(&chunk.data).unwrap().last().unwrap().unwrap().t.0;
-    let max = if chunk.max_time_ms == i64::MAX { last() } else { chunk.max_time_ms };
-    (chunk.min_time_ms, max, chunk.data)
+    let max = if chunk.max == i64::MAX { last() } else { chunk.max };
+    (chunk.min, max, chunk.data)
 }
 
 #[test]

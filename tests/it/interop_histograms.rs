@@ -19,8 +19,9 @@ use floodplain::wire::proto::v1;
 use prost::Message;
 
 use crate::http;
-use crate::interop_chunks::{BEGIN, END, MINUTE, ReadChunk, read_chunks};
+use crate::interop_chunks::{BEGIN, END, MINUTE, read_chunks};
 use crate::peer::{PROMETHEUS, Peer, installed};
+use crate::remote_read::Chunk;
 
 type Samples<C> = Vec<(TimestampMs, Histogram<C>)>;
 
@@ -277,11 +278,11 @@ fn write(prometheus: SocketAddr, series: &[(String, Vec<v1::Histogram>)]) {
 }
 
 /// The chunks that our appender makes, made to end where theirs do.
-fn our_chunks<C: Coded>(name: &str, samples: &Samples<C>, theirs: &[ReadChunk]) -> Vec<Vec<u8>> {
+fn our_chunks<C: Coded>(name: &str, samples: &Samples<C>, theirs: &[Chunk]) -> Vec<Vec<u8>> {
     let mut open = HistogramAppender::<C>::new();
     let mut chunks: Vec<EndedChunk> = Vec::new();
     for (t, h) in samples {
-        let begins = open.count() > 0 && theirs.iter().any(|chunk| chunk.min_time_ms == t.0);
+        let begins = open.count() > 0 && theirs.iter().any(|chunk| chunk.min == t.0);
         let fits = open.clone().append(*t, h.as_ref()).is_none();
         assert!(fits || begins, "{name}: ours ends a chunk at {t:?}");
         let ended =
@@ -293,12 +294,12 @@ fn our_chunks<C: Coded>(name: &str, samples: &Samples<C>, theirs: &[ReadChunk]) 
     chunks.into_iter().map(|chunk| chunk.bytes.into_vec()).chain([last]).collect()
 }
 
-fn compare<C: Coded>(name: &str, samples: &Samples<C>, theirs: &[ReadChunk]) {
+fn compare<C: Coded>(name: &str, samples: &Samples<C>, theirs: &[Chunk]) {
     let (float, theirs) = theirs.split_last().unwrap();
-    assert_eq!(i32::from(xor::ENCODING), float.r#type, "{name}");
+    assert_eq!(i32::from(xor::ENCODING), float.encoding, "{name}");
     let mut sent = samples.iter();
     for chunk in theirs {
-        assert_eq!(chunk.r#type, i32::from(C::ENCODING), "{name}");
+        assert_eq!(chunk.encoding, i32::from(C::ENCODING), "{name}");
         for read in HistogramReader::<C>::new(&chunk.data).unwrap() {
             let ((t, h), (sent_t, sent_h)) = (read.unwrap(), sent.next().unwrap());
             assert_eq!(t, *sent_t, "{name}");
@@ -312,7 +313,7 @@ fn compare<C: Coded>(name: &str, samples: &Samples<C>, theirs: &[ReadChunk]) {
     for (ours, theirs) in ours.iter().zip(theirs) {
         bytes += ours.len();
         let zero = theirs.data.strip_suffix(&[0]).filter(|rest| rest.len() == ours.len());
-        assert_eq!(ours, zero.unwrap_or(&theirs.data), "{name}: bytes from {}", theirs.min_time_ms);
+        assert_eq!(ours, zero.unwrap_or(&theirs.data), "{name}: bytes from {}", theirs.min);
     }
     println!("{name}: {} samples in {} chunks of {bytes} bytes", samples.len(), ours.len());
 }

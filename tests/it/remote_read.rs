@@ -1,7 +1,10 @@
-//! Remote read as its clients see it: every frame holds, series come in order of labels, and all that was sent is there. The
-//! messages are declared here once more, as a client would.
+//! Remote read as its clients see it: every frame holds, series come in order of labels, and all that was sent is there.
+//!
+//! The client is also the one by which other tests get chunks out of a Prometheus. Its messages are the tests' own, as
+//! those of remote write.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use floodplain::encoding::varint;
 use floodplain::encoding::xor::XorReader;
@@ -9,6 +12,7 @@ use prost::Message;
 
 use crate::http;
 use crate::offline::{Samples, samples, send, until_both_have_blocks};
+use crate::remote_write::Label;
 use crate::server::Running;
 
 #[derive(Clone, PartialEq, Message)]
@@ -20,7 +24,7 @@ struct Request {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Query {
+pub struct Query {
     #[prost(int64, tag = "1")]
     start: i64,
     #[prost(int64, tag = "2")]
@@ -40,39 +44,34 @@ struct Matcher {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Label {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Frame {
+pub struct Frame {
     #[prost(message, repeated, tag = "1")]
-    series: Vec<ChunkedSeries>,
+    pub series: Vec<ChunkedSeries>,
     #[prost(int64, tag = "2")]
     query: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct ChunkedSeries {
+pub struct ChunkedSeries {
     #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
+    pub labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
-    chunks: Vec<Chunk>,
+    pub chunks: Vec<Chunk>,
 }
 
+/// A chunk as Prometheus has it.
 #[derive(Clone, PartialEq, Message)]
-struct Chunk {
+pub struct Chunk {
     #[prost(int64, tag = "1")]
-    min: i64,
+    pub min: i64,
+    /// Of an open chunk of Prometheus the largest number there is: it may still grow.
     #[prost(int64, tag = "2")]
-    max: i64,
+    pub max: i64,
+    /// 1 is XOR.
     #[prost(int32, tag = "3")]
-    encoding: i32,
+    pub encoding: i32,
     #[prost(bytes = "vec", tag = "4")]
-    data: Vec<u8>,
+    pub data: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -103,24 +102,36 @@ struct Sample {
     t: i64,
 }
 
-/// Asks for something that is not there, and for all of `m`.
-fn ask(server: &Running, accepted: i32) -> Vec<u8> {
-    let matcher = |name: &str, value: &str| Matcher {
-        kind: 0,
-        name: name.to_owned(),
-        value: value.to_owned(),
-    };
-    let query = |name| Query { start: 0, end: i64::MAX, matchers: vec![matcher("__name__", name)] };
-    let queries = vec![query("none"), query("m")];
-    let message = Request { queries, accepted: vec![accepted] }.encode_to_vec();
+/// The forms of an answer.
+const SAMPLES: i32 = 0;
+pub const CHUNKS: i32 = 1;
+
+impl Query {
+    /// All series of a metric.
+    pub fn of(metric: &str, start: i64, end: i64) -> Self {
+        let (name, value) = ("__name__".to_owned(), metric.to_owned());
+        Self { start, end, matchers: vec![Matcher { kind: 0, name, value }] }
+    }
+}
+
+/// What is answered in one of the forms.
+pub fn read(address: SocketAddr, queries: Vec<Query>, form: i32) -> Vec<u8> {
+    let message = Request { queries, accepted: vec![form] }.encode_to_vec();
     let body = snap::raw::Encoder::new().compress_vec(&message).unwrap();
     let headers = ["Content-Encoding: snappy", "Content-Type: application/x-protobuf"];
-    let answer = http::send(server.address, "POST /api/v1/read", &headers, &body).unwrap();
+    let answer = http::send(address, "POST /api/v1/read", &headers, &body).unwrap();
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     answer.body
 }
 
-fn frames(mut body: &[u8]) -> Vec<Frame> {
+/// Something that is not there, and all of `m`.
+fn ask(server: &Running, form: i32) -> Vec<u8> {
+    let queries = ["none", "m"].map(|metric| Query::of(metric, 0, i64::MAX));
+    read(server.address, queries.into(), form)
+}
+
+/// The frames of a stream of chunks.
+pub fn frames(mut body: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while !body.is_empty() {
         let (len, rest) = varint::split_unsigned(body).unwrap();
@@ -151,7 +162,7 @@ fn a_stream_has_all_samples_in_frames_of_series_in_order_of_labels() {
     let dir = tempfile::tempdir().unwrap();
     // Small frames, so that a series takes several.
     let (running, sent) = filled(dir.path(), &["--storage.remote.read-max-bytes-in-frame=300"]);
-    let frames = frames(&ask(&running, 1));
+    let frames = frames(&ask(&running, CHUNKS));
     assert!(frames.len() >= 2 * sent.len(), "{} frames", frames.len());
     assert!(frames.iter().all(|frame| frame.query == 1 && frame.series.len() == 1));
     let names: Vec<String> = frames.iter().map(|frame| name(&frame.series[0].labels)).collect();
@@ -178,7 +189,7 @@ fn a_stream_has_all_samples_in_frames_of_series_in_order_of_labels() {
 fn an_answer_in_one_piece_has_all_samples_and_a_result_for_each_query() {
     let dir = tempfile::tempdir().unwrap();
     let (running, sent) = filled(dir.path(), &[]);
-    let unpacked = snap::raw::Decoder::new().decompress_vec(&ask(&running, 0)).unwrap();
+    let unpacked = snap::raw::Decoder::new().decompress_vec(&ask(&running, SAMPLES)).unwrap();
     let results = Response::decode(&*unpacked).unwrap().results;
     assert_eq!(results.iter().map(|of| of.series.len()).collect::<Vec<_>>(), [0, sent.len()]);
     let read: Samples = results[1]
