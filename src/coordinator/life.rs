@@ -115,7 +115,6 @@ pub fn cores(
             layout,
             segment_bytes: SEGMENT_BYTES,
             sync,
-            out_of_order_window_ms: storage.out_of_order_window_ms,
             stopwatch: since_first_asked,
         };
         Core {

@@ -283,7 +283,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 job: life.jobs.oldest(),
             }
         };
-        let Decision { urgency, hold } = decide(&backlog, &life.options.get().backlog);
+        let Decision { urgency, hold } = decide(&backlog, &self.storage().backlog);
         let niceness = life.jobs.urge(urgency);
         if inner.pressure.note(&backlog, hold, niceness) {
             match hold {

@@ -130,14 +130,14 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             .collect();
         let candidates: Vec<Candidate<'_>> =
             metas.iter().map(|(meta, count)| Candidate { meta, tombstone_count: *count }).collect();
-        let longest = life.options.get().max_block_ms;
+        let longest = self.storage().max_block_ms;
         // A tenth of what is kept is how long a block may be.
         plan(&candidates, &PlanOptions::new(life.own, longest.saturating_mul(10)))
     }
 
     /// Removes blocks that are past the time or the size that is kept.
     async fn retire(&self, life: &Life<D>) -> Result<(), String> {
-        let options = life.options.get();
+        let options = self.storage();
         let limits = Limits {
             time_ms: options.retention_ms.unwrap_or(0),
             bytes: options.retention_bytes.unwrap_or(0) / u64::from(life.own.shards),

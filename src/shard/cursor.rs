@@ -93,7 +93,7 @@ impl ReadChunk {
     }
 }
 
-/// The cursors of a shard.
+/// The cursors of a life.
 pub(super) struct Cursors<D: Disk>(RefCell<HashMap<u64, Cursor<D>>>);
 
 struct Cursor<D: Disk> {
@@ -127,10 +127,10 @@ impl<D: Disk> Cursors<D> {
 impl<C: Clock, D: Disk> Shard<C, D> {
     /// Ends cursors of a life that nobody asks any more.
     pub(super) fn start_tending_cursors(&self, life: &Rc<Life<D>>) {
-        let (shard, of) = (self.clone(), Rc::clone(life));
+        let of = Rc::clone(life);
         life.add_task(task::spawn("cursors", async move {
             while of.rest(LOOK_AGAIN).await {
-                shard.0.cursors.end_those_that_are_over();
+                of.cursors.end_those_that_are_over();
             }
         }));
     }
@@ -142,7 +142,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         name: u64,
         step: CursorStep,
     ) -> Result<CursorPart, ReadFailed> {
-        let (cursors, mut slice) = (&self.0.cursors, Slice::start());
+        let (cursors, mut slice) = (&life.cursors, Slice::start());
         let mut cursor = match step {
             CursorStep::Begin(selection) => {
                 let matchers = selection.any_of().next().unwrap_or_default();
@@ -154,8 +154,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             }
             CursorStep::Next => cursors.0.borrow_mut().remove(&name).ok_or_else(|| {
                 format!(
-                    "the read took longer than {AGE_MAX:?}, or was not gone on with for {IDLE_MAX:?}, and was given up: ask for \
-                     less at once"
+                    "the read took longer than {AGE_MAX:?}, was not gone on with for {IDLE_MAX:?}, or the shard was opened anew \
+                     from its log: ask again, for less at once"
                 )
             })?,
             CursorStep::End => {

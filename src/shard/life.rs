@@ -13,7 +13,7 @@ use ulid::Ulid;
 
 use super::NotDone;
 use super::commit::{Commits, WriteFailed};
-use super::options::StorageOptions;
+use super::cursor::Cursors;
 use super::work::{Done, Job, JobError, Workbench};
 use crate::io::{Disk, Pace};
 use crate::rt::local::{Event, Notify, Permit, Semaphore};
@@ -46,8 +46,8 @@ pub(super) struct Life<D: Disk> {
     pub own: Origin,
     /// The start that this is; names what is put aside.
     pub run: u64,
-    /// How the data is kept, which may change at any time.
-    pub options: Cell<StorageOptions>,
+    /// What is read part by part. It ends with this life, so that nobody keeps the former Head.
+    pub cursors: Cursors<D>,
     /// Blocks that may hold others' series, and where they lie.
     pub mixed: RefCell<Vec<Listed>>,
     /// Own blocks that others have taken the place of, and that are there still.

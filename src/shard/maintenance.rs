@@ -101,10 +101,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let written = life.commits.bytes();
         let log_bytes = log.before.saturating_add(written.saturating_sub(log.at));
         let last = files.checkpoint_bytes();
-        // However long the last one is: writes are not held back for want of the next one.
         let series = life.head.borrow().stats().series;
-        let is_long = log_bytes >= life.options.get().backlog.log_max(series) / 2;
-        if is_long || checkpoint::is_due(log_bytes, last, log.began.elapsed(), log.took) {
+        let max = self.storage().backlog.log_max(series);
+        if checkpoint::is_due(log_bytes, last, max, log.began.elapsed(), log.took) {
             self.checkpoint(life, files, log).await;
         }
     }

@@ -34,7 +34,6 @@ use std::time::Duration;
 
 use backlog::Pressure;
 use commit::WriteFailed;
-use cursor::Cursors;
 pub use deleting::NotDone;
 use life::Life;
 use opening::Opening;
@@ -129,7 +128,6 @@ struct Inner<C, D: Disk> {
     damaged: Cell<u64>,
     replay_ms: Cell<Option<u64>>,
     checkpoints: RefCell<CheckpointStatus>,
-    cursors: Cursors<D>,
     truncations_took: Cell<Duration>,
 }
 
@@ -164,7 +162,6 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             damaged: Cell::new(0),
             replay_ms: Cell::new(None),
             checkpoints: RefCell::default(),
-            cursors: Cursors::new(),
             truncations_took: Cell::default(),
         }))
     }
@@ -290,12 +287,16 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         }
     }
 
+    /// How the data is kept.
+    fn storage(&self) -> StorageOptions {
+        self.0.storage.get().unwrap_or_default()
+    }
+
     /// Keeps the data so from now on, and in every life to come.
     fn configure(&self, storage: StorageOptions) {
         self.0.storage.set(Some(storage));
         // Not `life()`: one that closes still writes what it has.
         if let Some(life) = &*self.0.life.borrow() {
-            life.options.set(storage);
             life.head.borrow_mut().set_window(storage.out_of_order_window_ms);
         }
     }

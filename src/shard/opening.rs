@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::commit::{Commits, WriteFailed};
+use super::cursor::Cursors;
 use super::life::{Life, Workers};
 use super::replaying::Replaying;
 use super::work::Workbench;
@@ -106,8 +107,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             }
         };
         // As late as can be: it may have changed while the files were read.
-        let storage = inner.storage.get().unwrap_or_default();
-        head.set_window(storage.out_of_order_window_ms);
+        head.set_window(self.storage().out_of_order_window_ms);
         let life = Rc::new(Life {
             head: Rc::new(RefCell::new(head)),
             served,
@@ -119,7 +119,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             cache: Rc::clone(&opening.cache),
             own,
             run,
-            options: Cell::new(storage),
+            cursors: Cursors::new(),
             mixed: RefCell::new(opened.mixed),
             replaced: RefCell::new(opened.replaced),
             left_out: RefCell::new(opened.left_out),

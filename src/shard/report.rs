@@ -88,7 +88,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 misses: cache.misses,
                 evictions: cache.evictions,
                 bytes: cache.bytes as u64,
-                bytes_max: life.options.get().index_cache_bytes as u64,
+                bytes_max: self.storage().index_cache_bytes as u64,
             },
             reads: read_status(&life),
             backlog: inner.pressure.status(),

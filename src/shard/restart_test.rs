@@ -64,7 +64,6 @@ async fn open_shard(shard: &Shard<SimClock, SimDisk>, disk: &SimDisk, run: u64, 
         layout: Layout { shards: 1, since_run: 0 },
         segment_bytes: SEGMENT_BYTES,
         sync,
-        out_of_order_window_ms: 0,
         stopwatch: since_first_asked,
     };
     let storage = StorageOptions {

@@ -186,12 +186,14 @@ async fn remove_temporary<D: Disk>(disk: &D, dir: &str) -> io::Result<()> {
 /// the shard has done other things for long enough: then it bounds the time of a restart, and costs a few parts in a
 /// hundred.
 ///
+/// - `log_bytes_max`: with a longer log writes would be held back; it is time at half of that, however long the last one is.
 /// - `since_last`: the time since the last one began.
 /// - `last_took`: how long that took.
 #[must_use]
 pub fn is_due(
     log_bytes: u64,
     checkpoint_bytes: u64,
+    log_bytes_max: u64,
     since_last: Duration,
     last_took: Duration,
 ) -> bool {
@@ -199,7 +201,8 @@ pub fn is_due(
     const LOG_BYTES_MIN: u64 = 256 << 20;
     const SOON_LOG_BYTES_MIN: u64 = 64 << 20;
     const REST_TIMES: u32 = 20;
-    log_bytes >= LOG_BYTES_MIN.max(checkpoint_bytes.saturating_mul(TIMES))
+    let times = LOG_BYTES_MIN.max(checkpoint_bytes.saturating_mul(TIMES));
+    log_bytes >= times.min(log_bytes_max / 2)
         || log_bytes >= SOON_LOG_BYTES_MIN.max(checkpoint_bytes / 2)
             && since_last >= last_took.saturating_mul(REST_TIMES)
 }
@@ -215,26 +218,33 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_due_when_the_log_is_several_times_as_long() {
-        let is_due =
-            |log, checkpoint| is_due(log, checkpoint, Duration::ZERO, Duration::from_secs(1));
+        let (now, a_second) = (Duration::ZERO, Duration::from_secs(1));
+        let is_due = |log, checkpoint| is_due(log, checkpoint, u64::MAX, now, a_second);
         assert!(!is_due(255 << 20, 0));
         assert!(is_due(256 << 20, 0));
         assert!(!is_due(2 << 30, 1 << 30));
         assert!(is_due(3 << 30, 1 << 30));
     }
 
+    #[test] // else writes could be held back for want of it, and for good
+    fn a_checkpoint_is_due_before_writes_are_held_back_however_long_the_last_one_is() {
+        let is_due = |log| is_due(log, 1 << 40, 2 << 30, Duration::ZERO, Duration::from_secs(1));
+        assert!(!is_due((1 << 30) - 1));
+        assert!(is_due(1 << 30));
+    }
+
     #[test]
     fn a_checkpoint_is_due_earlier_when_the_last_one_is_long_ago_against_its_cost() {
         let is_due = |log, since| {
             let (since, took) = (Duration::from_secs(since), Duration::from_secs(2));
-            is_due(log, 1 << 30, since, took)
+            is_due(log, 1 << 30, u64::MAX, since, took)
         };
         assert!(!is_due(512 << 20, 39));
         assert!(is_due(512 << 20, 40));
         assert!(!is_due(511 << 20, 1000));
         let long = Duration::from_secs(1 << 20);
-        assert!(!super::is_due(63 << 20, 0, long, Duration::ZERO));
-        assert!(super::is_due(64 << 20, 0, long, Duration::ZERO));
+        assert!(!super::is_due(63 << 20, 0, u64::MAX, long, Duration::ZERO));
+        assert!(super::is_due(64 << 20, 0, u64::MAX, long, Duration::ZERO));
     }
 
     #[test]

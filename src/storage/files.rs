@@ -43,8 +43,6 @@ pub struct FileOptions {
     pub segment_bytes: u64,
     /// When a commit counts as done.
     pub sync: SyncMode,
-    /// How much older than the newest sample of the shard late ones may be, in milliseconds; 0: they are refused.
-    pub out_of_order_window_ms: i64,
     /// The time since some moment, which only grows: flushes of the log are measured by it.
     pub stopwatch: fn() -> Duration,
 }
@@ -92,7 +90,7 @@ pub fn dirs(shard: u16) -> Dirs {
 
 /// A start that has read the data back.
 pub struct Begun<D: Disk> {
-    /// The data.
+    /// The data. It takes no late samples until it is told how late they may be.
     pub head: Head,
     /// What was found.
     pub report: ReplayReport,
@@ -189,8 +187,7 @@ async fn read_back<D: Disk>(
     };
     let spill = SpillFiles::open(disk.clone(), own.head.clone()).await;
     let spill = spill.map_err(io_error(&own.head, "list"))?;
-    let head = Head::with_window(fingerprinter.clone(), options.out_of_order_window_ms);
-    let head = RefCell::new(head);
+    let head = RefCell::new(Head::new(fingerprinter.clone()));
     let mut report = replay(&disk, sources, &spill, &head, pace).await?;
     if in_doubt && let Some(damage) = report.damage.first() {
         // The former Head has it all, and answers. Who goes on without a part of the log makes that part lost.

@@ -152,7 +152,6 @@ impl Store {
                 layout,
                 segment_bytes: SEGMENT_BYTES,
                 sync,
-                out_of_order_window_ms: WINDOW_MS,
                 stopwatch: || Duration::ZERO,
             };
             let owns = |route| shard_of(route, shards) == shard;
@@ -166,7 +165,9 @@ impl Store {
         }
         let mut opened = Vec::new();
         for (number, begun) in (0..).zip(begun) {
-            let (head, files, writer, report) = begun.finish().await.map_err(|e| e.to_string())?;
+            let (mut head, files, writer, report) =
+                begun.finish().await.map_err(|e| e.to_string())?;
+            head.set_window(WINDOW_MS);
             let (head, log) = (RefCell::new(head), RefCell::default());
             opened.push(Shard { number, disk: disk.clone(), head, log, writer, files, report });
         }

@@ -185,7 +185,6 @@ impl Store {
                 layout,
                 segment_bytes: SEGMENT_BYTES,
                 sync: SyncMode::Always,
-                out_of_order_window_ms: WINDOW_MS,
                 stopwatch: || Duration::ZERO,
             };
             let owns = |route| shard_of(route, shards) == shard;
@@ -206,6 +205,7 @@ impl Store {
         for (shard, (inventory, begun)) in (0..).zip(begun) {
             let (mut head, files, writer, report) = begun.finish().await.map_err(text)?;
             damage.extend(report.damage.iter().map(text));
+            head.set_window(WINDOW_MS);
             head.raise_min_valid(inventory.cut_until());
             let (own, cache) = (Origin { shard, shards }, Rc::new(IndexCache::new(1 << 18)));
             let blocks = blocks::open(disk, own, &inventory, &cache, run, &mut pace).await;
