@@ -57,7 +57,7 @@ impl SmallDisk {
     fn fill_up(&self) {
         let to = format!("of={}", self.root.join("last").display());
         let mut fill = Command::new("dd");
-        fill.args(["if=/dev/zero", &to, "bs=4096", "conv=fsync"]);
+        fill.args(["if=/dev/zero", &to, "bs=4096", "conv=fsync,notrunc", "oflag=append"]);
         let filled = fill.output().unwrap();
         let said = String::from_utf8_lossy(&filled.stderr);
         assert!(said.contains("No space left"), "{said}");
@@ -88,6 +88,8 @@ struct Full {
     ballast: PathBuf,
     server: Running,
     flood: Child,
+    /// With which a write was refused. The next checkpoint may free a segment, and then some are taken.
+    refusal: String,
 }
 
 impl Full {
@@ -102,17 +104,18 @@ impl Full {
         flood.args(["--series=20k", "--interval=1s", "--start-time=now-30m", "--connections=2"]);
         flood.args(["--give-up-after=10m", "--duration=10m"]);
         let mut flood = flood.spawn().unwrap();
+        let mut refused = (0, String::new());
         until("the segment is full and there is no room for the next", || {
             assert!(flood.try_wait().unwrap().is_none(), "the flood was over before that");
-            write(&server, "meanwhile").0 == 503
+            refused = write(&server, "meanwhile");
+            refused.0 == 503
         });
-        Self { data, ledger, ballast, server, flood }
+        Self { data, ledger, ballast, server, flood, refusal: refused.1 }
     }
 }
 
-fn is_refused_for_want_of_room(server: &Running) {
-    let (status, why) = write(server, "meanwhile");
-    assert_eq!(status, 503, "{why}");
+/// Writes are refused for want of room, and reads go on.
+fn assert_refused(why: &str, server: &Running) {
     assert!(why.contains("cannot begin segment") && why.contains("No space left"), "{why}");
     let known = http::data(server.address, "/api/v1/query", &[("query", "before")]);
     assert_eq!(known["result"].as_array().unwrap().len(), 1, "reads go on: {known}");
@@ -122,8 +125,8 @@ fn is_refused_for_want_of_room(server: &Running) {
 fn a_server_on_a_full_disk_refuses_writes_with_the_reason_reads_on_and_recovers_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(dir.path()) else { return };
-    let Full { data, ledger, ballast, server, flood } = Full::made_on(&disk, dir.path());
-    is_refused_for_want_of_room(&server);
+    let Full { data, ledger, ballast, server, flood, refusal } = Full::made_on(&disk, dir.path());
+    assert_refused(&refusal, &server);
     fs::remove_file(ballast).unwrap();
     until("writes are taken again", || write(&server, "after").0 == 204);
     goes_on(server, flood, &data, &ledger, "a disk that was full for a while");
@@ -133,21 +136,43 @@ fn a_server_on_a_full_disk_refuses_writes_with_the_reason_reads_on_and_recovers_
 fn a_server_that_is_killed_on_a_full_disk_starts_there_and_recovers_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(dir.path()) else { return };
-    let Full { data, ledger, ballast, mut server, mut flood } = Full::made_on(&disk, dir.path());
+    let full = Full::made_on(&disk, dir.path());
+    let Full { data, ledger, ballast, mut server, mut flood, .. } = full;
     server.child.kill().unwrap(); // SIGKILL
     flood.kill().unwrap();
     flood.wait().unwrap();
     drop(server.ended());
-    disk.fill_up();
 
     // Twice: what the first start writes must not need more room than it gives back.
-    Running::with_shards(&data, 1).kill();
+    for _ in 0..2 {
+        take_spares(&data);
+        disk.fill_up();
+        Running::with_shards(&data, 1).kill();
+    }
+    take_spares(&data);
+    disk.fill_up();
     let server = Running::with_shards(&data, 1);
     println!("{}", checked(&verify(&server, &ledger), "a start on a full disk"));
-    is_refused_for_want_of_room(&server);
+    let (status, why) = write(&server, "meanwhile");
+    assert_eq!(status, 503, "{why}");
+    assert_refused(&why, &server);
     fs::remove_file(ballast).unwrap();
     until("writes are taken again", || write(&server, "after").0 == 204);
     server.kill();
+}
+
+/// Takes the log's spare segments, of which a checkpoint may have left some: then there is no room for a write either.
+fn take_spares(data: &Path) {
+    for entry in fs::read_dir(data.join("shard-000/wal")).unwrap() {
+        let path = entry.unwrap().path();
+        if is_spare(&path) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+fn is_spare(path: &Path) -> bool {
+    path.to_string_lossy().contains("spare-")
 }
 
 /// The flood goes on, the server is killed, and the next one has all that was acknowledged.
@@ -170,8 +195,7 @@ fn goes_on(mut server: Running, mut flood: Child, data: &Path, ledger: &Path, st
 fn freeze(data: &Path, change: &str) {
     let entries = fs::read_dir(data.join("shard-000/wal")).unwrap();
     let names = entries.map(|entry| entry.unwrap().path());
-    let is_segment = |path: &PathBuf| !path.to_string_lossy().contains("spare-");
-    let segments: Vec<PathBuf> = names.filter(is_segment).collect();
+    let segments: Vec<PathBuf> = names.filter(|path| !is_spare(path)).collect();
     let changed = Command::new("chattr").arg(change).args(segments).status().unwrap();
     assert!(changed.success());
 }
