@@ -30,6 +30,8 @@ pub const ENCODING: u8 = 1;
 const HEADER_BYTES: usize = 2;
 /// More finished words than a chunk can have: the Head cuts it at 1,005 bytes.
 const WORDS_MAX: u8 = 140;
+/// The least room for words: a chunk of constants ends with 5.
+const WORDS_MIN: usize = 4;
 /// `leading` before there is a window.
 const NO_WINDOW: u8 = 0xff;
 
@@ -39,17 +41,26 @@ const NO_WINDOW: u8 = 0xff;
 pub struct Words(Box<[u64]>);
 
 impl Words {
+    /// - `expected`: how many words there will be, as far as one can tell.
     #[cold]
     #[inline(never)]
-    fn grow(&mut self) {
-        // Half as much again: a chunk of counters ends near 30 words, one of constants at 5.
+    fn grow(&mut self, expected: u8) {
         let len = self.0.len();
-        let mut words = vec![0u64; (len + len / 2).max(4)].into_boxed_slice();
+        // In doubled steps up to what is expected, and then in small ones.
+        let needed = usize::from(expected).min(2 * len).max(len + 1);
+        let mut words = vec![0u64; room_for(needed)].into_boxed_slice();
         for (to, from) in words.iter_mut().zip(&self.0) {
             *to = *from;
         }
         self.0 = words;
     }
+}
+
+/// The least room that so many words fit into: there are four sizes between powers of two, which are those of the allocator.
+fn room_for(words: usize) -> usize {
+    let words = words.max(WORDS_MIN);
+    let step = (1 << (words.ilog2() - 2)).max(2);
+    words.next_multiple_of(step)
 }
 
 /// Where the writing of a chunk stands. Together with its [`Words`] it is the chunk.
@@ -73,6 +84,8 @@ pub struct XorAppender {
     trailing: u8,
     /// Was the last field written whole bytes long? See `end` above.
     whole_bytes: bool,
+    /// How many words the chunk before this one had: this one will have about as many.
+    words_before: u8,
 }
 
 impl XorAppender {
@@ -96,7 +109,14 @@ impl XorAppender {
             leading: NO_WINDOW,
             trailing: 0,
             whole_bytes: false,
+            words_before: 0,
         }
+    }
+
+    /// The state before the first sample of the chunk after this one.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        Self { words_before: self.words, ..Self::new() }
     }
 
     /// How many samples the chunk has.
@@ -303,6 +323,7 @@ impl XorAppender {
             leading,
             trailing,
             whole_bytes,
+            words_before: 0,
         };
         let words = saved.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
         Some((appender, Words(words), rest))
@@ -319,7 +340,7 @@ impl XorAppender {
     fn push_word(&mut self, words: &mut Words, word: u64) {
         let at = usize::from(self.words);
         if at == words.0.len() {
-            words.grow();
+            words.grow(self.words_before);
         }
         if let Some(slot) = words.0.get_mut(at) {
             *slot = word;
@@ -573,6 +594,33 @@ mod tests {
         // One bit lies in the byte that was begun, and three times two bits find room there, too.
         let same: Vec<_> = (0..6).map(|i| at(i, 1.0)).collect();
         assert_eq!([2, 5, 6].map(|count| encode(&same[..count]).len()), [13, 13, 14]);
+    }
+
+    /// The rooms for words that a chunk has until `used` words are finished.
+    fn rooms(used: usize, expected: u8) -> Vec<usize> {
+        let (mut words, mut rooms) = (Words::default(), Vec::new());
+        while words.0.len() < used {
+            words.grow(expected);
+            rooms.push(words.0.len());
+        }
+        rooms
+    }
+
+    #[test]
+    fn room_for_words_is_at_most_a_quarter_more_than_is_used_or_expected() {
+        for used in 1..=usize::from(WORDS_MAX) {
+            for expected in [0, 5, 30, WORDS_MAX] {
+                let room = *rooms(used, expected).last().unwrap();
+                let enough = if usize::from(expected) > used { 2 * used } else { used + used / 4 };
+                assert!(room <= enough.max(used + 3), "{room} for {used}, {expected} expected");
+            }
+        }
+    }
+
+    #[test]
+    fn room_for_as_many_words_as_expected_comes_in_few_steps() {
+        assert_eq!(rooms(37, 37), [4, 8, 16, 32, 40]);
+        assert_eq!(rooms(37, 0), [4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40]);
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn our_chunks(samples: &[(i64, u64)]) -> Vec<Chunk> {
         chunks.extend(series.append(Sample { t: TimestampMs(*t), v: f64::from_bits(*bits) }));
     }
     chunks.extend(series.open_chunk());
-    let plain = |c: HeadChunk| (c.range.min().0, c.range.max().0, c.bytes.into_vec());
+    let plain = |c: HeadChunk| (c.range.min().0, c.range.max().0, c.bytes.to_vec());
     chunks.into_iter().map(plain).collect()
 }
 

@@ -337,7 +337,7 @@ impl Head {
         let late = rest.late.get_or_insert_with(Box::<Late>::default);
         let Sealed { chunks, bytes } = late.insert(sample, self.generation);
         if chunks > 0 {
-            self.full.push_back(index);
+            self.full.note(index);
         }
         self.stats.chunks += chunks;
         self.stats.chunk_bytes += bytes;

@@ -201,7 +201,7 @@ impl Head {
         }
         let after = (rest.chunk_count(), bytes_in_memory(rest));
         if after.1 > 0 {
-            self.full.push_back(index);
+            self.full.note(index);
         }
         let stats = &mut self.stats;
         stats.chunks = (stats.chunks + after.0 as u64).saturating_sub(before.0 as u64);

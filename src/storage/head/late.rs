@@ -6,6 +6,8 @@
 //! chunk holds sorted samples of one aligned two-hour range; buffer and chunks carry the generation in which their
 //! samples came, which grows with every cut, so that what came after a cut began is told from what belongs to it.
 
+use bytes::Bytes;
+
 use super::mem_series::{HeadChunk, range_end, read_chunk, sample_at};
 use super::spilled::SpilledChunk;
 use crate::encoding::xor::{Words, XorAppender, XorReader};
@@ -40,7 +42,7 @@ pub struct LateChunk {
 #[derive(Debug, Clone)]
 pub enum LateSource {
     /// In memory: Prometheus's XOR encoding.
-    Memory(Box<[u8]>),
+    Memory(Bytes),
     /// In a spill file.
     Spilled(SpilledChunk),
 }
@@ -256,7 +258,7 @@ pub(super) fn encoded(samples: &[Sample]) -> Option<HeadChunk> {
     let (mut appender, mut words, mut bytes) = (XorAppender::new(), Words::default(), Vec::new());
     samples.iter().for_each(|sample| appender.append(&mut words, sample.t, sample.v));
     appender.write_to(&words, &mut bytes);
-    Some(HeadChunk { range, bytes: bytes.into_boxed_slice() })
+    Some(HeadChunk { range, bytes: bytes.into() })
 }
 
 /// The samples of a chunk, if they are all there and sorted.

@@ -4,6 +4,8 @@
 //! range, at 240 samples, above 1,005 bytes, or, decided once at 30 samples, where chunks of about 120 samples divide
 //! the range evenly. Source: `tsdb/head_append.go` (`appendPreprocessor`, `computeChunkEndTime`).
 
+use bytes::Bytes;
+
 use super::late::{self, Late};
 use super::pairs::PairId;
 use super::spilled::SpilledChunk;
@@ -108,7 +110,7 @@ pub struct HeadChunk {
     /// From its first to its last sample.
     pub range: TimeRange,
     /// Prometheus's XOR encoding.
-    pub bytes: Box<[u8]>,
+    pub bytes: Bytes,
 }
 
 impl HeadChunk {
@@ -230,7 +232,8 @@ impl MemSeries {
     #[inline(never)]
     fn cut(&mut self, t: TimestampMs) -> Option<HeadChunk> {
         let chunk = self.open_chunk();
-        self.chunk = XorAppender::new();
+        // All series fill their chunks at about the same time, and would all keep the room of their longest one.
+        (self.chunk, self.words) = (self.chunk.successor(), Words::default());
         self.next_at = range_end(t);
         chunk
     }
@@ -250,7 +253,7 @@ impl MemSeries {
         let mut bytes = Vec::new();
         self.chunk.write_to(&self.words, &mut bytes);
         let range = TimeRange::new(self.first_open()?, last.t)?;
-        Some(HeadChunk { range, bytes: bytes.into_boxed_slice() })
+        Some(HeadChunk { range, bytes: bytes.into() })
     }
 
     /// The sample at `t`, looked for in everything that is in memory.

@@ -14,6 +14,7 @@ pub mod delete;
 #[cfg(test)]
 mod delete_test;
 pub mod doubt;
+pub mod full_chunks;
 pub mod late;
 pub mod mem_series;
 pub mod paged;
@@ -34,11 +35,10 @@ pub mod table;
 #[cfg(test)]
 pub mod testing;
 
-use std::collections::VecDeque;
-
 pub use append::Bounds;
 use cut::Cut;
 use doubt::Doubtful;
+use full_chunks::FullChunks;
 use mem_series::{HeadChunk, MemSeries, SeriesRest};
 use paged::{Paged, prefetch};
 use pairs::{PairId, Pairs};
@@ -77,8 +77,7 @@ pub struct Head {
     generation: u32,
     /// Of the series that is being appended to, the samples that are not simply its newest.
     misplaced: Vec<Sample>,
-    /// Series with full chunks in memory, oldest first; one may stand several times, or have none any more.
-    full: VecDeque<u32>,
+    full: FullChunks,
     /// The files of chunks that have left memory.
     spilled: SpillTable,
     /// Samples that the log repeats or that came late, while it is replayed.
@@ -166,7 +165,7 @@ impl Head {
             newest: TimestampMs::MIN,
             generation: 0,
             misplaced: Vec::new(),
-            full: VecDeque::new(),
+            full: FullChunks::default(),
             spilled: SpillTable::default(),
             replayed_late: Vec::new(),
             cut: None,
@@ -279,15 +278,15 @@ impl Head {
     fn keep_chunk(
         rest: &mut Paged<SeriesRest>,
         stats: &mut HeadStats,
-        full: &mut VecDeque<u32>,
+        full: &mut FullChunks,
         index: u32,
         chunk: HeadChunk,
     ) {
         let Some(rest) = rest.get_mut(index) else { return };
         stats.chunks += 1;
         stats.chunk_bytes += chunk.bytes.len() as u64;
-        rest.push_chunk(chunk);
-        full.push_back(index);
+        rest.push_chunk(HeadChunk { bytes: full.gather(&chunk.bytes), ..chunk });
+        full.note(index);
     }
 
     /// Notes that there are in-order samples from `min` to `max`.

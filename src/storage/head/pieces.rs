@@ -1,7 +1,9 @@
-//! What a series is read from: chunks in memory, copied, and places of chunks that have left it.
+//! What a series is read from: the bytes of chunks in memory, and places of chunks that have left it.
 //!
 //! In-order chunks follow each other in time; late ones may overlap all others. Where an instant stands more than once, the
 //! in-order sample wins, then the late one that came first.
+
+use bytes::Bytes;
 
 use super::Head;
 use super::late::{self, LateSource};
@@ -24,7 +26,7 @@ pub struct ChunkPiece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PieceSource {
     /// Here: Prometheus's XOR encoding.
-    Bytes(Box<[u8]>),
+    Bytes(Bytes),
     /// In a spill file.
     Spilled(SpillPlace),
 }
@@ -37,10 +39,10 @@ impl Head {
         let Some((series, rest)) = self.series.get(index).zip(self.rest.get(index)) else {
             return Vec::new();
         };
-        let here = |range, late, bytes: &[u8]| ChunkPiece {
+        let here = |range, late, bytes: &Bytes| ChunkPiece {
             range,
             late,
-            source: PieceSource::Bytes(bytes.into()),
+            source: PieceSource::Bytes(bytes.clone()),
         };
         let there = |chunk| {
             let place = self.spilled.place(chunk, series.reference)?;
@@ -51,11 +53,8 @@ impl Head {
         pieces.extend(rest.chunks.iter().map(|chunk| here(chunk.range, false, &chunk.bytes)));
         pieces.retain(|piece| piece.range.overlaps(range));
         let open = series.last().filter(|last| last.t >= range.min()).and(series.open_chunk());
-        pieces.extend(open.filter(|open| open.range.overlaps(range)).map(|open| ChunkPiece {
-            range: open.range,
-            late: false,
-            source: PieceSource::Bytes(open.bytes),
-        }));
+        let open = open.filter(|open| open.range.overlaps(range));
+        pieces.extend(open.map(|open| here(open.range, false, &open.bytes)));
         let Some(late) = &rest.late else { return pieces };
         for chunk in late.chunks.iter().filter(|chunk| chunk.range.overlaps(range)) {
             match &chunk.source {

@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+
 use super::Head;
 use super::late::{self, Late, LateChunk};
 use super::mem_series::{HeadChunk, SeriesRest, range_end};
@@ -117,7 +119,7 @@ impl Head {
             return false;
         }
         series.restore_behind(saved.range.max());
-        let chunk = HeadChunk { range: saved.range, bytes: saved.bytes.into() };
+        let chunk = HeadChunk { range: saved.range, bytes: Bytes::copy_from_slice(saved.bytes) };
         self.keep_full_chunk(index, chunk);
         self.widen(saved.range.min(), saved.range.max());
         true
@@ -157,9 +159,9 @@ impl Head {
         let is_full = samples.len() == late::SAMPLES_MAX;
         if is_full && range_end(first.t) == range_end(last.t) {
             let Some(range) = TimeRange::new(first.t, last.t) else { return false };
-            let chunk = HeadChunk { range, bytes: saved.bytes.into() };
+            let chunk = HeadChunk { range, bytes: Bytes::copy_from_slice(saved.bytes) };
             rest.late.get_or_insert_default().push(self.generation, chunk);
-            self.full.push_back(index);
+            self.full.note(index);
             self.stats.chunks += 1;
             self.stats.chunk_bytes += saved.bytes.len() as u64;
             self.widen_late(first.t, last.t);

@@ -8,6 +8,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::cut::Cut;
 use super::cut_plan::{CutPlan, PlanPart, Planned, SeriesPlan};
 use super::late;
@@ -51,7 +53,7 @@ pub struct CutChunk {
     /// Which of Prometheus's encodings.
     pub encoding: u8,
     /// Its bytes.
-    pub bytes: Box<[u8]>,
+    pub bytes: Bytes,
 }
 
 impl CutChunk {
@@ -223,7 +225,7 @@ impl SortedCut {
             let planned = of.chunk(*chunk).filter(|(range, ..)| self.range.overlaps(*range));
             let Some((range, is_late, planned)) = planned else { continue };
             let bytes = match planned {
-                Planned::Here(bytes) => Box::from(bytes),
+                Planned::Here(bytes) => Bytes::copy_from_slice(bytes),
                 Planned::There(_) => match read.next() {
                     Some(Ok(bytes)) => bytes,
                     Some(Err(error)) => {

@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::Head;
 use super::pieces::{ChunkPiece, PieceSource, read_pieces};
 use super::spill_batch::{BATCH_BYTES, RangeBatch, SpillBatch};
@@ -85,7 +87,7 @@ impl SpillError {
 }
 
 /// The bytes of a chunk, or why there are none.
-pub type ReadChunk = Result<Box<[u8]>, SpillError>;
+pub type ReadChunk = Result<Bytes, SpillError>;
 
 /// What was spilled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -375,11 +377,9 @@ impl<D: Disk> SpillFiles<D> {
     fn opened(&self, place: SpillPlace, frame: &[u8]) -> ReadChunk {
         let SpillPlace { series, range, late, offset, .. } = place;
         let wanted = SpilledHeader { series, range, encoding: xor::ENCODING, late };
-        spilled::open(frame, wanted).map(Box::from).map_err(|source| SpillError::Damaged {
-            path: self.path(place.file),
-            offset,
-            source,
-        })
+        spilled::open(frame, wanted)
+            .map(Bytes::copy_from_slice)
+            .map_err(|source| SpillError::Damaged { path: self.path(place.file), offset, source })
     }
 
     fn io_error(&self, place: SpillPlace, error: &io::Error) -> SpillError {

@@ -87,7 +87,7 @@ impl Head {
             if batch.bytes >= BATCH_BYTES {
                 return false;
             }
-            let Some(index) = self.full.pop_front() else { return false };
+            let Some(index) = self.full.pop() else { return false };
             if batch.series.insert(index) {
                 self.gather(index, batch);
             }
@@ -149,7 +149,7 @@ impl Head {
 
     /// Takes the chunks of a batch that could not be written back into the queue.
     pub fn keep(&mut self, batch: SpillBatch) {
-        self.full.extend(batch.series);
+        batch.series.into_iter().for_each(|series| self.full.note(series));
     }
 
     /// The numbers of the spill files that are needed.
