@@ -27,7 +27,7 @@ use crate::storage::head::cut_plan::Extraction;
 use crate::storage::head::remove::Removal;
 
 /// How often is asked whether anything is due.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Full chunks leave memory when they take more than this, in bytes.
 const FULL_CHUNK_BYTES_MAX: u64 = 16 << 20;
 

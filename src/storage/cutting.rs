@@ -21,6 +21,10 @@ use crate::model::{ChunkTally, TimeRange};
 /// Series whose chunks are read together.
 const SERIES_AT_ONCE: usize = 1024;
 
+/// How much memory the postings of a block may take that is cut, in bytes: all shards may cut at once, and the Head is there,
+/// too. A larger block reads its series, of which it has written some tens of megabytes, more than once.
+const POSTINGS_BYTES: usize = 16 << 20;
+
 /// What became of a cut.
 #[derive(Debug)]
 pub struct CutBlock {
@@ -47,6 +51,8 @@ pub async fn write_block<D: Disk>(
     let cut = sorted.cut();
     let filled = fill(&spill, disk, &dir, &sorted, cut.ulid, pace).await?;
     let Filled { writer, range, chunks, lost } = filled;
+    // What is made of the series now takes as much memory as they did.
+    drop(sorted);
     if !lost.is_empty() {
         // Before there is a block, because of which the Head lets the file go.
         let marked = quarantine::mark_cut(disk, &lost, cut.ulid).await;
@@ -126,7 +132,7 @@ async fn fill<D: Disk, W: Disk>(
     pace: &mut impl Pace,
 ) -> Result<Filled<W>, BlockError> {
     let mut symbols = sorted.symbols();
-    let options = WriterOptions::default();
+    let options = WriterOptions { postings_bytes: POSTINGS_BYTES, ..WriterOptions::default() };
     let mut writer = BlockWriter::create(disk, dir, ulid, &mut symbols, options, pace).await?;
     let (mut range, mut lost) = (None::<TimeRange>, Vec::new());
     let mut chunks = Box::<ChunkTally>::default();

@@ -141,6 +141,17 @@ impl PlanPart {
         })
     }
 
+    /// Gives up room that was left for more.
+    fn fit(&mut self) {
+        let Self { texts, text_ends, series, pairs, chunks, bytes } = self;
+        texts.shrink_to_fit();
+        text_ends.shrink_to_fit();
+        series.shrink_to_fit();
+        pairs.shrink_to_fit();
+        chunks.shrink_to_fit();
+        bytes.shrink_to_fit();
+    }
+
     /// Takes the bytes of a chunk in. `false`: it is none of ours, and has no room.
     fn push(&mut self, range: TimeRange, late: bool, bytes: &[u8]) -> bool {
         let end = super::mem_series::range_end(range.min());
@@ -220,6 +231,7 @@ impl Head {
             part.series.len() >= PART_SERIES || part.texts.len() + part.bytes.len() >= PART_BYTES
         };
         if parts.last().is_none_or(is_full) {
+            parts.last_mut().into_iter().for_each(PlanPart::fit);
             parts.push(PlanPart::default());
         }
         let Some(part) = parts.last_mut() else { return };
