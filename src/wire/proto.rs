@@ -337,66 +337,6 @@ pub mod v2 {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use prost::Message;
-
-    use super::{v1, v2};
-
-    #[test] // golden bytes: a field number that moved would read other senders' requests wrongly
-    fn a_write_request_has_these_bytes() {
-        let request = v1::WriteRequest {
-            timeseries: vec![v1::TimeSeries {
-                labels: vec![v1::Label { name: b"__name__".to_vec(), value: b"up".to_vec() }],
-                samples: vec![v1::Sample { value: 1.0, timestamp: 1000 }],
-                exemplars: vec![v1::Exemplar { labels: vec![], value: 2.0, timestamp: 3 }],
-                histograms: vec![v1::Histogram {
-                    count: Some(v1::Count::Int(4)),
-                    zero_count: Some(v1::ZeroCount::Float(0.5)),
-                    schema: -53,
-                    custom_values: vec![1.0],
-                    timestamp: 5,
-                    ..Default::default()
-                }],
-            }],
-            metadata: vec![v1::MetricMetadata {
-                r#type: v1::MetricType::Gauge as i32,
-                metric_family_name: b"up".to_vec(),
-                help: b"h".to_vec(),
-                unit: b"s".to_vec(),
-            }],
-        };
-        let series = b"\
-            \x0a\x0e\x0a\x08__name__\x12\x02up\
-            \x12\x0c\x09\0\0\0\0\0\0\xf0\x3f\x10\xe8\x07\
-            \x1a\x0b\x11\0\0\0\0\0\0\0\x40\x18\x03\
-            \x22\x1a\x08\x04\x20\x69\x39\0\0\0\0\0\0\xe0\x3f\x78\x05\x82\x01\x08\0\0\0\0\0\0\xf0\x3f";
-        let metadata = b"\x08\x02\x12\x02up\x22\x01h\x2a\x01s";
-        let want = [&b"\x0a\x47"[..], series, b"\x1a\x0c", metadata].concat();
-        assert_eq!(request.encode_to_vec(), want);
-    }
-
-    #[test] // golden bytes
-    fn a_2_0_request_has_these_bytes() {
-        let request = v2::Request {
-            symbols: vec![b"".to_vec(), b"__name__".to_vec(), b"up".to_vec()],
-            timeseries: vec![v2::TimeSeries {
-                labels_refs: vec![1, 2],
-                samples: vec![v2::Sample { value: 1.0, timestamp: 1000, start_timestamp: 1 }],
-                histograms: vec![],
-                exemplars: vec![],
-                metadata: Some(v2::Metadata { r#type: 2, help_ref: 1, unit_ref: 2 }),
-            }],
-        };
-        let series = b"\
-            \x0a\x02\x01\x02\
-            \x12\x0e\x09\0\0\0\0\0\0\xf0\x3f\x10\xe8\x07\x18\x01\
-            \x2a\x06\x08\x02\x18\x01\x20\x02";
-        let want = [&b"\x22\0\x22\x08__name__\x22\x02up\x2a\x1c"[..], series].concat();
-        assert_eq!(request.encode_to_vec(), want);
-    }
-}
-
 /// Remote read: package `prometheus`, like 1.0 of remote write, whose labels and samples it has. Source: `prompb/remote.proto`
 /// and `prompb/types.proto`.
 pub mod read {
@@ -467,5 +407,65 @@ pub mod read {
         /// Its bytes.
         #[prost(bytes = "vec", tag = "4")]
         pub data: Vec<u8>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::{v1, v2};
+
+    #[test] // golden bytes: a field number that moved would read other senders' requests wrongly
+    fn a_write_request_has_these_bytes() {
+        let request = v1::WriteRequest {
+            timeseries: vec![v1::TimeSeries {
+                labels: vec![v1::Label { name: b"__name__".to_vec(), value: b"up".to_vec() }],
+                samples: vec![v1::Sample { value: 1.0, timestamp: 1000 }],
+                exemplars: vec![v1::Exemplar { labels: vec![], value: 2.0, timestamp: 3 }],
+                histograms: vec![v1::Histogram {
+                    count: Some(v1::Count::Int(4)),
+                    zero_count: Some(v1::ZeroCount::Float(0.5)),
+                    schema: -53,
+                    custom_values: vec![1.0],
+                    timestamp: 5,
+                    ..Default::default()
+                }],
+            }],
+            metadata: vec![v1::MetricMetadata {
+                r#type: v1::MetricType::Gauge as i32,
+                metric_family_name: b"up".to_vec(),
+                help: b"h".to_vec(),
+                unit: b"s".to_vec(),
+            }],
+        };
+        let series = b"\
+            \x0a\x0e\x0a\x08__name__\x12\x02up\
+            \x12\x0c\x09\0\0\0\0\0\0\xf0\x3f\x10\xe8\x07\
+            \x1a\x0b\x11\0\0\0\0\0\0\0\x40\x18\x03\
+            \x22\x1a\x08\x04\x20\x69\x39\0\0\0\0\0\0\xe0\x3f\x78\x05\x82\x01\x08\0\0\0\0\0\0\xf0\x3f";
+        let metadata = b"\x08\x02\x12\x02up\x22\x01h\x2a\x01s";
+        let want = [&b"\x0a\x47"[..], series, b"\x1a\x0c", metadata].concat();
+        assert_eq!(request.encode_to_vec(), want);
+    }
+
+    #[test] // golden bytes
+    fn a_2_0_request_has_these_bytes() {
+        let request = v2::Request {
+            symbols: vec![b"".to_vec(), b"__name__".to_vec(), b"up".to_vec()],
+            timeseries: vec![v2::TimeSeries {
+                labels_refs: vec![1, 2],
+                samples: vec![v2::Sample { value: 1.0, timestamp: 1000, start_timestamp: 1 }],
+                histograms: vec![],
+                exemplars: vec![],
+                metadata: Some(v2::Metadata { r#type: 2, help_ref: 1, unit_ref: 2 }),
+            }],
+        };
+        let series = b"\
+            \x0a\x02\x01\x02\
+            \x12\x0e\x09\0\0\0\0\0\0\xf0\x3f\x10\xe8\x07\x18\x01\
+            \x2a\x06\x08\x02\x18\x01\x20\x02";
+        let want = [&b"\x22\0\x22\x08__name__\x22\x02up\x2a\x1c"[..], series].concat();
+        assert_eq!(request.encode_to_vec(), want);
     }
 }
