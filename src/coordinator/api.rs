@@ -7,7 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use crate::model::RefusedSamples;
-use crate::model::{Fingerprinter, Labels, Matcher, Refusal, TimeRange, WriteBatch};
+use crate::model::{Family, Fingerprinter, Labels, Matcher, Refusal, TimeRange, WriteBatch};
 use crate::query::{Answer, EvalRange, Options, QueryError};
 pub use crate::shard::cursor::{ENCODING, ReadChunk, ReadSeries};
 pub use crate::shard::status;
@@ -73,6 +73,13 @@ pub trait Store: Clone + 'static {
 
     /// What is known of the blocks that are answered from, of all shards; oldest first, and of the same age by name.
     fn blocks(&self) -> impl Future<Output = Result<Vec<BlockMeta>, ReadError>>;
+
+    /// What senders say of the metric family of this name, or of all, in order of the names. A family has its newest entry
+    /// first, and no entry twice.
+    fn metadata(
+        &self,
+        name: Option<String>,
+    ) -> impl Future<Output = Result<Vec<Family>, ReadError>>;
 
     /// Deletes the samples that any of the selectors finds in the range. When it resolves no query sees them any more, nor
     /// after a crash; from the disk they go when their blocks are compacted or cleaned.

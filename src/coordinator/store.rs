@@ -18,7 +18,8 @@ use super::merged_read::MergedRead;
 use super::route::shard_of;
 use super::snapshot::SnapshotTurn;
 use crate::model::{
-    Fingerprinter, Labels, Matcher, Part, Refusals, ShardId, TimeRange, WriteBatch,
+    Family, Fingerprinter, Labels, Matcher, Metadata, Part, Refusals, ShardId, TimeRange,
+    WriteBatch,
 };
 use crate::query::{Answer, EvalRange, Leaf, LeafPart, Options, QueryError, evaluate, prepare};
 use crate::rt::mesh::{CallError, Peers};
@@ -400,6 +401,28 @@ impl Store for Coordinator {
             blocks.extend(of_shard.into_iter().map(|meta| ((meta.min_time, meta.ulid), meta)));
         }
         Ok(blocks.into_values().collect())
+    }
+
+    async fn metadata(&self, name: Option<String>) -> Result<Vec<Family>, ReadError> {
+        let name = name.map(Arc::<str>::from);
+        let mut all = BTreeMap::<String, Vec<Metadata>>::new();
+        for response in
+            self.ask_all(|| Request::Metadata(name.clone())).await.map_err(NoAnswer::from)?
+        {
+            let Response::Metadata(families) = response else {
+                return Err(other(&response).into());
+            };
+            for (family, entries) in families {
+                // One shard has a family, unless another rule for which one once made it another.
+                let known = all.entry(family).or_default();
+                for entry in entries {
+                    if !known.contains(&entry) {
+                        known.push(entry);
+                    }
+                }
+            }
+        }
+        Ok(all.into_iter().collect())
     }
 
     async fn delete_series(

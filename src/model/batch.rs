@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::fingerprint::TextHash;
 use super::labels::{canonical_len, push_canonical};
 use super::refusal::LABEL_BYTES_MAX;
-use super::{Fingerprint, Refusal, Sample};
+use super::{Fingerprint, MetadataRef, MetricType, Refusal, Sample};
 
 /// [`WriteBatch::refused`] names at most this many series of a request; those beyond are only counted.
 pub const REFUSALS_MAX: usize = 64;
@@ -56,6 +56,21 @@ pub struct Part {
     pub entries: Vec<PartEntry>,
     /// Their samples: those of `entries[i]` end before `entries[i].samples_end` and begin where those of `i - 1` end.
     pub samples: Vec<Sample>,
+    /// What the request says of metric families that belong to this shard, whoever has their series.
+    pub metadata: Vec<MetadataAt>,
+}
+
+/// What a request says of one metric family. The texts are not yet known to be UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataAt {
+    /// The family's name.
+    pub family: Span,
+    /// What kind of metric it is.
+    pub kind: MetricType,
+    /// What it says, for people.
+    pub help: Span,
+    /// In which unit.
+    pub unit: Span,
 }
 
 /// One series of a request: who it is and where its samples end.
@@ -143,6 +158,14 @@ impl LabelText {
         None
     }
 
+    /// What is said of a family, and its name; `None` for texts that are not UTF-8, or lie outside.
+    #[must_use]
+    pub fn metadata(&self, at: &MetadataAt) -> Option<(&str, MetadataRef<'_>)> {
+        let text = |span| std::str::from_utf8(self.get(span)?).ok();
+        let (help, unit) = (text(at.help)?, text(at.unit)?);
+        Some((text(at.family)?, MetadataRef { kind: at.kind, help, unit }))
+    }
+
     /// The bytes of `span`; `None` if it points outside.
     #[must_use]
     pub fn get(&self, span: Span) -> Option<&[u8]> {
@@ -159,12 +182,13 @@ impl Part {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.samples.clear();
+        self.metadata.clear();
     }
 
     /// Nothing in it?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.metadata.is_empty()
     }
 
     /// The entries, each with its samples.

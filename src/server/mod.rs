@@ -17,6 +17,7 @@ pub mod home;
 pub mod json;
 pub mod label_name;
 pub mod log;
+pub mod metadata;
 pub mod metrics;
 pub mod offline;
 pub mod params;

@@ -35,7 +35,7 @@ pub enum Endpoint {
     Labels,
     /// Values of one label.
     LabelValues,
-    /// Metadata of scraped metrics, of which there are none.
+    /// Metadata of metric families.
     Metadata,
     /// Rules, of which there are none.
     Rules,

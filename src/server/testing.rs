@@ -29,7 +29,7 @@ use crate::coordinator::api::{
     WriteOutcome,
 };
 use crate::model::{
-    Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Sample, TimeRange, TimestampMs,
+    Family, Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Sample, TimeRange, TimestampMs,
     WriteBatch,
 };
 use crate::query::{
@@ -64,6 +64,8 @@ pub struct Fake {
     pub admin: RefCell<Vec<String>>,
     /// What operators ask for fails so.
     pub admin_error: RefCell<Option<AdminError>>,
+    /// What is said of metric families.
+    pub families: RefCell<Vec<Family>>,
     /// The blocks there are.
     pub blocks: RefCell<Vec<BlockMeta>>,
     /// Reports panic.
@@ -101,6 +103,7 @@ impl FakeStore {
             question: RefCell::default(),
             admin: RefCell::default(),
             admin_error: RefCell::default(),
+            families: RefCell::default(),
             blocks: RefCell::default(),
             panics: Cell::new(false),
             fingerprinter: Fingerprinter::new(7),
@@ -275,6 +278,12 @@ impl Store for FakeStore {
     async fn cardinality(&self, limit: usize) -> Result<Cardinality, ReadError> {
         let series_by_metric = vec![("up".to_owned(), limit as u64)];
         Ok(Cardinality { series_by_metric, ..Cardinality::default() })
+    }
+
+    async fn metadata(&self, name: Option<String>) -> Result<Vec<Family>, ReadError> {
+        let families = self.families.borrow();
+        let asked = |family: &&Family| name.as_ref().is_none_or(|name| *name == family.0);
+        Ok(families.iter().filter(asked).cloned().collect())
     }
 
     async fn blocks(&self) -> Result<Vec<BlockMeta>, ReadError> {

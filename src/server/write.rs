@@ -284,7 +284,9 @@ fn decode<S: Store>(
 /// What a batch holds, in bytes.
 fn held_bytes(batch: &WriteBatch) -> usize {
     let part = |part: &crate::model::Part| {
-        size_of_val(part.entries.as_slice()) + size_of_val(part.samples.as_slice())
+        size_of_val(part.entries.as_slice())
+            + size_of_val(part.samples.as_slice())
+            + size_of_val(part.metadata.as_slice())
     };
     let LabelText { body, rewritten, symbols } = &*batch.text;
     let text = body.len() + rewritten.len() + size_of_val(symbols.as_slice());

@@ -14,6 +14,7 @@ pub mod deleting;
 mod life;
 mod maintenance;
 pub mod manifest;
+mod metadata;
 mod opening;
 pub mod options;
 pub mod reading;
@@ -283,6 +284,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 Response::CursorPart(self.step_cursor(&life, name, step).await.map(Box::new))
             }
             Request::Blocks => Response::Blocks(life.block_metas()),
+            Request::Metadata(name) => {
+                Response::Metadata(metadata::said(&life, name.as_deref()).await)
+            }
             Request::PairUse(texts) => Response::PairUse(Box::new(pair_use(&life, texts).await)),
         }
     }
@@ -333,6 +337,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 stored.written += resolved.written;
                 stored.refused.append(resolved.refused);
             }
+        }
+        if !part.metadata.is_empty() {
+            metadata::append(life, &part.metadata, &text, inner.clock.now(), &mut slice).await;
         }
         // The accepting core can use the buffer again while the disk works.
         drop(text);

@@ -56,6 +56,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 samples: head.samples_late,
                 seconds: life.head.borrow().lateness().clone(),
             },
+            families: life.head.borrow().families().stats(),
             truncations: TruncationStatus {
                 done: cuts,
                 failed: inner.cut_failures.get(),

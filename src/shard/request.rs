@@ -11,7 +11,7 @@ use super::options::StorageOptions;
 use super::snapshotting::{Share, SnapshotStep};
 use super::status::{PairUse, ShardStatus};
 pub use crate::encoding::block::meta::BlockMeta;
-use crate::model::{LabelText, Labels, Matcher, Part, Refusals, TimeRange};
+use crate::model::{Family, LabelText, Labels, Matcher, Part, Refusals, TimeRange};
 use crate::query::{Leaf, LeafPart, QueryError};
 
 /// A question to a shard.
@@ -40,6 +40,8 @@ pub enum Request {
     Blocks,
     /// From now on data is kept so. Also a shard that is not open yet answers.
     Configure(Box<StorageOptions>),
+    /// What is said of the metric family of this name, or of all.
+    Metadata(Option<Arc<str>>),
     /// Counters and gauges.
     Status,
     /// How often label pairs are used; with the texts of so many of the most used ones of a name.
@@ -101,6 +103,8 @@ pub enum Response {
     Share(Result<Box<Share>, NotDone>),
     /// To [`Request::Blocks`], in no order.
     Blocks(Vec<BlockMeta>),
+    /// To [`Request::Metadata`], in no order.
+    Metadata(Vec<Family>),
     /// To [`Request::Status`].
     Status(Box<ShardStatus>),
     /// To [`Request::PairUse`].

@@ -250,7 +250,7 @@ async fn save<D: Disk>(
     pace: &mut impl Pace,
 ) -> io::Result<(CheckpointId, u64)> {
     let id = checkpoint::next_id(disk, dir).await?;
-    let mut saving = Saving::begin(head.borrow().series_count());
+    let mut saving = Saving::begin(&head.borrow());
     let save = |bytes, payload: &mut Vec<u8>| {
         saving = head.borrow().save(saving, bytes, payload);
         !saving.is_done()

@@ -188,6 +188,11 @@ impl<D: Disk> Reading<'_, D> {
                     series?;
                 }
             }
+            Record::Metadata(families) => {
+                for family in families {
+                    family?;
+                }
+            }
             Record::Cut(_) | Record::Checkpoint(_) => {}
         }
         Ok(())

@@ -11,7 +11,7 @@ pub struct Counts {
     pub histograms: u64,
     /// Exemplars. Not stored yet, and not an error.
     pub exemplars: u64,
-    /// Metadata: messages of 1.0, series that carry some in 2.0. Not stored yet, and not an error.
+    /// Metadata: messages of 1.0, series that carry some in 2.0.
     pub metadata: u64,
     /// Series that were refused while decoding, also those beyond what `WriteBatch::refused` names.
     pub refused_series: u64,

@@ -79,6 +79,14 @@ pub enum WireError {
         /// The limit.
         max: usize,
     },
+    /// More entries of metadata than one request may carry.
+    #[error("byte {offset}: more than {max} entries of metadata in one request; send smaller ones")]
+    TooMuchMetadata {
+        /// Where the first one too many stands.
+        offset: usize,
+        /// The limit.
+        max: usize,
+    },
     /// A series of more labels than any that could be stored has.
     #[error("byte {offset}: a series of more than {max} labels, which no series may have")]
     TooManyLabels {

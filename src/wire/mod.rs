@@ -20,6 +20,7 @@ mod cpu;
 mod fields;
 mod label_set;
 mod label_walk;
+mod metadata_refs;
 mod padded;
 mod plain_sample;
 mod references;

@@ -1,6 +1,6 @@
 //! Both walks against the simplest model that is right: what `prost` decodes, with label sets as sorted maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,17 +10,26 @@ use prost::Message;
 use super::proto::{v1, v2};
 use super::{Counts, WireError, decode_v1, decode_v2};
 use crate::model::labels::push_canonical;
-use crate::model::{Fingerprinter, LabelsRef, Sample, TimestampMs, WriteBatch, route_hash};
+use crate::model::metadata::{family_of, family_route};
+use crate::model::{
+    Fingerprinter, LabelsRef, MetricType, Sample, TimestampMs, WriteBatch, route_hash,
+};
 
 const SHARDS: usize = 3;
 
 /// A series of a batch: its canonical label bytes and its samples.
 pub(super) type Stored = (Vec<u8>, Vec<Sample>);
 
-/// What a request comes to: the series of each part in order, which were refused, and the counts.
+/// What is said of a family: its name, its type, its help text and its unit.
+type Said = (Vec<u8>, MetricType, Vec<u8>, Vec<u8>);
+
+/// What a request comes to: the series of each part in order, what it says of families, which series were refused, and the
+/// counts.
 #[derive(Debug, PartialEq)]
 pub(super) struct Outcome {
     pub(super) parts: Vec<Vec<Stored>>,
+    /// Of each part. A walk may give an entry twice.
+    pub(super) metadata: Vec<BTreeSet<Said>>,
     pub(super) refused: Vec<(u32, String)>,
     pub(super) counts: Counts,
 }
@@ -41,11 +50,16 @@ fn walked(
     assert!(batch.text.body.starts_with(body));
     if let Err(error) = result {
         assert!(batch.parts.iter().all(|part| part.is_empty() && part.samples.is_empty()));
+        assert!(batch.parts.iter().all(|part| part.metadata.is_empty()));
         assert!(batch.refused.is_empty() && counts == Counts::default());
         return Err(error);
     }
-    let mut parts = Vec::new();
+    let (mut parts, mut metadata) = (Vec::new(), Vec::new());
     for (index, part) in batch.parts.iter().enumerate() {
+        let text = |span| batch.text.get(span).unwrap().to_vec();
+        let said =
+            part.metadata.iter().map(|m| (text(m.family), m.kind, text(m.help), text(m.unit)));
+        metadata.push(said.inspect(|m| assert_eq!(part_of(family_route(&m.0)), index)).collect());
         let mut stored = Vec::new();
         for (entry, samples) in part.iter() {
             let labels = batch.text.canonical(entry.labels).unwrap();
@@ -57,7 +71,7 @@ fn walked(
         parts.push(stored);
     }
     let refused = batch.refused.iter().map(|r| (r.samples, r.reason.to_string())).collect();
-    Ok(Outcome { parts, refused, counts })
+    Ok(Outcome { parts, metadata, refused, counts })
 }
 
 fn walked_v1(body: &[u8]) -> Result<Outcome, WireError> {
@@ -70,7 +84,14 @@ pub(super) fn walked_v2(body: &[u8]) -> Result<Outcome, WireError> {
 
 impl Outcome {
     fn new() -> Self {
-        Self { parts: vec![Vec::new(); SHARDS], refused: Vec::new(), counts: Counts::default() }
+        let (parts, metadata) = (vec![Vec::new(); SHARDS], vec![BTreeSet::new(); SHARDS]);
+        Self { parts, metadata, refused: Vec::new(), counts: Counts::default() }
+    }
+
+    fn say(&mut self, family: &[u8], kind: i32, help: &[u8], unit: &[u8]) {
+        let kind = MetricType::of(u64::from(kind.cast_unsigned()));
+        let part = &mut self.metadata[part_of(family_route(family))];
+        part.insert((family.to_vec(), kind, help.to_vec(), unit.to_vec()));
     }
 
     fn refuse(&mut self, samples: usize, why: impl Into<String>) {
@@ -79,8 +100,23 @@ impl Outcome {
         self.counts.refused_samples += samples as u64;
     }
 
-    /// What is to become of a series, by the simplest means.
-    fn series(&mut self, labels: &[(Vec<u8>, Vec<u8>)], samples: Vec<Sample>, histograms: usize) {
+    /// What is to become of a series, by the simplest means. Are its labels a set?
+    fn series(
+        &mut self,
+        labels: &[(Vec<u8>, Vec<u8>)],
+        samples: Vec<Sample>,
+        histograms: usize,
+    ) -> bool {
+        let refused = self.counts.refused_series;
+        self.labelled(labels, samples, histograms);
+        self.counts.refused_series == refused || histograms > 0 && self.is_about_histograms()
+    }
+
+    fn is_about_histograms(&self) -> bool {
+        self.refused.last().is_some_and(|(_, why)| why.starts_with("native histograms"))
+    }
+
+    fn labelled(&mut self, labels: &[(Vec<u8>, Vec<u8>)], samples: Vec<Sample>, histograms: usize) {
         let all = samples.len() + histograms;
         let mut set = BTreeMap::new();
         let mut twice = BTreeMap::new();
@@ -133,6 +169,9 @@ fn expected_v1(body: &[u8]) -> Outcome {
     let request = v1::WriteRequest::decode(body).expect("prost reads what the walk reads");
     let mut outcome = Outcome::new();
     outcome.counts.metadata = request.metadata.len() as u64;
+    for m in request.metadata {
+        outcome.say(&m.metric_family_name, m.r#type, &m.help, &m.unit);
+    }
     for series in request.timeseries {
         let labels: Vec<_> = series.labels.into_iter().map(|l| (l.name, l.value)).collect();
         let samples: Vec<_> = series.samples.iter().map(|s| sample(s.timestamp, s.value)).collect();
@@ -175,6 +214,15 @@ pub(super) fn expected_v2(body: &[u8]) -> Outcome {
             outcome.refuse(all, why);
             continue;
         }
+        let of_metadata = series.metadata.iter().flat_map(|m| [m.help_ref, m.unit_ref]);
+        if let Some(bad) = of_metadata.into_iter().find(|r| *r as usize >= symbols.len()) {
+            let why = format!(
+                "symbol reference {bad} is outside of the {} symbols of the request",
+                symbols.len()
+            );
+            outcome.refuse(all, why);
+            continue;
+        }
         if all == 0 {
             outcome.refuse(0, "TimeSeries must contain at least one sample or histogram");
             continue;
@@ -182,7 +230,15 @@ pub(super) fn expected_v2(body: &[u8]) -> Outcome {
         let symbol = |r: u32| symbols[r as usize].clone();
         let labels: Vec<_> =
             refs.chunks(2).map(|pair| (symbol(pair[0]), symbol(pair[1]))).collect();
-        outcome.series(&labels, samples, series.histograms.len());
+        let is_set = outcome.series(&labels, samples, series.histograms.len());
+        if is_set && let Some(m) = &series.metadata {
+            let name = &labels.iter().find(|(name, _)| name == b"__name__").unwrap().1;
+            let kind = MetricType::of(u64::from(m.r#type.cast_unsigned()));
+            let (help, unit) = (symbol(m.help_ref), symbol(m.unit_ref));
+            if kind != MetricType::Unknown || !help.is_empty() || !unit.is_empty() {
+                outcome.say(family_of(name, kind), m.r#type, &help, &unit);
+            }
+        }
     }
     outcome
 }
@@ -415,10 +471,16 @@ fn untidy_series_v1() -> impl Strategy<Value = Vec<u8>> {
 
 fn body_v1() -> impl Strategy<Value = Vec<u8>> {
     let series = prop_oneof![6 => tidy_series_v1(), 1 => untidy_series_v1()];
-    let metadata = v1::MetricMetadata { r#type: 1, help: b"help".to_vec(), ..Default::default() };
+    let metadata = (0i32..10, "[a-c]{0,2}", "[a-z]{0,3}", "[a-z]{0,3}")
+        .prop_flat_map(|(kind, name, help, unit)| {
+            let kind = plain(1, Content::Varint(i64::from(kind).cast_unsigned()));
+            let texts = [bytes(2, name.into()), bytes(4, help.into()), bytes(5, unit.into())];
+            disordered([kind].into_iter().chain(texts).collect())
+        })
+        .prop_map(|fields| bytes(3, spell(&fields)));
     let field = prop_oneof![
         20 => series.prop_map(|series| bytes(1, series)),
-        1 => Just(bytes(3, metadata.encode_to_vec())),
+        3 => metadata,
         1 => unknown(),
     ];
     let excess = prop_oneof![9 => Just(0usize), 1 => 1usize..3];
@@ -456,12 +518,17 @@ struct SeriesV2 {
 
 fn series_v2() -> impl Strategy<Value = SeriesV2> {
     let start = prop_oneof![3 => Just(0i64), 1 => any::<i64>()];
-    let metadata = v2::Metadata { r#type: 1, help_ref: 300, unit_ref: 0 };
+    let metadata = |r#type, help_ref, unit_ref| {
+        bytes(5, v2::Metadata { r#type, help_ref, unit_ref }.encode_to_vec())
+    };
     let exemplar = v2::Exemplar { labels_refs: vec![1, 2], value: 1.5, timestamp: 7 };
     let histogram = v2::Histogram { schema: -53, custom_values: vec![1.0], ..Default::default() };
     let extra = select(vec![
-        bytes(5, metadata.encode_to_vec()),
-        bytes(5, metadata.encode_to_vec()),
+        metadata(1, 300, 0),
+        metadata(3, 1, 2),
+        metadata(0, 0, 2),
+        metadata(0, 0, 0),
+        metadata(-1, 130, 0),
         bytes(4, exemplar.encode_to_vec()),
         bytes(3, histogram.encode_to_vec()),
         plain(6, Content::Varint(5)),

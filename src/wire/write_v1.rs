@@ -20,7 +20,9 @@ use super::label_walk::Neighbours;
 use super::padded::{Padded, Place};
 use super::plain_sample::Version;
 use super::{Counts, WireError, proto};
-use crate::model::{Fingerprinter, LabelsAt, Sample, TimestampMs, WriteBatch};
+use crate::model::{
+    Fingerprinter, LabelsAt, MetadataAt, MetricType, Sample, Span, TimestampMs, WriteBatch,
+};
 
 /// Decodes a request into `batch`, which keeps `body`: the label sets lie in it. Adds what was in it to `counts`.
 ///
@@ -109,7 +111,7 @@ fn plain_series<P: Fn(u64) -> usize>(
     }
     let labels = LabelsAt::Canonical(span(place.start, end - place.start));
     let rest = Place { start: end, end: place.end };
-    writer.take_plain(fingerprint, labels, body, rest, Version::V1)
+    writer.take_plain(fingerprint, labels, body, rest, (Version::V1, 0)).map(|_| ())
 }
 
 /// Takes the field at `at`, whatever it is, and says where it ends.
@@ -130,9 +132,9 @@ fn any_field<'b, P: Fn(u64) -> usize>(
             any_series(body, place, series, rewritten, writer)?;
         }
         3 => {
-            let place = field.bytes("WriteRequest")?;
-            nested::<proto::v1::MetricMetadata>(body.body(), place, "MetricMetadata")?;
             writer.counts.metadata += 1;
+            let metadata = metadata(body.body(), field.bytes("WriteRequest")?)?;
+            writer.put_metadata(body, metadata, field.offset)?;
         }
         _ => {}
     }
@@ -191,6 +193,29 @@ fn time_series<'b, P: Fn(u64) -> usize>(
     writer.counts.samples += series.samples.len() as u64;
     writer.counts.histograms += u64::from(series.histograms);
     Ok(())
+}
+
+/// What is said of a metric family. Its name may be missing: that is the shard's to refuse.
+fn metadata(body: &[u8], place: Range<usize>) -> Result<MetadataAt, WireError> {
+    let (nowhere, kind) = (Span { offset: 0, len: 0 }, MetricType::Unknown);
+    let mut metadata = MetadataAt { family: nowhere, kind, help: nowhere, unit: nowhere };
+    let mut fields = Fields::new(body, place);
+    while let Some(field) = fields.next()? {
+        let text = || field.bytes("MetricMetadata").map(|text| span(text.start, text.len()));
+        match field.number {
+            1 => metadata.kind = MetricType::of(low_32_bits(field.varint("MetricMetadata")?)),
+            2 => metadata.family = text()?,
+            4 => metadata.help = text()?,
+            5 => metadata.unit = text()?,
+            _ => {}
+        }
+    }
+    Ok(metadata)
+}
+
+/// Protobuf takes the low 32 bits of the varint of an enumeration, and of a number of 32 bits.
+pub(super) fn low_32_bits(n: u64) -> u64 {
+    n & u64::from(u32::MAX)
 }
 
 fn label(body: &[u8], place: Range<usize>) -> Result<(&[u8], &[u8]), WireError> {

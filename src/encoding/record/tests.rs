@@ -5,7 +5,10 @@ use ulid::Ulid;
 
 use super::*;
 use crate::encoding::xor::{Words, XorAppender};
-use crate::model::{BlockRange, Labels, Sample, SeriesRef, TimeRange, TimestampMs};
+use crate::model::{
+    BlockRange, Labels, Metadata, MetadataRef, MetricType, Sample, SeriesRef, TimeRange,
+    TimestampMs,
+};
 
 fn logged(series: u64, t: i64, v: f64) -> LoggedSample {
     LoggedSample { series: SeriesRef(series), sample: Sample { t: TimestampMs(t), v } }
@@ -42,6 +45,7 @@ fn records_have_these_bytes() {
     push_samples(&mut out, &[logged(8, 0, 1.5), logged(7, i64::MAX, 2.0)]);
     push_cut(&mut out, a_cut());
     push_tombstones(&mut out, &REFERENCES, deleted());
+    push_families(&mut out);
     let hex: String = out.iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(
         hex,
@@ -66,6 +70,33 @@ fn tombstones_come_back_and_of_no_series_there_are_none() {
     let Some(Ok(Record::Tombstones(record))) = records(&out).next() else { panic!("one record") };
     assert_eq!(record.range, deleted());
     assert_eq!(record.map(Result::unwrap).collect::<Vec<_>>(), REFERENCES);
+}
+
+fn push_families(out: &mut Vec<u8>) {
+    let mut body = Vec::new();
+    for SavedFamily { name, entries } in families() {
+        push_family(&mut body, name, entries.into_iter());
+    }
+    push_metadata(out, &body);
+}
+
+fn families() -> [SavedFamily<'static>; 3] {
+    let said = |kind, help, unit| MetadataRef { kind, help, unit };
+    let (old, new) =
+        (said(MetricType::Counter, "Old.", ""), said(MetricType::Counter, "New.", "seconds"));
+    [
+        SavedFamily { name: "a_total", entries: vec![new, old] },
+        SavedFamily { name: "b", entries: vec![said(MetricType::StateSet, "é", "")] },
+        SavedFamily { name: "c", entries: vec![] },
+    ]
+}
+
+#[test]
+fn what_is_said_of_families_comes_back() {
+    let mut out = Vec::new();
+    push_families(&mut out);
+    let Some(Ok(Record::Metadata(record))) = records(&out).next() else { panic!("one record") };
+    assert_eq!(record.map(Result::unwrap).collect::<Vec<_>>(), families());
 }
 
 fn a_cut() -> CutRecord {
@@ -202,6 +233,29 @@ proptest! {
     }
 
     #[test]
+    fn any_families_come_back(
+        families in proptest::collection::vec(
+            (".{0,9}", proptest::collection::vec((0u64..8, ".{0,40}", ".{0,9}"), 0..4)), 0..9,
+        ),
+    ) {
+        let said = |(kind, help, unit): &'_ (u64, String, String)| Metadata {
+            kind: MetricType::of(*kind), help: help.clone(), unit: unit.clone(),
+        };
+        let families: Vec<(String, Vec<Metadata>)> =
+            families.iter().map(|(name, all)| (name.clone(), all.iter().map(said).collect())).collect();
+        let (mut body, mut out) = (Vec::new(), Vec::new());
+        for (name, entries) in &families {
+            push_family(&mut body, name, entries.iter().map(Metadata::as_ref));
+        }
+        push_metadata(&mut out, &body);
+        let Some(Ok(Record::Metadata(record))) = records(&out).next() else { panic!("one record") };
+        let owned = |saved: SavedFamily<'_>| {
+            (saved.name.to_owned(), saved.entries.iter().map(|said| (*said).to_owned()).collect())
+        };
+        prop_assert_eq!(record.map(|family| owned(family.unwrap())).collect::<Vec<_>>(), families);
+    }
+
+    #[test]
     fn any_series_come_back(first in 0u64..1 << 60, names in proptest::collection::vec("[a-z]{1,9}", 1..9)) {
         let sets: Vec<_> = names.iter().map(|n| Labels::from_pairs([("n", n.as_str())]).unwrap()).collect();
         let mut out = Vec::new();
@@ -222,6 +276,7 @@ proptest! {
         push_samples(&mut out, &samples.iter().map(|(r, t)| logged(*r, *t, 0.0)).collect::<Vec<_>>());
         push_checkpoint_records(&mut out);
         push_cut(&mut out, a_cut());
+        push_families(&mut out);
         for (at, byte) in noise {
             let at = at.index(out.len());
             out[at] = byte;
@@ -241,6 +296,7 @@ proptest! {
                     }
                     Record::Checkpoint(_) | Record::Cut(_) => {}
                     Record::Tombstones(record) => record.for_each(drop),
+                    Record::Metadata(record) => record.for_each(drop),
                 }
             }
         }

@@ -68,6 +68,25 @@ impl Scrape<'_> {
         }
     }
 
+    pub(super) fn metadata(&self, to: &mut Exposition) {
+        let sum = |of: fn(&ShardStatus) -> u64| self.shards.iter().map(of).sum::<u64>();
+        to.gauge(
+            "floodplain_metadata_families",
+            "Metric families of which something is said: type, help text, unit.",
+            sum(|s| s.families.families) as f64,
+        );
+        to.gauge(
+            "floodplain_metadata_bytes",
+            "Bytes of these texts and of the families' names.",
+            sum(|s| s.families.bytes) as f64,
+        );
+        to.counter(
+            "floodplain_metadata_refused_total",
+            "Entries of metadata that were not taken: a limit is reached, or they are not UTF-8 or have no name.",
+            sum(|s| s.families.refused),
+        );
+    }
+
     pub(super) fn wal(&self, to: &mut Exposition) {
         let sum = |of: fn(&ShardStatus) -> u64| self.shards.iter().map(of).sum::<u64>();
         to.gauge(

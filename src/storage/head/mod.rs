@@ -14,6 +14,7 @@ pub mod delete;
 #[cfg(test)]
 mod delete_test;
 pub mod doubt;
+pub mod families;
 pub mod late;
 pub mod mem_series;
 pub mod paged;
@@ -39,6 +40,7 @@ use std::collections::VecDeque;
 pub use append::Bounds;
 use cut::Cut;
 use doubt::Doubtful;
+use families::Families;
 use mem_series::{HeadChunk, MemSeries, SeriesRest};
 use paged::{Paged, prefetch};
 use pairs::{PairId, Pairs};
@@ -95,6 +97,8 @@ pub struct Head {
     removing: bool,
     /// By how many seconds samples were older than the newest.
     lateness: Tally,
+    /// What is said of the metric families that belong here.
+    families: Families,
     stats: HeadStats,
 }
 
@@ -175,6 +179,7 @@ impl Head {
             left_behind: None,
             removing: false,
             lateness: Tally::of_lateness(),
+            families: Families::default(),
             stats: HeadStats::default(),
         }
     }
@@ -222,6 +227,7 @@ impl Head {
     pub fn count_on(&mut self, before: &Self) {
         let (stats, before_stats) = (&mut self.stats, before.stats);
         self.lateness = before.lateness.clone();
+        self.families.count_on(&before.families);
         stats.chunks_removed += before_stats.chunks_removed;
         stats.samples_appended += before_stats.samples_appended;
         stats.samples_late += before_stats.samples_late;
