@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod attached;
 mod block_reader;
 mod block_store;
 mod block_writer;
@@ -28,6 +29,7 @@ mod interop_promql;
 mod interop_retry;
 mod kill;
 mod layering;
+mod metadata;
 mod offline;
 mod peer;
 mod promql_parser;
