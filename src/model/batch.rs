@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::fingerprint::TextHash;
 use super::labels::{canonical_len, push_canonical};
 use super::refusal::LABEL_BYTES_MAX;
-use super::{Fingerprint, MetadataRef, MetricType, Refusal, Sample};
+use super::{Fingerprint, MetadataRef, MetricType, Refusal, Sample, TimestampMs};
 
 /// [`WriteBatch::refused`] names at most this many series of a request; those beyond are only counted.
 pub const REFUSALS_MAX: usize = 64;
@@ -58,6 +58,23 @@ pub struct Part {
     pub samples: Vec<Sample>,
     /// What the request says of metric families that belong to this shard, whoever has their series.
     pub metadata: Vec<MetadataAt>,
+    /// Exemplars of series of this shard, whether the request has samples of them or not.
+    pub exemplars: Vec<ExemplarAt>,
+}
+
+/// An exemplar of a request, its labels in order and not too long.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExemplarAt {
+    /// What its series is recognised by.
+    pub fingerprint: Fingerprint,
+    /// The labels of its series.
+    pub series: LabelsAt,
+    /// Its own labels, their canonical bytes. Not yet known to be UTF-8.
+    pub labels: Span,
+    /// What it measured.
+    pub value: f64,
+    /// When.
+    pub t: TimestampMs,
 }
 
 /// What a request says of one metric family. The texts are not yet known to be UTF-8.
@@ -183,12 +200,13 @@ impl Part {
         self.entries.clear();
         self.samples.clear();
         self.metadata.clear();
+        self.exemplars.clear();
     }
 
     /// Nothing in it?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.metadata.is_empty()
+        self.entries.is_empty() && self.metadata.is_empty() && self.exemplars.is_empty()
     }
 
     /// The entries, each with its samples.

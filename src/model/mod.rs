@@ -1,6 +1,7 @@
 //! The field's nouns: labels, matchers, samples, time, ids. Uses no other room, does no I/O and asks no clock.
 
 pub mod batch;
+pub mod exemplar;
 pub mod fingerprint;
 pub mod histogram;
 pub mod id;
@@ -14,8 +15,10 @@ pub mod tally;
 pub mod time;
 
 pub use batch::{
-    LabelText, LabelsAt, MetadataAt, Part, PartEntry, REFUSALS_MAX, Span, Symbol, WriteBatch,
+    ExemplarAt, LabelText, LabelsAt, MetadataAt, Part, PartEntry, REFUSALS_MAX, Span, Symbol,
+    WriteBatch,
 };
+pub use exemplar::{Exemplar, ExemplarRef, SeriesExemplars};
 pub use fingerprint::{Fingerprint, Fingerprinter, LabelsHash, RecentLabels, TextHash, route_hash};
 pub use histogram::{Count, FloatHistogram, Histogram, HistogramRef, IntHistogram, ResetHint};
 pub use id::{SeriesId, SeriesRef, ShardId};

@@ -12,6 +12,7 @@ pub mod config;
 pub mod connection;
 pub mod cors;
 pub mod doctor;
+pub mod exemplars;
 pub mod form;
 pub mod home;
 pub mod json;

@@ -29,7 +29,7 @@ use super::reply::{self, Reply};
 use super::route::{self, Endpoint, Found, Miss};
 use super::settings::Settings;
 use super::write::{self, WriteState};
-use super::{admin, cors, home, metadata, query, read, reload, series, status};
+use super::{admin, cors, exemplars, home, metadata, query, read, reload, series, status};
 use crate::coordinator::api::{Need, Readiness, Store};
 use crate::model::TimestampMs;
 use crate::rt::local::{Event, Semaphore};
@@ -172,12 +172,17 @@ impl<S: Store> Server<S> {
             Endpoint::Reload => Ok(reload::reload_by_request(self).await),
             Endpoint::Query => query::instant(self, &form).await,
             Endpoint::QueryRange => query::range(self, &form).await,
-            Endpoint::Series | Endpoint::Labels | Endpoint::LabelValues | Endpoint::Metadata => {
+            Endpoint::Series
+            | Endpoint::Labels
+            | Endpoint::LabelValues
+            | Endpoint::Metadata
+            | Endpoint::QueryExemplars => {
                 let readiness = self.ready_for(Need::Reads, self.settings.query_timeout).await;
                 match (home::not_ready(readiness), found.endpoint) {
                     (Some(reply), _) => Ok(reply),
                     (None, Endpoint::Series) => series::series(self, &form).await,
                     (None, Endpoint::Labels) => series::label_names(self, &form).await,
+                    (None, Endpoint::QueryExemplars) => exemplars::exemplars(self, &form).await,
                     (None, Endpoint::Metadata) => metadata::metadata(self, &form).await,
                     (None, _) => series::label_values(self, &found.name, &form).await,
                 }

@@ -56,6 +56,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 samples: head.samples_late,
                 seconds: life.head.borrow().lateness().clone(),
             },
+            exemplars: life.head.borrow().exemplars().stats(),
             families: life.head.borrow().families().stats(),
             truncations: TruncationStatus {
                 done: cuts,

@@ -64,6 +64,7 @@ async fn open_shard(shard: &Shard<SimClock, SimDisk>, disk: &SimDisk, run: u64, 
         layout: Layout { shards: 1, since_run: 0 },
         segment_bytes: SEGMENT_BYTES,
         sync,
+        exemplars_max: 1000,
         stopwatch: since_first_asked,
     };
     let storage = StorageOptions {

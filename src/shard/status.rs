@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 
 use crate::model::{ChunkTally, RefusedSamples, ShardId, Tally, TimeRange, TimestampMs};
 use crate::storage::files::CheckpointCounts;
+pub use crate::storage::head::exemplars::ExemplarStats;
 pub use crate::storage::head::families::FamilyStats;
 pub use crate::storage::reads::Reads;
 
@@ -60,6 +61,8 @@ pub struct ShardStatus {
     pub late: LateStatus,
     /// What is said of metric families.
     pub families: FamilyStats,
+    /// The exemplars.
+    pub exemplars: ExemplarStats,
     /// What was cut off the Head once a block had it.
     pub truncations: TruncationStatus,
     /// The blocks that the shard answers from.
@@ -273,6 +276,7 @@ impl Default for ShardStatus {
             spill: SpillStatus::default(),
             late: LateStatus::default(),
             families: FamilyStats::default(),
+            exemplars: ExemplarStats::default(),
             truncations: TruncationStatus::default(),
             blocks: BlocksStatus::default(),
             compactions: CompactionStatus::default(),

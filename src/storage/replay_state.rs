@@ -109,6 +109,14 @@ impl LogState {
                     references.insert(reference, index.unwrap_or(ReferenceMap::ELSEWHERE));
                 })?;
             }
+            Record::Exemplars(exemplars) => {
+                for saved in exemplars {
+                    let saved = saved?;
+                    if owns.is_none_or(|owns| owns(route_hash(saved.series))) {
+                        head.replay_exemplar(saved);
+                    }
+                }
+            }
             Record::Metadata(families) => {
                 for family in families {
                     let family = family?;

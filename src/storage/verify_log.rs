@@ -188,6 +188,11 @@ impl<D: Disk> Reading<'_, D> {
                     series?;
                 }
             }
+            Record::Exemplars(exemplars) => {
+                for exemplar in exemplars {
+                    exemplar?;
+                }
+            }
             Record::Metadata(families) => {
                 for family in families {
                     family?;

@@ -30,6 +30,8 @@ pub(super) struct BatchWriter<'a, P> {
     pub(super) counts: Counts,
     /// Entries of metadata that the parts have.
     pub(super) metadata: usize,
+    /// Bytes of the labels of exemplars that the parts have.
+    pub(super) exemplar_bytes: usize,
 }
 
 /// What a batch keeps of a request beside its body.
@@ -55,6 +57,17 @@ pub(super) struct Series<'b> {
     pub(super) labels: LabelSet<'b>,
     pub(super) samples: Vec<Sample>,
     pub(super) histograms: u32,
+    /// Where its exemplars lie.
+    pub(super) exemplars: Vec<Place>,
+}
+
+/// What became of a series of the general walk.
+#[derive(Clone, Copy)]
+pub(super) struct Taken {
+    /// Are its labels a set?
+    pub(super) is_set: bool,
+    /// What it is recognised by and where its labels lie, if it has something to store.
+    pub(super) series: Option<(Fingerprint, LabelsAt)>,
 }
 
 impl Series<'_> {
@@ -62,6 +75,7 @@ impl Series<'_> {
         self.labels.clear();
         self.samples.clear();
         self.histograms = 0;
+        self.exemplars.clear();
     }
 
     /// Takes one more sample, the one at `offset`; `before` are those of the request's other series.
@@ -100,6 +114,7 @@ pub(super) fn fill<P: Fn(u64) -> usize>(
         refused: &mut batch.refused,
         counts: Counts::default(),
         metadata: 0,
+        exemplar_bytes: 0,
     };
     let result = if body.len() > DECODED_BYTES_MAX {
         Err(WireError::TooLarge { len: body.len(), max: DECODED_BYTES_MAX })
@@ -123,6 +138,7 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         self.refused.clear();
         self.counts = Counts::default();
         self.metadata = 0;
+        self.exemplar_bytes = 0;
     }
 
     /// The part of the shard that owns a series.
@@ -215,28 +231,29 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         Ok(())
     }
 
-    /// Takes a series from the general walk, appending its labels to `rewritten`, or refuses it. Are its labels a set?
+    /// Takes a series from the general walk, appending its labels to `rewritten`, or refuses it. Its exemplars
+    /// are the caller's to take.
     pub(super) fn take(
         &mut self,
         series: &mut Series<'_>,
         rewritten: &mut Vec<u8>,
         body: Padded<'_>,
-    ) -> bool {
+    ) -> Taken {
         let start = rewritten.len();
         let is_set = self.canonicalise(series, rewritten);
-        if rewritten.len() > start {
-            let canonical = rewritten.get(start..).unwrap_or_default();
-            let labels = LabelsAt::Canonical(span(body.bytes().len() + start, canonical.len()));
-            self.store(
-                self.fingerprinter.of(LabelsRef::trusted(canonical)),
-                labels,
-                &series.samples,
-            );
+        if rewritten.len() == start {
+            return Taken { is_set, series: None };
         }
-        is_set
+        let canonical = rewritten.get(start..).unwrap_or_default();
+        let labels = LabelsAt::Canonical(span(body.bytes().len() + start, canonical.len()));
+        let fingerprint = self.fingerprinter.of(LabelsRef::trusted(canonical));
+        if !series.samples.is_empty() {
+            self.store(fingerprint, labels, &series.samples);
+        }
+        Taken { is_set, series: Some((fingerprint, labels)) }
     }
 
-    /// Appends the canonical labels of a series to `out` if it has samples to store; refuses what cannot be stored of it,
+    /// Appends the canonical labels of a series to `out` if it has samples or exemplars to store; refuses what cannot be stored of it,
     /// and leaves `out` as it was if that is everything. Are its labels a set? It has a metric name, so it is not empty.
     fn canonicalise(&mut self, series: &mut Series<'_>, out: &mut Vec<u8>) -> bool {
         let start = out.len();
@@ -251,7 +268,7 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
             let reason = RefusalReason::Unsupported("native histograms");
             self.refuse(|| series.labels.spell(), series.histograms, reason);
         }
-        if series.samples.is_empty() {
+        if series.samples.is_empty() && series.exemplars.is_empty() {
             out.truncate(start);
         }
         true

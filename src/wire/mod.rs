@@ -17,6 +17,7 @@ pub mod write_v2;
 
 mod batch_writer;
 mod cpu;
+mod exemplars;
 mod fields;
 mod label_set;
 mod label_walk;

@@ -14,6 +14,7 @@ use std::ops::Range;
 use prost::Message;
 
 use super::batch_writer::{BatchWriter, Behind, Series, fill, span};
+use super::exemplars::{self, Pair};
 use super::fields::Fields;
 use super::label_set::check_labels;
 use super::label_walk::Neighbours;
@@ -30,7 +31,7 @@ use crate::model::{
 /// - `part_of`: which part owns a series, from the routing half of its fingerprint; less than `shards` (asserted).
 ///
 /// Series that cannot be stored are refused one by one: without a metric name, with an empty or repeated label name,
-/// with native histograms (not stored yet). Series without samples are passed over. Not looked at: whether labels are
+/// with native histograms (not stored yet). Series without samples and exemplars are passed over. Not looked at: whether labels are
 /// UTF-8, which the shard does when it makes a series.
 ///
 /// # Errors
@@ -151,18 +152,27 @@ fn any_series<'b, P: Fn(u64) -> usize>(
     rewritten: &mut Vec<u8>,
     writer: &mut BatchWriter<'_, P>,
 ) -> Result<(), WireError> {
-    time_series(body.body(), place, series, writer)?;
-    if !series.samples.is_empty() || series.histograms > 0 {
-        writer.take(series, rewritten, body);
+    let labels = &mut Vec::new();
+    time_series(body.body(), place, (series, labels), writer)?;
+    if series.samples.is_empty() && series.histograms == 0 && series.exemplars.is_empty() {
+        return Ok(());
+    }
+    if let Some(taken) = writer.take(series, rewritten, body).series {
+        for place in &series.exemplars {
+            let measured = exemplars::read_v1(body.body(), place.start..place.end, labels)?;
+            writer.put_exemplar(taken, measured, labels, *place, (body, rewritten))?;
+        }
     }
     Ok(())
 }
 
 /// Reads any spelling of a series that protobuf allows.
+///
+/// - `exemplar_labels`: used for those of one exemplar after the other.
 fn time_series<'b, P: Fn(u64) -> usize>(
     body: &'b [u8],
     place: Place,
-    series: &mut Series<'b>,
+    (series, exemplar_labels): (&mut Series<'b>, &mut Vec<Pair<'b>>),
     writer: &mut BatchWriter<'_, P>,
 ) -> Result<(), WireError> {
     series.clear();
@@ -179,8 +189,10 @@ fn time_series<'b, P: Fn(u64) -> usize>(
                 series.push(sample, writer.counts.samples, field.offset)?;
             }
             3 => {
-                nested::<proto::v1::Exemplar>(body, field.bytes("TimeSeries")?, "Exemplar")?;
-                writer.counts.exemplars += 1;
+                let place = field.bytes("TimeSeries")?;
+                exemplars::read_v1(body, place.clone(), exemplar_labels)?;
+                writer.count_exemplar(field.offset)?;
+                series.exemplars.push(place.into());
             }
             4 => {
                 nested::<proto::v1::Histogram>(body, field.bytes("TimeSeries")?, "Histogram")?;
@@ -218,7 +230,8 @@ pub(super) fn low_32_bits(n: u64) -> u64 {
     n & u64::from(u32::MAX)
 }
 
-fn label(body: &[u8], place: Range<usize>) -> Result<(&[u8], &[u8]), WireError> {
+/// A label; the last of several fields of the same number counts.
+pub(super) fn label(body: &[u8], place: Range<usize>) -> Result<(&[u8], &[u8]), WireError> {
     let (mut name, mut value) = (&b""[..], &b""[..]);
     let mut fields = Fields::new(body, place);
     while let Some(field) = fields.next()? {

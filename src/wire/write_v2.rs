@@ -13,7 +13,8 @@
 
 use std::ops::Range;
 
-use super::batch_writer::{BatchWriter, Behind, Series, fill, span};
+use super::batch_writer::{BatchWriter, Behind, Series, Taken, fill, span};
+use super::exemplars::{self, EXEMPLAR_BYTES_MAX};
 use super::fields::{Field, Fields, Value};
 use super::label_set::check_labels;
 use super::metadata_refs::Met;
@@ -24,21 +25,25 @@ use super::write_v1::nested;
 use super::{Counts, DECODED_BYTES_MAX, WireError, proto, symbols};
 use crate::model::labels::METRIC_NAME;
 use crate::model::refusal::LABEL_BYTES_MAX;
-use crate::model::{Fingerprinter, LabelsAt, RefusalReason, Sample, TimestampMs, WriteBatch};
+use crate::model::{
+    Fingerprint, Fingerprinter, LabelsAt, RefusalReason, Sample, TimestampMs, WriteBatch,
+};
 
 /// The label sets of one request would take at most this many bytes if all were written, and one more set. A reference of
 /// two bytes can stand for a symbol of megabytes: without a limit, a hostile body would grow beyond any memory, or any log.
 const SETS_BYTES_MAX: usize = 128 << 20;
 
 const _: () = assert!(
-    DECODED_BYTES_MAX + PADDING_BYTES + SETS_BYTES_MAX + LABEL_BYTES_MAX <= u32::MAX as usize,
+    DECODED_BYTES_MAX + PADDING_BYTES + SETS_BYTES_MAX + LABEL_BYTES_MAX + 2 * EXEMPLAR_BYTES_MAX
+        <= u32::MAX as usize,
     "32 bits name any place in a body and in the sets behind it"
 );
 
 /// Decodes a request into `batch`, which keeps `body`. Adds what was in it to `counts`.
 ///
 /// Parameters and refusals are those of [`decode_v1`](super::decode_v1); refused, too, are series whose references are
-/// not pairs or point outside of the symbols, and series that hold neither samples nor histograms.
+/// not pairs or point outside of the symbols, and series that hold nothing at all. One with exemplars alone is taken: Prometheus
+/// itself sends exemplars so, although its receiver refuses them.
 ///
 /// # Errors
 /// Bytes that are not such a request, with the place; the batch then holds nothing and `counts` is as it was.
@@ -243,16 +248,21 @@ impl<'b> Walk<'b, '_> {
         let metadata = time_series(table.body.body(), place, series, references, writer)?;
         let all = u32::try_from(series.samples.len()).unwrap_or(u32::MAX);
         let all = all.saturating_add(series.histograms);
-        let resolved = resolve(*table, references, series).and_then(|()| find(*table, metadata));
+        let is_empty = all == 0 && series.exemplars.is_empty();
+        let resolved = pairs(*table, references, |name, value| series.labels.push(name, value));
+        let resolved = resolved.and_then(|()| find(*table, metadata));
         if let Err(reason) = resolved {
             writer.refuse(|| spell_references(references), all, reason);
-        } else if all == 0 {
+        } else if is_empty {
             writer.refuse(|| series.labels.spell(), 0, RefusalReason::NoSamples);
         } else {
             let before = rewritten.len();
-            let is_set = writer.take(series, rewritten, table.body);
-            self.sets_bytes += rewritten.len() - before;
+            let Taken { is_set, series: taken } = writer.take(series, rewritten, table.body);
             let name = metric_name_of(*table, references).filter(|_| is_set);
+            if let Some(taken) = taken {
+                put_exemplars(*table, series, taken, references, rewritten, writer)?;
+            }
+            self.sets_bytes += rewritten.len() - before;
             if let (Some(refs), Some(name)) = (metadata, name) {
                 self.met.take(*table, name, refs, writer)?;
             }
@@ -284,8 +294,11 @@ fn time_series<P: Fn(u64) -> usize>(
                 series.histograms += 1;
             }
             4 => {
-                nested::<proto::v2::Exemplar>(body, field.bytes("TimeSeries")?, "Exemplar")?;
-                writer.counts.exemplars += 1;
+                let place = field.bytes("TimeSeries")?;
+                // What it holds is read again once the labels of the series are known.
+                exemplars::read_v2(body, place.clone(), &mut Vec::new())?;
+                writer.count_exemplar(field.offset)?;
+                series.exemplars.push(place.into());
             }
             5 => {
                 let place = field.bytes("TimeSeries")?;
@@ -328,7 +341,11 @@ fn read_metadata(
     clippy::cast_possible_truncation,
     reason = "protobuf takes the low 32 bits of a uint32 field's varint"
 )]
-fn labels_refs(body: &[u8], field: &Field, refs: &mut Vec<u32>) -> Result<(), WireError> {
+pub(super) fn labels_refs(
+    body: &[u8],
+    field: &Field,
+    refs: &mut Vec<u32>,
+) -> Result<(), WireError> {
     match &field.value {
         Value::Varint(n) => {
             check_labels(refs.len() / 2, field.offset)?;
@@ -363,11 +380,11 @@ fn sample(body: &[u8], place: Range<usize>) -> Result<Sample, WireError> {
     Ok(sample)
 }
 
-/// Looks the series' labels up.
-fn resolve<'b>(
+/// Looks labels up.
+fn pairs<'b>(
     table: Table<'b>,
     references: &[u32],
-    series: &mut Series<'b>,
+    mut push: impl FnMut(&'b [u8], &'b [u8]),
 ) -> Result<(), RefusalReason> {
     let (pairs, odd) = references.as_chunks::<2>();
     if !odd.is_empty() {
@@ -378,7 +395,33 @@ fn resolve<'b>(
         table.text(reference).ok_or(RefusalReason::SymbolRef { reference, symbols })
     };
     for [name, value] in pairs {
-        series.labels.push(text(*name)?, text(*value)?);
+        push(text(*name)?, text(*value)?);
+    }
+    Ok(())
+}
+
+/// Takes the exemplars of a series that is taken.
+///
+/// - `references`: used for those of one exemplar after the other.
+fn put_exemplars<'b, P: Fn(u64) -> usize>(
+    table: Table<'b>,
+    series: &Series<'b>,
+    taken: (Fingerprint, LabelsAt),
+    references: &mut Vec<u32>,
+    rewritten: &mut Vec<u8>,
+    writer: &mut BatchWriter<'_, P>,
+) -> Result<(), WireError> {
+    let mut labels = Vec::new();
+    for place in &series.exemplars {
+        let body = table.body;
+        let measured = exemplars::read_v2(body.body(), place.start..place.end, references)?;
+        labels.clear();
+        match pairs(table, references, |name, value| labels.push((name, value))) {
+            Ok(()) => {
+                writer.put_exemplar(taken, measured, &mut labels, *place, (body, rewritten))?
+            }
+            Err(reason) => writer.refuse(|| series.labels.spell(), 0, reason),
+        }
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ use floodplain::storage::head::remove::Removal;
 use floodplain::storage::replay::{Layout, ReplayReport};
 use floodplain::storage::wal::{LogBuffer, SyncMode, WalWriter};
 
-use crate::attached::Attached;
+use crate::attached::{Attached, EXEMPLARS_MAX};
 use crate::whole_store::{Samples, append_own};
 
 const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
@@ -153,6 +153,7 @@ impl Store {
                 layout,
                 segment_bytes: SEGMENT_BYTES,
                 sync,
+                exemplars_max: EXEMPLARS_MAX,
                 stopwatch: || Duration::ZERO,
             };
             let owns = |route| shard_of(route, shards) == shard;

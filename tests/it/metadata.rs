@@ -9,7 +9,7 @@ use crate::http;
 use crate::remote_write::Request;
 use crate::server::{Running, now_ms};
 
-fn packed(message: &impl Message, proto: &str) -> Request {
+pub fn packed(message: &impl Message, proto: &str) -> Request {
     let body = snap::raw::Encoder::new().compress_vec(&message.encode_to_vec()).unwrap();
     let headers = [
         format!("Content-Type: application/x-protobuf;proto={proto}"),
@@ -56,7 +56,7 @@ fn metadata(server: &Running, query: &str) -> Value {
 }
 
 /// What the server counts under this name.
-fn counted(server: &Running, name: &str) -> f64 {
+pub fn counted(server: &Running, name: &str) -> f64 {
     let page = http::send(server.address, "GET /metrics", &[], b"").unwrap().body;
     let page = String::from_utf8(page).unwrap();
     let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

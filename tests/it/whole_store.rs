@@ -35,7 +35,7 @@ use floodplain::storage::selection::{Batch, Selected};
 use floodplain::storage::served::{Served, ServedBlock};
 use floodplain::storage::wal::{LogBuffer, SyncMode, WalWriter};
 
-use crate::attached::Attached;
+use crate::attached::{Attached, EXEMPLARS_MAX};
 
 /// Series to time to value bits.
 pub type Samples = BTreeMap<String, BTreeMap<i64, u64>>;
@@ -132,7 +132,7 @@ pub async fn append_own(
     let resolved = resolve(head, log, spill, &part, &text, &doubtful, bounds, &mut NoPace).await;
     refused.append(resolved.refused);
     assert_eq!(refused, Refusals::default(), "only what must be taken is sent");
-    Attached::of(samples).append_own(head, log, is_own);
+    Attached::of(samples).append_own(head, log, keys, is_own, bounds);
 }
 
 fn shard_of(route: u64, shards: u16) -> u16 {
@@ -189,6 +189,7 @@ impl Store {
                 layout,
                 segment_bytes: SEGMENT_BYTES,
                 sync: SyncMode::Always,
+                exemplars_max: EXEMPLARS_MAX,
                 stopwatch: || Duration::ZERO,
             };
             let owns = |route| shard_of(route, shards) == shard;

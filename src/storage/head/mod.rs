@@ -14,6 +14,7 @@ pub mod delete;
 #[cfg(test)]
 mod delete_test;
 pub mod doubt;
+pub mod exemplars;
 pub mod families;
 pub mod late;
 pub mod mem_series;
@@ -40,6 +41,7 @@ use std::collections::VecDeque;
 pub use append::Bounds;
 use cut::Cut;
 use doubt::Doubtful;
+use exemplars::Exemplars;
 use families::Families;
 use mem_series::{HeadChunk, MemSeries, SeriesRest};
 use paged::{Paged, prefetch};
@@ -99,6 +101,7 @@ pub struct Head {
     lateness: Tally,
     /// What is said of the metric families that belong here.
     families: Families,
+    exemplars: Exemplars,
     stats: HeadStats,
 }
 
@@ -180,6 +183,7 @@ impl Head {
             removing: false,
             lateness: Tally::of_lateness(),
             families: Families::default(),
+            exemplars: Exemplars::default(),
             stats: HeadStats::default(),
         }
     }
@@ -188,6 +192,7 @@ impl Head {
     /// before stay.
     pub fn set_window(&mut self, window_ms: i64) {
         self.window_ms = window_ms;
+        self.exemplars.set_window(window_ms);
     }
 
     /// How many series there ever were: their indexes are numbers below.
@@ -228,6 +233,7 @@ impl Head {
         let (stats, before_stats) = (&mut self.stats, before.stats);
         self.lateness = before.lateness.clone();
         self.families.count_on(&before.families);
+        self.exemplars.count_on(&before.exemplars);
         stats.chunks_removed += before_stats.chunks_removed;
         stats.samples_appended += before_stats.samples_appended;
         stats.samples_late += before_stats.samples_late;

@@ -180,13 +180,17 @@ impl Head {
         true
     }
 
-    /// Appends records of what is said of families, and of the series from `from` on, their labels and all their samples, to a
+    /// Appends records of what is said of families, of exemplars, and of the series from `from` on, their labels and all their samples, to a
     /// checkpoint's payload, until there are `bytes` of them; where to go on.
     pub fn save(&self, from: Saving, bytes: usize, payload: &mut Vec<u8>) -> Saving {
         let mut at = from;
         assert!(self.cut.is_none(), "a checkpoint waits until a cut has ended");
         if at.family < at.families {
             at.family = self.families.save(at.family, at.families, bytes, payload);
+            return at;
+        }
+        if at.exemplar < at.exemplars {
+            at.exemplar = self.exemplars.save(at.exemplar, at.exemplars, bytes, payload);
             return at;
         }
         let mut records = Records::default();
@@ -254,6 +258,10 @@ pub struct Saving {
     family: usize,
     /// The place behind the last one.
     families: usize,
+    /// Number of the next exemplar; exemplars come behind families.
+    exemplar: u64,
+    /// The number behind the last one.
+    exemplars: u64,
 }
 
 impl Saving {
@@ -261,13 +269,15 @@ impl Saving {
     #[must_use]
     pub fn begin(head: &Head) -> Self {
         let (end, families) = (head.series_count(), head.families().len());
-        Self { series: 0, chunk: 0, end, family: 0, families }
+        let (exemplar, exemplars) = head.exemplars().numbers();
+        Self { series: 0, chunk: 0, end, family: 0, families, exemplar, exemplars }
     }
 
     /// Is everything saved?
     #[must_use]
     pub fn is_done(self) -> bool {
-        self.family >= self.families && self.series >= self.end
+        let has_rest = self.family < self.families || self.exemplar < self.exemplars;
+        !has_rest && self.series >= self.end
     }
 }
 

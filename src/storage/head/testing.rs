@@ -121,6 +121,9 @@ impl Replay {
             Record::OpenChunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
                 assert!(head.replay_open_chunk(indexes[&chunk.series], chunk));
             }),
+            Record::Exemplars(exemplars) => {
+                exemplars.map(Result::unwrap).for_each(|saved| head.replay_exemplar(saved));
+            }
             Record::Metadata(families) => {
                 families.map(Result::unwrap).for_each(|family| head.families_mut().replay(&family));
             }
