@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::fingerprint::TextHash;
 use super::labels::{canonical_len, push_canonical};
 use super::refusal::LABEL_BYTES_MAX;
-use super::{Fingerprint, MetadataRef, MetricType, Refusal, Sample, TimestampMs};
+use super::{Fingerprint, MetadataRef, MetricType, Refusal, Sample, TimestampMs, Told};
 
 /// [`WriteBatch::refused`] names at most this many series of a request; those beyond are only counted.
 pub const REFUSALS_MAX: usize = 64;
@@ -23,6 +23,8 @@ pub struct WriteBatch {
     pub parts: Vec<Part>,
     /// What was refused while decoding, so that no shard sees it: the first [`REFUSALS_MAX`] series of it.
     pub refused: Vec<Refusal>,
+    /// What former requests have said of metric families: it is not told again.
+    pub told: Told,
 }
 
 impl WriteBatch {
@@ -33,6 +35,12 @@ impl WriteBatch {
         std::mem::take(&mut self.text_mut().body)
     }
 
+    /// Remembers what the request has said of metric families: all shards have stored it.
+    pub fn is_told(&mut self) {
+        let said = self.parts.iter().flat_map(|part| &part.metadata);
+        said.for_each(|metadata| self.told.remember(metadata.key));
+    }
+
     /// The text, to be filled; another one if a shard still holds this one.
     pub fn text_mut(&mut self) -> &mut LabelText {
         if Arc::get_mut(&mut self.text).is_none() {
@@ -41,7 +49,7 @@ impl WriteBatch {
         Arc::make_mut(&mut self.text)
     }
 
-    /// Forgets the last request but for its text, keeps the room, and has one empty part for each of `shards`.
+    /// Forgets the last request but for its text and for what was told, keeps the room, and has one empty part for each of `shards`.
     pub fn start(&mut self, shards: usize) {
         self.parts.resize_with(shards, Part::default);
         self.parts.iter_mut().for_each(Part::clear);
@@ -88,6 +96,8 @@ pub struct MetadataAt {
     pub help: Span,
     /// In which unit.
     pub unit: Span,
+    /// By which [`Told`] knows the entry.
+    pub key: u64,
 }
 
 /// One series of a request: who it is and where its samples end.

@@ -13,6 +13,7 @@ pub mod regexp;
 pub mod sample;
 pub mod tally;
 pub mod time;
+pub mod told;
 
 pub use batch::{
     ExemplarAt, LabelText, LabelsAt, MetadataAt, Part, PartEntry, REFUSALS_MAX, Span, Symbol,
@@ -30,3 +31,4 @@ pub use regexp::{Anchored, GoRegex, RegexpError};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale_nan};
 pub use tally::{ChunkTally, Tally};
 pub use time::{BlockRange, TimeRange, TimestampMs};
+pub use told::Told;

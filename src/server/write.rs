@@ -45,6 +45,10 @@ const BOUNDS: BodyBounds =
 /// for half a minute before they give up.
 const OPENING_MAX: Duration = Duration::from_secs(5);
 
+/// What is said of metric families is not told to the shards again within that time. They have to hear far more often than once
+/// an hour that it is still said.
+const TOLD_SECONDS: u64 = 600;
+
 /// So many buffers are kept for the next requests, each if it is no larger than that.
 const SPARES_MAX: usize = 16;
 const SPARE_BYTES_MAX: usize = 4 << 20;
@@ -222,6 +226,7 @@ where
     server.counters.body_bytes.add(packed.len() as u64);
 
     let mut batch = server.writes.batches.borrow_mut().pop().unwrap_or_default();
+    batch.told.forget_before(server.writes.started.elapsed().as_secs() / TOLD_SECONDS);
     let mut text = batch.reclaim_body();
     let unpacked =
         server.writes.decompressor.borrow_mut().decompress(content.compression, &packed, &mut text);
@@ -257,8 +262,11 @@ where
         refused_series,
         exemplars_written,
         mut exemplars_refused,
-        batch,
+        mut batch,
     } = server.store.write(batch, mode).await?;
+    if mode == BadSampleMode::StoreTheRest || refused_series == 0 {
+        batch.is_told();
+    }
     match content.message {
         Message::V1 => server.counters.written_v1.add(written),
         Message::V2 => server.counters.written_v2.add(written),

@@ -7,7 +7,7 @@ use super::{Counts, DECODED_BYTES_MAX, WireError};
 use crate::model::metadata::family_route;
 use crate::model::{
     Fingerprint, Fingerprinter, LabelText, LabelsAt, LabelsRef, MetadataAt, Part, PartEntry,
-    REFUSALS_MAX, Refusal, RefusalReason, Sample, Span, Symbol, WriteBatch,
+    REFUSALS_MAX, Refusal, RefusalReason, Sample, Span, Symbol, Told, WriteBatch,
 };
 
 /// One request carries at most this many samples. Two bytes can encode one, and sixteen hold it: without a limit, a
@@ -28,6 +28,8 @@ pub(super) struct BatchWriter<'a, P> {
     pub(super) parts: &'a mut [Part],
     pub(super) refused: &'a mut Vec<Refusal>,
     pub(super) counts: Counts,
+    /// What need not be said again of metric families.
+    pub(super) told: &'a Told,
     /// Entries of metadata that the parts have.
     pub(super) metadata: usize,
     /// Bytes of the labels of exemplars that the parts have.
@@ -113,6 +115,7 @@ pub(super) fn fill<P: Fn(u64) -> usize>(
         parts: &mut batch.parts,
         refused: &mut batch.refused,
         counts: Counts::default(),
+        told: &batch.told,
         metadata: 0,
         exemplar_bytes: 0,
     };

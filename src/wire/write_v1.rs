@@ -21,6 +21,7 @@ use super::label_walk::Neighbours;
 use super::padded::{Padded, Place};
 use super::plain_sample::Version;
 use super::{Counts, WireError, proto};
+use crate::model::told::FORGOTTEN;
 use crate::model::{
     Fingerprinter, LabelsAt, MetadataAt, MetricType, Sample, Span, TimestampMs, WriteBatch,
 };
@@ -210,7 +211,13 @@ fn time_series<'b, P: Fn(u64) -> usize>(
 /// What is said of a metric family. Its name may be missing: that is the shard's to refuse.
 fn metadata(body: &[u8], place: Range<usize>) -> Result<MetadataAt, WireError> {
     let (nowhere, kind) = (Span { offset: 0, len: 0 }, MetricType::Unknown);
-    let mut metadata = MetadataAt { family: nowhere, kind, help: nowhere, unit: nowhere };
+    let mut metadata = MetadataAt {
+        family: nowhere,
+        kind,
+        help: nowhere,
+        unit: nowhere,
+        key: FORGOTTEN, // it comes once a minute
+    };
     let mut fields = Fields::new(body, place);
     while let Some(field) = fields.next()? {
         let text = || field.bytes("MetricMetadata").map(|text| span(text.start, text.len()));

@@ -111,7 +111,7 @@ impl Attached {
                 Span { offset, len: u32::try_from(part.len()).unwrap() }
             };
             let (family, help, unit) = (span(name), span(help), span(""));
-            metadata.push(MetadataAt { family, kind: MetricType::Gauge, help, unit });
+            metadata.push(MetadataAt { family, kind: MetricType::Gauge, help, unit, key: 0 });
         }
         let mut exemplars = Vec::new();
         for (series, t, v) in &self.exemplars {

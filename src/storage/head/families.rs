@@ -321,7 +321,7 @@ mod tests {
                 Span { offset, len: u32::try_from(part.len()).unwrap() }
             };
             let (family, help, unit) = (span(name), span(help), span(""));
-            metadata.push(MetadataAt { family, kind: MetricType::Gauge, help, unit });
+            metadata.push(MetadataAt { family, kind: MetricType::Gauge, help, unit, key: 0 });
         }
         head.append_metadata(&metadata, &text, START, log);
     }
@@ -420,7 +420,7 @@ mod tests {
         let nowhere = Span { offset: 0, len: 1 };
         let text = LabelText { body: b"\xff".to_vec(), ..LabelText::default() };
         let kind = MetricType::Gauge;
-        let at = MetadataAt { family: nowhere, kind, help: nowhere, unit: nowhere };
+        let at = MetadataAt { family: nowhere, kind, help: nowhere, unit: nowhere, key: 0 };
         head.append_metadata(&[at], &text, START, &mut log);
         assert!(log.is_empty());
         assert_eq!(head.families().stats().refused, 2);
