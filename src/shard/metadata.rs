@@ -6,7 +6,7 @@ use crate::model::{Family, LabelText, MetadataAt, TimestampMs};
 use crate::rt::pace::Slice;
 
 /// Entries that are taken without a pause: most are known, and cost 100 ns.
-const ENTRIES_AT_ONCE: usize = 256;
+const ENTRIES_AT_ONCE: usize = 64;
 /// Families that are copied without a pause.
 const FAMILIES_AT_ONCE: usize = 256;
 

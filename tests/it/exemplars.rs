@@ -131,3 +131,24 @@ fn no_more_are_kept_than_the_flag_says_and_none_if_it_says_so() {
     assert_eq!((status.as_str(), written.as_deref()), ("204", Some("5")), "{said}");
     assert_eq!(exemplars(&server, "{job=\"api\"}"), json!([]));
 }
+
+#[test]
+fn how_many_are_kept_is_what_the_file_says_from_a_reload_on() {
+    let (dir, file) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    let limit = |max: i64| format!("storage: {{exemplars: {{max_exemplars: {max}}}}}\n");
+    std::fs::write(file.path(), limit(4)).unwrap();
+    let config = format!("--config.file={}", file.path().display());
+    let flags = [config.as_str(), "--web.enable-lifecycle", "--storage.exemplars.max-exemplars=1"];
+    let server = Running::with_flags(dir.path(), 1, &flags);
+    let now = now_ms();
+    let sent: Vec<Sent<'_>> = (0..5).map(|i| ("t", 1.0, now + i)).collect();
+    of_v2("a", now, &sent).send(server.address);
+    assert_eq!(exemplars(&server, "a"), json!([expected("a", &sent[1..])]), "the file wins");
+    for (max, kept) in [(2, &sent[3..]), (9, &sent[3..])] {
+        std::fs::write(file.path(), limit(max)).unwrap();
+        let reloaded = http::send(server.address, "POST /-/reload", &[], b"").unwrap();
+        assert_eq!(reloaded.status, 200);
+        assert_eq!(exemplars(&server, "a"), json!([expected("a", kept)]), "{max}");
+        assert_eq!(counted(&server, "prometheus_tsdb_exemplar_max_exemplars"), max as f64);
+    }
+}

@@ -7,17 +7,25 @@ use super::{EXEMPLARS, RecordError, begin, end};
 use crate::encoding::varint;
 use crate::model::{ExemplarRef, LabelsRef, TimestampMs};
 
-/// Appends an exemplar of a series to the body of a record that is being gathered.
-pub fn push_exemplar(body: &mut Vec<u8>, series: LabelsRef<'_>, exemplar: ExemplarRef<'_>) {
-    push_labels(body, series);
+/// In place of the length of a series' labels.
+const SAME_SERIES: u8 = 0;
+
+/// Appends an exemplar to the body of a record that is being gathered.
+///
+/// - `series`: the labels of its series; `None`: those of the one before in this record. Of a series with long labels a request
+///   may bring many.
+pub fn push_exemplar(body: &mut Vec<u8>, series: Option<LabelsRef<'_>>, exemplar: ExemplarRef<'_>) {
+    match series {
+        None => body.push(SAME_SERIES),
+        Some(series) => {
+            varint::push_unsigned(body, series.as_bytes().len() as u64 + 1);
+            body.extend_from_slice(series.as_bytes());
+        }
+    }
     body.extend_from_slice(&exemplar.t.0.to_le_bytes());
     body.extend_from_slice(&exemplar.value.to_bits().to_le_bytes());
-    push_labels(body, exemplar.labels);
-}
-
-fn push_labels(body: &mut Vec<u8>, labels: LabelsRef<'_>) {
-    varint::push_unsigned(body, labels.as_bytes().len() as u64);
-    body.extend_from_slice(labels.as_bytes());
+    varint::push_unsigned(body, exemplar.labels.as_bytes().len() as u64);
+    body.extend_from_slice(exemplar.labels.as_bytes());
 }
 
 /// Appends a record of exemplars; `body` was gathered with [`push_exemplar`].
@@ -34,6 +42,8 @@ pub fn push_exemplars(out: &mut Vec<u8>, body: &[u8]) {
 #[derive(Clone, Copy, Debug)]
 pub struct ExemplarsRecord<'a> {
     rest: &'a [u8],
+    /// The series of the one before.
+    series: Option<LabelsRef<'a>>,
 }
 
 /// An exemplar and its series.
@@ -47,13 +57,22 @@ pub struct SavedExemplar<'a> {
 
 impl<'a> ExemplarsRecord<'a> {
     pub(super) fn of(body: &'a [u8]) -> Self {
-        Self { rest: body }
+        Self { rest: body, series: None }
     }
 
     fn exemplar(&mut self) -> Result<SavedExemplar<'a>, RecordError> {
         let what = "an exemplars record ends within an exemplar";
         let cut = RecordError::Body { offset: 0, what };
-        let (series, rest) = labels(self.rest).ok_or(cut.clone())?;
+        let (len, rest) = varint::split_unsigned(self.rest).ok_or(cut.clone())?;
+        let (series, rest) = match (len.checked_sub(1), self.series) {
+            (None, Some(series)) => (series, rest),
+            (len, _) => {
+                let len = len.and_then(|len| usize::try_from(len).ok());
+                let split = len.and_then(|len| rest.split_at_checked(len));
+                let (series, rest) = split.ok_or(cut.clone())?;
+                (LabelsRef::from_canonical(series)?, rest)
+            }
+        };
         let (t, rest) = rest.split_first_chunk::<8>().ok_or(cut.clone())?;
         let (value, rest) = rest.split_first_chunk::<8>().ok_or(cut.clone())?;
         let (own, rest) = labels(rest).ok_or(cut)?;
@@ -62,8 +81,7 @@ impl<'a> ExemplarsRecord<'a> {
             value: f64::from_bits(u64::from_le_bytes(*value)),
             t: TimestampMs(i64::from_le_bytes(*t)),
         };
-        let series = LabelsRef::from_canonical(series)?;
-        self.rest = rest;
+        (self.rest, self.series) = (rest, Some(series));
         Ok(SavedExemplar { series, exemplar })
     }
 }

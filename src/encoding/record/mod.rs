@@ -9,8 +9,8 @@
 //!            times       form 0: nothing, all are `first t`; 1: count times i32, to be added to `first t`;
 //!                        2: count times i64
 //!            values      count times f64
-//! 6 exemplars  any number of: labels of the series │ t i64 │ value f64 │ labels of the exemplar; labels are their length, a
-//!             varint, and canonical bytes
+//! 6 exemplars  any number of: series │ t i64 │ value f64 │ length varint, canonical bytes of the exemplar's own labels
+//!             series      0: that of the one before; else one more than the length, a varint, and the canonical bytes of its labels
 //! 7 metadata  any number of families: name │ count varint │ count times: type u8 │ unit │ help; a text is its length, a varint,
 //!             and UTF-8. From here on this is all that is said of the family; the types are those of `model::MetricType`
 //! 8 tombstones  first t i64 │ last t i64, both included │ references, to the end of the body, each a varint: less the one

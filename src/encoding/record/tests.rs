@@ -75,14 +75,20 @@ fn tombstones_come_back_and_of_no_series_there_are_none() {
 
 /// A series, the labels of an exemplar, its value and its time.
 type Example = (&'static [u8], &'static [u8], f64, i64);
-const EXAMPLES: [Example; 3] =
-    [(PAIRS[0], PAIRS[1], 1.5, 1000), (PAIRS[1], b"", 0.0, -1), (b"", PAIRS[0], 2.0, 0)];
+const EXAMPLES: [Example; 4] = [
+    (PAIRS[0], PAIRS[1], 1.5, 1000),
+    (PAIRS[0], b"", 0.0, -1),
+    (PAIRS[1], b"", 0.0, -1),
+    (b"", PAIRS[0], 2.0, 0),
+];
 
 fn push_some_exemplars(out: &mut Vec<u8>) {
     let mut body = Vec::new();
+    let mut before = None;
     for (series, labels, value, t) in EXAMPLES {
         let exemplar = ExemplarRef { labels: LabelsRef::trusted(labels), value, t: TimestampMs(t) };
-        push_exemplar(&mut body, LabelsRef::trusted(series), exemplar);
+        let is_same = before.replace(series) == Some(series);
+        push_exemplar(&mut body, (!is_same).then(|| LabelsRef::trusted(series)), exemplar);
     }
     push_exemplars(out, &body);
 }
@@ -100,12 +106,24 @@ fn exemplars_come_back() {
 }
 
 #[test]
+fn the_first_exemplar_of_a_record_has_a_series() {
+    let (mut body, mut out) = (Vec::new(), Vec::new());
+    let exemplar = ExemplarRef { labels: LabelsRef::trusted(b""), value: 1.0, t: TimestampMs(1) };
+    push_exemplar(&mut body, None, exemplar);
+    push_exemplars(&mut out, &body);
+    let Some(Ok(Record::Exemplars(mut record))) = records(&out).next() else {
+        panic!("one record")
+    };
+    assert!(matches!(record.next(), Some(Err(RecordError::Body { .. }))));
+}
+
+#[test]
 fn an_exemplar_whose_labels_are_no_set_is_an_error() {
     let (mut body, mut out) = (Vec::new(), Vec::new());
     let labels = [PAIRS[1], PAIRS[0]].concat();
     let exemplar =
         ExemplarRef { labels: LabelsRef::trusted(&labels), value: 1.0, t: TimestampMs(1) };
-    push_exemplar(&mut body, LabelsRef::trusted(PAIRS[0]), exemplar);
+    push_exemplar(&mut body, Some(LabelsRef::trusted(PAIRS[0])), exemplar);
     push_exemplars(&mut out, &body);
     let Some(Ok(Record::Exemplars(mut record))) = records(&out).next() else {
         panic!("one record")
@@ -286,7 +304,7 @@ proptest! {
             let (series, labels) = (set("__name__", name), set(name, value));
             let (value, t) = (f64::from_bits(*bits), TimestampMs(*t));
             let exemplar = ExemplarRef { labels: labels.as_ref(), value, t };
-            push_exemplar(&mut body, series.as_ref(), exemplar);
+            push_exemplar(&mut body, Some(series.as_ref()), exemplar);
         }
         push_exemplars(&mut out, &body);
         let Some(Ok(Record::Exemplars(record))) = records(&out).next() else { panic!("one record") };

@@ -103,7 +103,7 @@ impl Scrape<'_> {
         );
         to.counter(
             "floodplain_exemplars_refused_total",
-            "Exemplars that were not taken for another reason: labels of more than 128 characters or that are no set, a time too far ahead, no samples of their series.",
+            "Exemplars that were not taken for another reason: labels of more than 128 characters or that are no set, a time too far ahead, no samples of their series or more than 8 KiB of its labels.",
             sum(|s| s.exemplars.refused) + self.counters.sum(|core| core.refused_exemplars.get()),
         );
     }

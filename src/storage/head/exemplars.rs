@@ -21,6 +21,9 @@ use crate::model::{
 };
 use crate::storage::wal::LogBuffer;
 
+/// A series whose labels take more bytes has no exemplars: each of them would be held and logged again, by series.
+const SERIES_BYTES_MAX: usize = 8 << 10;
+
 /// A record takes no further exemplar when it has so many bytes.
 const RECORD_BYTES: usize = 256 << 10;
 
@@ -95,7 +98,8 @@ pub struct ExemplarStats {
     pub appended: u64,
     /// Refused since the start because they were out of order.
     pub out_of_order: u64,
-    /// Refused since the start because they were from the future, their labels are none, or nothing is known of their series.
+    /// Refused since the start because they were from the future, their labels are none, or nothing is known of their series or
+    /// its labels are too long.
     pub refused: u64,
 }
 
@@ -246,11 +250,14 @@ impl Exemplars {
     /// some `bytes`; where to go on.
     pub(super) fn save(&self, from: u64, end: u64, bytes: usize, payload: &mut Vec<u8>) -> u64 {
         let (mut body, mut at) = (Vec::new(), from.max(self.first));
+        let mut before = None;
         while at < end && body.len() < bytes {
             if let Some(kept) = self.at(at)
                 && let Some(of_series) = self.series.get(&kept.series)
             {
-                push_exemplar(&mut body, of_series.labels.as_ref(), kept.exemplar.as_ref());
+                let is_same = before.replace(kept.series) == Some(kept.series);
+                let series = (!is_same).then_some(of_series.labels.as_ref());
+                push_exemplar(&mut body, series, kept.exemplar.as_ref());
             }
             at += 1;
         }
@@ -288,6 +295,14 @@ impl Exemplars {
     }
 }
 
+/// The body of a record that is being gathered.
+#[derive(Default)]
+struct Body {
+    bytes: Vec<u8>,
+    /// The series of the last exemplar in it.
+    before: Option<Fingerprint>,
+}
+
 impl Head {
     /// The exemplars.
     #[must_use]
@@ -317,7 +332,7 @@ impl Head {
         bounds: Bounds,
         log: &mut LogBuffer,
     ) -> AppendedExemplars {
-        let (mut appended, mut body) = (AppendedExemplars::default(), Vec::new());
+        let (mut appended, mut body) = (AppendedExemplars::default(), Body::default());
         for at in exemplars {
             match self.append_exemplar(at, text, bounds, &mut body) {
                 Some(Verdict::OutOfOrder) => {
@@ -330,13 +345,12 @@ impl Head {
                 Some(Verdict::New(_) | Verdict::Known | Verdict::Off) => appended.written += 1,
                 None => self.exemplars.refused += 1,
             }
-            if body.len() >= RECORD_BYTES {
-                log.exemplars(&body);
-                body.clear();
+            if body.bytes.len() >= RECORD_BYTES {
+                log.exemplars(&std::mem::take(&mut body).bytes);
             }
         }
-        if !body.is_empty() {
-            log.exemplars(&body);
+        if !body.bytes.is_empty() {
+            log.exemplars(&body.bytes);
         }
         appended
     }
@@ -347,7 +361,7 @@ impl Head {
         at: &ExemplarAt,
         text: &LabelText,
         bounds: Bounds,
-        body: &mut Vec<u8>,
+        body: &mut Body,
     ) -> Option<Verdict> {
         // Without its samples nothing is known of a series.
         self.find(at.fingerprint, None).filter(|_| !bounds.is_from_the_future(at.t))?;
@@ -355,12 +369,13 @@ impl Head {
         let exemplar = ExemplarRef { labels, value: at.value, t: at.t };
         let verdict = self.exemplars.judge(at.fingerprint, exemplar);
         if let Verdict::New(place) = verdict {
-            let series = text.canonical(at.series)?;
+            let series = text.canonical(at.series).filter(|set| set.len() <= SERIES_BYTES_MAX)?;
             let series = LabelsRef::trusted(&series);
             self.exemplars.put(at.fingerprint, series, exemplar, place);
             self.exemplars.make_room(0);
             self.exemplars.appended += 1;
-            push_exemplar(body, series, exemplar);
+            let is_same = body.before.replace(at.fingerprint) == Some(at.fingerprint);
+            push_exemplar(&mut body.bytes, (!is_same).then_some(series), exemplar);
         }
         Some(verdict)
     }
@@ -396,7 +411,11 @@ mod tests {
 
         /// Sends an exemplar; how many were taken, and how many were out of order.
         fn send(&mut self, series: u32, trace: &str, value: f64, t: i64) -> (u64, u64) {
-            let (mut text, labels) = (LabelText::default(), testing::labels(series));
+            self.send_of(&testing::labels(series), trace, value, t)
+        }
+
+        fn send_of(&mut self, labels: &Labels, trace: &str, value: f64, t: i64) -> (u64, u64) {
+            let mut text = LabelText::default();
             let trace = Labels::from_pairs([("trace_id", trace)]).unwrap();
             let mut span = |bytes: &[u8]| {
                 let offset = u32::try_from(text.body.len()).unwrap();
@@ -494,6 +513,18 @@ mod tests {
         assert_eq!(world.send(0, "a", 1.0, 10_000 + super::super::AHEAD_MS_MAX + 1), DROPPED);
         assert_eq!(world.head.exemplars().stats().refused, 2);
         assert!(world.log.is_empty());
+    }
+
+    #[test] // an exemplar of twenty bytes would take a megabyte of log, and of memory
+    fn one_of_a_series_with_long_labels_is_dropped_and_counted() {
+        let mut world = World::of(MAX, 0);
+        for (len, told) in [(SERIES_BYTES_MAX - 9, TAKEN), (SERIES_BYTES_MAX - 8, DROPPED)] {
+            let labels = Labels::from_pairs([("a", "x".repeat(len).as_str())]).unwrap();
+            assert_eq!(labels.as_bytes().len(), len + 9);
+            world.head.replay_unnamed_series(labels.as_ref()).unwrap();
+            assert_eq!(world.send_of(&labels, "a", 1.0, 1000), told, "{len}");
+        }
+        assert_eq!(world.head.exemplars().stats().refused, 1);
     }
 
     #[test]

@@ -255,7 +255,10 @@ impl Head {
     ) {
         let (mut changed, mut body) = (Vec::new(), Vec::new());
         for at in metadata {
-            match text.metadata(at) {
+            // A long text is not looked at: a request of 2.0 may refer to it again and again.
+            let bytes = u64::from(at.family.len) + u64::from(at.help.len) + u64::from(at.unit.len);
+            let fits = bytes <= ENTRY_BYTES_MAX as u64;
+            match fits.then(|| text.metadata(at)).flatten() {
                 Some((name, said)) => match self.families.say(name, said, now) {
                     Said::New(index) => changed.push(index),
                     Said::Before | Said::Refused => {}
