@@ -7,11 +7,16 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use crate::model::RefusedSamples;
-use crate::model::{Fingerprinter, Labels, Matcher, Refusal, TimeRange, WriteBatch};
+use crate::model::{
+    Family, Fingerprinter, Labels, Matcher, Refusal, Refusals, SeriesExemplars, TimeRange,
+    WriteBatch,
+};
 use crate::query::{Answer, EvalRange, Options, QueryError};
 pub use crate::shard::cursor::{ENCODING, ReadChunk, ReadSeries};
 pub use crate::shard::status;
-pub use crate::shard::{BLOCK_MS, BlockMeta, RETENTION_MS, ShardStatus, StorageOptions, SyncMode};
+pub use crate::shard::{
+    BLOCK_MS, BlockMeta, EXEMPLARS_MAX, RETENTION_MS, ShardStatus, StorageOptions, SyncMode,
+};
 
 /// The store as one core sees it. Cheap to clone.
 pub trait Store: Clone + 'static {
@@ -73,6 +78,21 @@ pub trait Store: Clone + 'static {
 
     /// What is known of the blocks that are answered from, of all shards; oldest first, and of the same age by name.
     fn blocks(&self) -> impl Future<Output = Result<Vec<BlockMeta>, ReadError>>;
+
+    /// The exemplars of the series that any of the selectors finds, within the range; in order of the series, each of which has
+    /// at least one, the oldest first.
+    fn exemplars(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        range: TimeRange,
+    ) -> impl Future<Output = Result<Vec<SeriesExemplars>, ReadError>>;
+
+    /// What senders say of the metric family of this name, or of all, in order of the names. A family has its newest entry
+    /// first, and no entry twice.
+    fn metadata(
+        &self,
+        name: Option<String>,
+    ) -> impl Future<Output = Result<Vec<Family>, ReadError>>;
 
     /// Deletes the samples that any of the selectors finds in the range. When it resolves no query sees them any more, nor
     /// after a crash; from the disk they go when their blocks are compacted or cleaned.
@@ -149,6 +169,10 @@ pub struct WriteOutcome {
     pub refused: Vec<Refusal>,
     /// How many series the shards refused, whole or in part.
     pub refused_series: u64,
+    /// How many of its exemplars the store has taken.
+    pub exemplars_written: u64,
+    /// Exemplars that were out of order.
+    pub exemplars_refused: Refusals,
     /// The batch, to be used again.
     pub batch: WriteBatch,
 }

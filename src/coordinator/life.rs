@@ -115,6 +115,7 @@ pub fn cores(
             layout,
             segment_bytes: SEGMENT_BYTES,
             sync,
+            exemplars_max: storage.exemplars_of_shard(shards),
             stopwatch: since_first_asked,
         };
         Core {

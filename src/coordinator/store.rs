@@ -18,13 +18,14 @@ use super::merged_read::MergedRead;
 use super::route::shard_of;
 use super::snapshot::SnapshotTurn;
 use crate::model::{
-    Fingerprinter, Labels, Matcher, Part, Refusals, ShardId, TimeRange, WriteBatch,
+    Family, Fingerprinter, Labels, Matcher, Metadata, Part, Refusals, SeriesExemplars, ShardId,
+    TimeRange, WriteBatch,
 };
 use crate::query::{Answer, EvalRange, Leaf, LeafPart, Options, QueryError, evaluate, prepare};
 use crate::rt::mesh::{CallError, Peers};
 use crate::rt::timer;
 use crate::shard::replaying::Replaying;
-use crate::shard::{NotDone, Request, Response, Selection};
+use crate::shard::{ExemplarSelection, NotDone, Request, Response, Selection};
 
 /// The store as one core sees it. Clones are the same.
 #[derive(Clone)]
@@ -269,15 +270,20 @@ impl Store for Coordinator {
                     written: 0,
                     refused: named,
                     refused_series: series,
+                    exemplars_written: 0,
+                    exemplars_refused: Refusals::default(),
                     batch,
                 });
             }
         }
-        let mut written = 0;
+        let (mut written, mut exemplars_written) = (0, 0);
+        let mut exemplars_refused = Refusals::default();
         self.send_parts(&mut batch, Request::Append, |response| match response {
             Response::Appended(part, Ok(stored)) => {
                 written += stored.written;
                 refused.append(stored.refused);
+                exemplars_written += stored.exemplars.written;
+                exemplars_refused.append(stored.exemplars.refused);
                 Ok(part)
             }
             Response::Appended(_, Err(why)) => Err(NoAnswer::Failed(why.to_string())),
@@ -285,7 +291,14 @@ impl Store for Coordinator {
         })
         .await?;
         let Refusals { named, series, .. } = refused;
-        Ok(WriteOutcome { written, refused: named, refused_series: series, batch })
+        Ok(WriteOutcome {
+            written,
+            refused: named,
+            refused_series: series,
+            exemplars_written,
+            exemplars_refused,
+            batch,
+        })
     }
 
     async fn series(
@@ -400,6 +413,44 @@ impl Store for Coordinator {
             blocks.extend(of_shard.into_iter().map(|meta| ((meta.min_time, meta.ulid), meta)));
         }
         Ok(blocks.into_values().collect())
+    }
+
+    async fn exemplars(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        range: TimeRange,
+    ) -> Result<Vec<SeriesExemplars>, ReadError> {
+        let selection = Arc::new(ExemplarSelection { selectors, range });
+        let asking = self.ask_all(|| Request::Exemplars(Arc::clone(&selection)));
+        let mut all = Vec::new();
+        for response in asking.await.map_err(NoAnswer::from)? {
+            let Response::Exemplars(found) = response else { return Err(other(&response).into()) };
+            all.extend(found);
+        }
+        all.sort_by(|a, b| a.series.cmp(&b.series));
+        Ok(all)
+    }
+
+    async fn metadata(&self, name: Option<String>) -> Result<Vec<Family>, ReadError> {
+        let name = name.map(Arc::<str>::from);
+        let mut all = BTreeMap::<String, Vec<Metadata>>::new();
+        for response in
+            self.ask_all(|| Request::Metadata(name.clone())).await.map_err(NoAnswer::from)?
+        {
+            let Response::Metadata(families) = response else {
+                return Err(other(&response).into());
+            };
+            for (family, entries) in families {
+                // One shard has a family, unless another rule for which one once made it another.
+                let known = all.entry(family).or_default();
+                for entry in entries {
+                    if !known.contains(&entry) {
+                        known.push(entry);
+                    }
+                }
+            }
+        }
+        Ok(all.into_iter().collect())
     }
 
     async fn delete_series(

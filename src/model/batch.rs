@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::fingerprint::TextHash;
 use super::labels::{canonical_len, push_canonical};
 use super::refusal::LABEL_BYTES_MAX;
-use super::{Fingerprint, Refusal, Sample};
+use super::{Fingerprint, MetadataRef, MetricType, Refusal, Sample, TimestampMs, Told};
 
 /// [`WriteBatch::refused`] names at most this many series of a request; those beyond are only counted.
 pub const REFUSALS_MAX: usize = 64;
@@ -23,6 +23,8 @@ pub struct WriteBatch {
     pub parts: Vec<Part>,
     /// What was refused while decoding, so that no shard sees it: the first [`REFUSALS_MAX`] series of it.
     pub refused: Vec<Refusal>,
+    /// What former requests have said of metric families: it is not told again.
+    pub told: Told,
 }
 
 impl WriteBatch {
@@ -33,6 +35,12 @@ impl WriteBatch {
         std::mem::take(&mut self.text_mut().body)
     }
 
+    /// Remembers what the request has said of metric families: all shards have stored it.
+    pub fn is_told(&mut self) {
+        let said = self.parts.iter().flat_map(|part| &part.metadata);
+        said.for_each(|metadata| self.told.remember(metadata.key));
+    }
+
     /// The text, to be filled; another one if a shard still holds this one.
     pub fn text_mut(&mut self) -> &mut LabelText {
         if Arc::get_mut(&mut self.text).is_none() {
@@ -41,7 +49,7 @@ impl WriteBatch {
         Arc::make_mut(&mut self.text)
     }
 
-    /// Forgets the last request but for its text, keeps the room, and has one empty part for each of `shards`.
+    /// Forgets the last request but for its text and for what was told, keeps the room, and has one empty part for each of `shards`.
     pub fn start(&mut self, shards: usize) {
         self.parts.resize_with(shards, Part::default);
         self.parts.iter_mut().for_each(Part::clear);
@@ -56,6 +64,40 @@ pub struct Part {
     pub entries: Vec<PartEntry>,
     /// Their samples: those of `entries[i]` end before `entries[i].samples_end` and begin where those of `i - 1` end.
     pub samples: Vec<Sample>,
+    /// What the request says of metric families that belong to this shard, whoever has their series.
+    pub metadata: Vec<MetadataAt>,
+    /// Exemplars of series of this shard, whether the request has samples of them or not.
+    pub exemplars: Vec<ExemplarAt>,
+}
+
+/// An exemplar of a request, its labels in order and not too long.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExemplarAt {
+    /// What its series is recognised by.
+    pub fingerprint: Fingerprint,
+    /// The labels of its series.
+    pub series: LabelsAt,
+    /// Its own labels, their canonical bytes. Not yet known to be UTF-8.
+    pub labels: Span,
+    /// What it measured.
+    pub value: f64,
+    /// When.
+    pub t: TimestampMs,
+}
+
+/// What a request says of one metric family. The texts are not yet known to be UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataAt {
+    /// The family's name.
+    pub family: Span,
+    /// What kind of metric it is.
+    pub kind: MetricType,
+    /// What it says, for people.
+    pub help: Span,
+    /// In which unit.
+    pub unit: Span,
+    /// By which [`Told`] knows the entry.
+    pub key: u64,
 }
 
 /// One series of a request: who it is and where its samples end.
@@ -143,6 +185,14 @@ impl LabelText {
         None
     }
 
+    /// What is said of a family, and its name; `None` for texts that are not UTF-8, or lie outside.
+    #[must_use]
+    pub fn metadata(&self, at: &MetadataAt) -> Option<(&str, MetadataRef<'_>)> {
+        let text = |span| std::str::from_utf8(self.get(span)?).ok();
+        let (help, unit) = (text(at.help)?, text(at.unit)?);
+        Some((text(at.family)?, MetadataRef { kind: at.kind, help, unit }))
+    }
+
     /// The bytes of `span`; `None` if it points outside.
     #[must_use]
     pub fn get(&self, span: Span) -> Option<&[u8]> {
@@ -159,12 +209,14 @@ impl Part {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.samples.clear();
+        self.metadata.clear();
+        self.exemplars.clear();
     }
 
     /// Nothing in it?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.metadata.is_empty() && self.exemplars.is_empty()
     }
 
     /// The entries, each with its samples.

@@ -125,6 +125,9 @@ pub enum RefusalReason {
         /// What the sender wants there.
         new: f64,
     },
+    /// An exemplar that is older than the newest one of its series, and than the out-of-order window.
+    #[error("out of order exemplar")]
+    OutOfOrderExemplar,
     /// No metric name.
     #[error("missing metric name")]
     NoMetricName,

@@ -29,13 +29,15 @@ pub enum Endpoint {
     Query,
     /// A range query.
     QueryRange,
+    /// Exemplars of the series that an expression names.
+    QueryExemplars,
     /// Series by selectors.
     Series,
     /// Names of labels.
     Labels,
     /// Values of one label.
     LabelValues,
-    /// Metadata of scraped metrics, of which there are none.
+    /// Metadata of metric families.
     Metadata,
     /// Rules, of which there are none.
     Rules,
@@ -89,6 +91,7 @@ const TABLE: &[(Endpoint, &str, Takes)] = &[
     (Endpoint::Read, "/api/v1/read", Takes::Anything),
     (Endpoint::Query, "/api/v1/query", Takes::GetAndPost),
     (Endpoint::QueryRange, "/api/v1/query_range", Takes::GetAndPost),
+    (Endpoint::QueryExemplars, "/api/v1/query_exemplars", Takes::GetAndPost),
     (Endpoint::Series, "/api/v1/series", Takes::GetAndPost),
     (Endpoint::Labels, "/api/v1/labels", Takes::GetAndPost),
     (Endpoint::LabelValues, "/api/v1/label/:name/values", Takes::Get),
@@ -137,7 +140,7 @@ pub enum Miss {
 
 impl Endpoint {
     /// All endpoints; each stands at its own [`index`](Self::index).
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Home,
         Self::Version,
         Self::Metrics,
@@ -149,6 +152,7 @@ impl Endpoint {
         Self::Read,
         Self::Query,
         Self::QueryRange,
+        Self::QueryExemplars,
         Self::Series,
         Self::Labels,
         Self::LabelValues,

@@ -29,7 +29,7 @@ use super::reply::{self, Reply};
 use super::route::{self, Endpoint, Found, Miss};
 use super::settings::Settings;
 use super::write::{self, WriteState};
-use super::{admin, cors, home, query, read, reload, series, status};
+use super::{admin, cors, exemplars, home, metadata, query, read, reload, series, status};
 use crate::coordinator::api::{Need, Readiness, Store};
 use crate::model::TimestampMs;
 use crate::rt::local::{Event, Semaphore};
@@ -172,16 +172,21 @@ impl<S: Store> Server<S> {
             Endpoint::Reload => Ok(reload::reload_by_request(self).await),
             Endpoint::Query => query::instant(self, &form).await,
             Endpoint::QueryRange => query::range(self, &form).await,
-            Endpoint::Series | Endpoint::Labels | Endpoint::LabelValues => {
+            Endpoint::Series
+            | Endpoint::Labels
+            | Endpoint::LabelValues
+            | Endpoint::Metadata
+            | Endpoint::QueryExemplars => {
                 let readiness = self.ready_for(Need::Reads, self.settings.query_timeout).await;
                 match (home::not_ready(readiness), found.endpoint) {
                     (Some(reply), _) => Ok(reply),
                     (None, Endpoint::Series) => series::series(self, &form).await,
                     (None, Endpoint::Labels) => series::label_names(self, &form).await,
+                    (None, Endpoint::QueryExemplars) => exemplars::exemplars(self, &form).await,
+                    (None, Endpoint::Metadata) => metadata::metadata(self, &form).await,
                     (None, _) => series::label_values(self, &found.name, &form).await,
                 }
             }
-            Endpoint::Metadata => Ok(status::metadata()),
             Endpoint::Rules => Ok(status::rules()),
             Endpoint::Alerts => Ok(status::alerts()),
             Endpoint::BuildInfo => Ok(status::build_info()),
@@ -544,9 +549,7 @@ mod tests {
     fn what_this_server_does_not_have_is_an_empty_list() {
         on_one_shard(|_| async {
             let server = server(&FakeStore::new(), "");
-            for (path, data) in
-                [("metadata", "{}"), ("rules", r#"{"groups":[]}"#), ("alerts", r#"{"alerts":[]}"#)]
-            {
+            for (path, data) in [("rules", r#"{"groups":[]}"#), ("alerts", r#"{"alerts":[]}"#)] {
                 let answered = ask(&server, get(&format!("/api/v1/{path}"))).await;
                 assert_eq!(answered.body, format!(r#"{{"status":"success","data":{data}}}"#));
             }

@@ -1,4 +1,4 @@
-//! `/api/v1/status/…`, `/version`, and the lists of what this server does not have: scraped metadata, rules, alerts.
+//! `/api/v1/status/…`, `/version`, and the lists of what this server does not have: rules, alerts.
 //!
 //! Source of the shapes: `web/api/v1/api.go`, Prometheus 3.14. `buildinfo` has no `features`: Grafana would take a server
 //! that has them for Mimir.
@@ -198,12 +198,6 @@ fn tsdb_object(out: &mut Vec<u8>, shards: &[ShardStatus], cardinality: &Cardinal
         });
     }
     out.push(b'}');
-}
-
-/// `metadata`: as in Prometheus, that of scraped targets, of which this server has none.
-#[must_use]
-pub fn metadata() -> Reply {
-    reply::success(|out| out.extend_from_slice(b"{}"))
 }
 
 /// `rules`: none are evaluated here.

@@ -29,8 +29,8 @@ use crate::coordinator::api::{
     WriteOutcome,
 };
 use crate::model::{
-    Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Sample, TimeRange, TimestampMs,
-    WriteBatch,
+    Family, Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Refusals, Sample,
+    SeriesExemplars, TimeRange, TimestampMs, WriteBatch,
 };
 use crate::query::{
     Answer, EvalRange, Leaf, LeafFold, Options, QueryError, Unpaced, evaluate, prepare,
@@ -64,6 +64,10 @@ pub struct Fake {
     pub admin: RefCell<Vec<String>>,
     /// What operators ask for fails so.
     pub admin_error: RefCell<Option<AdminError>>,
+    /// Exemplars.
+    pub exemplars: RefCell<Vec<SeriesExemplars>>,
+    /// What is said of metric families.
+    pub families: RefCell<Vec<Family>>,
     /// The blocks there are.
     pub blocks: RefCell<Vec<BlockMeta>>,
     /// Reports panic.
@@ -101,6 +105,8 @@ impl FakeStore {
             question: RefCell::default(),
             admin: RefCell::default(),
             admin_error: RefCell::default(),
+            exemplars: RefCell::default(),
+            families: RefCell::default(),
             blocks: RefCell::default(),
             panics: Cell::new(false),
             fingerprinter: Fingerprinter::new(7),
@@ -194,7 +200,15 @@ impl Store for FakeStore {
             let series = stored.entry(labels).or_default();
             series.extend(samples.iter().map(|sample| (sample.t.0, sample.v)));
         }
-        Ok(WriteOutcome { written, refused, refused_series, batch })
+        let exemplars_written = batch.parts.iter().map(|part| part.exemplars.len() as u64).sum();
+        Ok(WriteOutcome {
+            written,
+            refused,
+            refused_series,
+            exemplars_written,
+            exemplars_refused: Refusals::default(),
+            batch,
+        })
     }
 
     async fn query(
@@ -275,6 +289,30 @@ impl Store for FakeStore {
     async fn cardinality(&self, limit: usize) -> Result<Cardinality, ReadError> {
         let series_by_metric = vec![("up".to_owned(), limit as u64)];
         Ok(Cardinality { series_by_metric, ..Cardinality::default() })
+    }
+
+    async fn exemplars(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        range: TimeRange,
+    ) -> Result<Vec<SeriesExemplars>, ReadError> {
+        let found = self.exemplars.borrow();
+        let of = |of: &SeriesExemplars| {
+            let passes = |selector: &Vec<Matcher>| {
+                selector.iter().all(|m| m.matches(of.series.get(m.name()).unwrap_or("")))
+            };
+            let within = of.exemplars.iter().filter(|exemplar| range.contains(exemplar.t));
+            let exemplars: Vec<_> = within.cloned().collect();
+            let is_found = selectors.iter().any(passes) && !exemplars.is_empty();
+            is_found.then(|| SeriesExemplars { series: of.series.clone(), exemplars })
+        };
+        Ok(found.iter().filter_map(of).collect())
+    }
+
+    async fn metadata(&self, name: Option<String>) -> Result<Vec<Family>, ReadError> {
+        let families = self.families.borrow();
+        let asked = |family: &&Family| name.as_ref().is_none_or(|name| *name == family.0);
+        Ok(families.iter().filter(asked).cloned().collect())
     }
 
     async fn blocks(&self) -> Result<Vec<BlockMeta>, ReadError> {

@@ -29,7 +29,7 @@ use super::refusals::{RefusalLog, refusal_text};
 use super::reply::{self, Reply};
 use super::service::Server;
 use crate::coordinator::api::{BadSampleMode, Need, Readiness, Store, WriteError, WriteOutcome};
-use crate::model::{LabelText, WriteBatch};
+use crate::model::{LabelText, Refusals, WriteBatch};
 use crate::rt::{Stopwatch, timer};
 use crate::wire::{
     Content, Counts, DECODED_BYTES_MAX, Decompressor, Message, decode_v1, decode_v2, negotiate,
@@ -44,6 +44,10 @@ const BOUNDS: BodyBounds =
 /// How long a write waits for a log that is read back. Its bytes count as in flight meanwhile, and most senders hear of nothing
 /// for half a minute before they give up.
 const OPENING_MAX: Duration = Duration::from_secs(5);
+
+/// What is said of metric families is not told to the shards again within that time. They have to hear far more often than once
+/// an hour that it is still said.
+const TOLD_SECONDS: u64 = 600;
 
 /// So many buffers are kept for the next requests, each if it is no larger than that.
 const SPARES_MAX: usize = 16;
@@ -100,6 +104,7 @@ enum Refused {
 /// What a write came to.
 struct Written {
     samples: u64,
+    exemplars: u64,
     /// What is to be told of what was refused; empty if nothing was.
     refusals: String,
 }
@@ -133,10 +138,11 @@ where
     if outcome.is_ok() {
         server.counters.write_durations.observe(watch.elapsed());
     }
-    let samples = outcome.as_ref().map_or(0, |written| written.samples);
+    let written = outcome.as_ref().map(|written| [written.samples, 0, written.exemplars]);
+    let written = written.unwrap_or_default();
     let mut reply = answer(server, outcome);
     if content.message == Message::V2 {
-        say_written(reply.headers_mut(), samples);
+        say_written(reply.headers_mut(), written);
     }
     reply
 }
@@ -220,6 +226,7 @@ where
     server.counters.body_bytes.add(packed.len() as u64);
 
     let mut batch = server.writes.batches.borrow_mut().pop().unwrap_or_default();
+    batch.told.forget_before(server.writes.started.elapsed().as_secs() / TOLD_SECONDS);
     let mut text = batch.reclaim_body();
     let unpacked =
         server.writes.decompressor.borrow_mut().decompress(content.compression, &packed, &mut text);
@@ -232,11 +239,12 @@ where
     let counts = decode(server, content.message, text, &mut batch)?;
     reservation.resize(held_bytes(&batch)).map_err(ReadBodyError::from)?;
     server.counters.refused(&batch.refused, counts.refused_samples);
+    server.counters.refused_exemplars.add(counts.refused_exemplars);
     if counts.refused_series > 0 && server.settings.bad_sample == BadSample::Rollback {
         let refusals = refusal_text(batch.refused.iter(), counts.refused_series);
         server.writes.log(content.message, &refusals, counts.refused_series);
         keep(&server.writes.batches, batch, held_bytes);
-        return Ok(Written { samples: 0, refusals });
+        return Ok(Written { samples: 0, exemplars: 0, refusals });
     }
 
     match server.ready_for(Need::Writes, OPENING_MAX).await {
@@ -248,20 +256,34 @@ where
         BadSample::Report | BadSample::Ignore => BadSampleMode::StoreTheRest,
         BadSample::Rollback => BadSampleMode::Rollback,
     };
-    let WriteOutcome { written, refused, refused_series, batch } =
-        server.store.write(batch, mode).await?;
+    let WriteOutcome {
+        written,
+        refused,
+        refused_series,
+        exemplars_written,
+        mut exemplars_refused,
+        mut batch,
+    } = server.store.write(batch, mode).await?;
+    if mode == BadSampleMode::StoreTheRest || refused_series == 0 {
+        batch.is_told();
+    }
     match content.message {
         Message::V1 => server.counters.written_v1.add(written),
         Message::V2 => server.counters.written_v2.add(written),
     }
     let mut refusals = String::new();
-    let series = counts.refused_series + refused_series;
+    if content.message == Message::V1 {
+        // To its senders exemplars are never an error, as in Prometheus.
+        exemplars_refused = Refusals::default();
+    }
+    let series = counts.refused_series + refused_series + exemplars_refused.series;
     if series > 0 {
-        refusals = refusal_text(batch.refused.iter().chain(&refused), series);
+        let named = batch.refused.iter().chain(&refused).chain(&exemplars_refused.named);
+        refusals = refusal_text(named, series);
         server.writes.log(content.message, &refusals, series);
     }
     keep(&server.writes.batches, batch, held_bytes);
-    Ok(Written { samples: written, refusals })
+    Ok(Written { samples: written, exemplars: exemplars_written, refusals })
 }
 
 fn decode<S: Store>(
@@ -284,7 +306,10 @@ fn decode<S: Store>(
 /// What a batch holds, in bytes.
 fn held_bytes(batch: &WriteBatch) -> usize {
     let part = |part: &crate::model::Part| {
-        size_of_val(part.entries.as_slice()) + size_of_val(part.samples.as_slice())
+        size_of_val(part.entries.as_slice())
+            + size_of_val(part.samples.as_slice())
+            + size_of_val(part.metadata.as_slice())
+            + size_of_val(part.exemplars.as_slice())
     };
     let LabelText { body, rewritten, symbols } = &*batch.text;
     let text = body.len() + rewritten.len() + size_of_val(symbols.as_slice());
@@ -299,9 +324,9 @@ fn keep<T>(spares: &RefCell<Vec<T>>, spare: T, bytes: impl Fn(&T) -> usize) {
     }
 }
 
-fn say_written(headers: &mut HeaderMap, samples: u64) {
-    // Histograms and exemplars are not stored yet.
-    for (name, n) in WRITTEN.into_iter().zip([samples, 0, 0]) {
+/// - `written`: samples, histograms, which are not stored yet, and exemplars.
+fn say_written(headers: &mut HeaderMap, written: [u64; 3]) {
+    for (name, n) in WRITTEN.into_iter().zip(written) {
         headers.insert(name, HeaderValue::from(n));
     }
 }

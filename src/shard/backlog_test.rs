@@ -48,6 +48,7 @@ fn writes_are_refused_while_too_much_waits_to_be_cut_and_taken_again_when_it_is_
             layout: Layout { shards: 1, since_run: 1 },
             segment_bytes: 1 << 20,
             sync: SyncMode::Always,
+            exemplars_max: 1000,
             stopwatch: since_first_asked,
         };
         let backlog = Limits { overdue_ranges: 4, ..Limits::default() };

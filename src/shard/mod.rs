@@ -11,9 +11,11 @@ mod blocks;
 pub mod commit;
 pub mod cursor;
 pub mod deleting;
+mod exemplars;
 mod life;
 mod maintenance;
 pub mod manifest;
+mod metadata;
 mod opening;
 pub mod options;
 pub mod reading;
@@ -35,9 +37,10 @@ use std::time::Duration;
 use backlog::Pressure;
 use commit::WriteFailed;
 pub use deleting::NotDone;
+pub use exemplars::ExemplarSelection;
 use life::Life;
 use opening::Opening;
-pub use options::{BLOCK_MS, RETENTION_MS, StorageOptions};
+pub use options::{BLOCK_MS, EXEMPLARS_MAX, RETENTION_MS, StorageOptions};
 use replaying::Replaying;
 pub use request::{BlockMeta, FoldRequest, Request, Response, Selection, Stored};
 use snapshotting::{SnapshotStep, discard_snapshot};
@@ -56,6 +59,7 @@ use crate::storage::block::{BlockError, IndexCache};
 use crate::storage::files;
 pub use crate::storage::files::FileOptions;
 use crate::storage::head::doubt;
+use crate::storage::head::exemplars::AppendedExemplars;
 use crate::storage::head::pairs::{PairId, Pairs};
 use crate::storage::replay::Damage;
 pub use crate::storage::replay::{Layout, ReplayReport};
@@ -283,6 +287,12 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 Response::CursorPart(self.step_cursor(&life, name, step).await.map(Box::new))
             }
             Request::Blocks => Response::Blocks(life.block_metas()),
+            Request::Exemplars(selection) => {
+                Response::Exemplars(exemplars::select(&life, &selection).await)
+            }
+            Request::Metadata(name) => {
+                Response::Metadata(metadata::said(&life, name.as_deref()).await)
+            }
             Request::PairUse(texts) => Response::PairUse(Box::new(pair_use(&life, texts).await)),
         }
     }
@@ -297,7 +307,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         self.0.storage.set(Some(storage));
         // Not `life()`: one that closes still writes what it has.
         if let Some(life) = &*self.0.life.borrow() {
-            life.head.borrow_mut().set_window(storage.out_of_order_window_ms);
+            let mut head = life.head.borrow_mut();
+            head.set_window(storage.out_of_order_window_ms);
+            head.set_exemplars_max(storage.exemplars_of_shard(life.own.shards));
         }
     }
 
@@ -312,7 +324,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         life.commits.admit().await?;
         let bounds = life.head.borrow().bounds(inner.clock.now());
         let mut slice = Slice::start();
-        let mut stored = Stored { written: 0, refused: Refusals::default() };
+        let mut stored = Stored {
+            written: 0,
+            refused: Refusals::default(),
+            exemplars: AppendedExemplars::default(),
+        };
         for start in (0..part.entries.len()).step_by(APPEND_ENTRIES) {
             if start > 0 {
                 slice.breathe().await;
@@ -333,6 +349,13 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 stored.written += resolved.written;
                 stored.refused.append(resolved.refused);
             }
+        }
+        if !part.metadata.is_empty() {
+            metadata::append(life, &part.metadata, &text, inner.clock.now(), &mut slice).await;
+        }
+        if !part.exemplars.is_empty() {
+            let appending = exemplars::append(life, &part.exemplars, &text, bounds, &mut slice);
+            stored.exemplars = appending.await;
         }
         // The accepting core can use the buffer again while the disk works.
         drop(text);

@@ -77,13 +77,16 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let progress = |read, total| replaying.note(id, read, total);
         let changes = before.is_none() && options.layout.shards != shards;
         let (disk_of_files, keys) = (disk.clone(), fingerprinter.clone());
+        let exemplars_max = self.storage().exemplars_of_shard(shards);
         let begun = if before.is_some() {
-            let options = FileOptions { layout: in_force(options), ..options.clone() };
+            let layout = in_force(options);
+            let options = FileOptions { layout, exemplars_max, ..options.clone() };
             // Others wait for this core now.
             let pace = &mut Slice::start();
             files::begin_again(disk_of_files, options, keys, &is_published, &progress, pace).await?
         } else {
-            let (owns, options) = (&*inner.owns, options.clone());
+            let options = FileOptions { exemplars_max, ..options.clone() };
+            let owns = &*inner.owns;
             files::begin(disk_of_files, options, keys, owns, &is_published, &progress, pace).await?
         };
         for damage in &begun.report.damage {
@@ -108,6 +111,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         };
         // As late as can be: it may have changed while the files were read.
         head.set_window(self.storage().out_of_order_window_ms);
+        head.set_exemplars_max(self.storage().exemplars_of_shard(shards));
         let life = Rc::new(Life {
             head: Rc::new(RefCell::new(head)),
             served,

@@ -6,6 +6,8 @@ use super::backlog::Limits;
 pub const BLOCK_MS: i64 = 2 * 3_600_000;
 /// How long data is kept unless it is told otherwise: 15 days.
 pub const RETENTION_MS: i64 = 15 * 86_400_000;
+/// How many exemplars are kept unless it is told otherwise, as in a Prometheus that keeps them.
+pub const EXEMPLARS_MAX: u64 = 100_000;
 /// Blocks do not grow beyond 31 days, however long data is kept.
 const BLOCK_MS_MAX: i64 = 31 * 86_400_000;
 /// Nor beyond this part of the time for which it is kept, so that what goes at once is not much.
@@ -21,6 +23,8 @@ pub struct StorageOptions {
     /// How much older than the newest sample of the Head a sample may be, in milliseconds, if its series has a newer one
     /// already. Zero: not at all.
     pub out_of_order_window_ms: i64,
+    /// How many exemplars are kept, of all shards together. Zero: none.
+    pub exemplars_max: u64,
     /// Compaction makes no block that is longer than this, in milliseconds; at least [`BLOCK_MS`].
     pub max_block_ms: i64,
     /// How many bytes of the indexes of blocks one shard holds in memory.
@@ -30,6 +34,12 @@ pub struct StorageOptions {
 }
 
 impl StorageOptions {
+    /// How many exemplars one of so many shards keeps. Together they may keep a few more than were asked for.
+    #[must_use]
+    pub fn exemplars_of_shard(&self, shards: u16) -> usize {
+        usize::try_from(self.exemplars_max.div_ceil(u64::from(shards))).unwrap_or(usize::MAX)
+    }
+
     /// How long blocks may become if data is kept for `retention_ms`: a tenth of that, but at least as long as they are cut,
     /// and at most 31 days.
     #[must_use]
@@ -45,6 +55,7 @@ impl Default for StorageOptions {
             retention_ms: Some(RETENTION_MS),
             retention_bytes: None,
             out_of_order_window_ms: 3_600_000,
+            exemplars_max: EXEMPLARS_MAX,
             max_block_ms: Self::max_block_ms(Some(RETENTION_MS)),
             index_cache_bytes: 64 << 20,
             backlog: Limits::default(),

@@ -56,6 +56,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 samples: head.samples_late,
                 seconds: life.head.borrow().lateness().clone(),
             },
+            exemplars: life.head.borrow().exemplars().stats(),
+            families: life.head.borrow().families().stats(),
             truncations: TruncationStatus {
                 done: cuts,
                 failed: inner.cut_failures.get(),

@@ -7,12 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::commit::WriteFailed;
 use super::cursor::{CursorPart, CursorStep};
 use super::deleting::NotDone;
+use super::exemplars::ExemplarSelection;
 use super::options::StorageOptions;
 use super::snapshotting::{Share, SnapshotStep};
 use super::status::{PairUse, ShardStatus};
 pub use crate::encoding::block::meta::BlockMeta;
-use crate::model::{LabelText, Labels, Matcher, Part, Refusals, TimeRange};
+use crate::model::{
+    Family, LabelText, Labels, Matcher, Part, Refusals, SeriesExemplars, TimeRange,
+};
 use crate::query::{Leaf, LeafPart, QueryError};
+use crate::storage::head::exemplars::AppendedExemplars;
 
 /// A question to a shard.
 pub enum Request {
@@ -40,6 +44,10 @@ pub enum Request {
     Blocks,
     /// From now on data is kept so. Also a shard that is not open yet answers.
     Configure(Box<StorageOptions>),
+    /// The exemplars of the series that any selector finds.
+    Exemplars(Arc<ExemplarSelection>),
+    /// What is said of the metric family of this name, or of all.
+    Metadata(Option<Arc<str>>),
     /// Counters and gauges.
     Status,
     /// How often label pairs are used; with the texts of so many of the most used ones of a name.
@@ -101,6 +109,10 @@ pub enum Response {
     Share(Result<Box<Share>, NotDone>),
     /// To [`Request::Blocks`], in no order.
     Blocks(Vec<BlockMeta>),
+    /// To [`Request::Exemplars`]: each series once, in no order.
+    Exemplars(Vec<SeriesExemplars>),
+    /// To [`Request::Metadata`], in no order.
+    Metadata(Vec<Family>),
     /// To [`Request::Status`].
     Status(Box<ShardStatus>),
     /// To [`Request::PairUse`].
@@ -118,6 +130,8 @@ pub struct Stored {
     pub written: u64,
     /// What it refused.
     pub refused: Refusals,
+    /// What became of its exemplars.
+    pub exemplars: AppendedExemplars,
 }
 
 const _: () =

@@ -12,7 +12,9 @@ use super::work::Workbench;
 use super::*;
 use crate::io::sim::{Faults, SimClock, SimDisk};
 use crate::model::matcher::MatchOp;
-use crate::model::{Matcher, Sample, TimeRange, TimestampMs};
+use crate::model::{
+    ExemplarAt, Matcher, MetadataAt, MetricType, Sample, Span, TimeRange, TimestampMs,
+};
 use crate::rt::clock::since_first_asked;
 use crate::rt::executor::testing::on_one_shard;
 use crate::rt::timer;
@@ -41,12 +43,57 @@ fn samples(times: impl Iterator<Item = i64> + Clone) -> Vec<(u32, Vec<Sample>)> 
     (0..SERIES).map(of).collect()
 }
 
+/// What else a write has brought, in words: an exemplar of the first series, and what is said of a family.
+type Attached = BTreeSet<String>;
+
+/// Puts into a request what belongs to its newest minute; what that is.
+fn attach(part: &mut Part, text: &mut LabelText, minute: i64) -> Attached {
+    let (t, help) = (START + minute * MINUTE, format!("Help {}.", minute % 4));
+    let mut span = |bytes: &[u8]| {
+        let offset = u32::try_from(text.body.len()).unwrap();
+        text.body.extend(bytes);
+        Span { offset, len: u32::try_from(bytes.len()).unwrap() }
+    };
+    let (family, help_at, unit) = (span(b"family"), span(help.as_bytes()), span(b""));
+    let kind = MetricType::Gauge;
+    part.metadata.push(MetadataAt { family, kind, help: help_at, unit, key: 0 });
+    let first = *part.entries.first().unwrap();
+    part.exemplars.push(ExemplarAt {
+        fingerprint: first.fingerprint,
+        series: first.labels,
+        labels: unit,
+        value: value(0, t),
+        t: TimestampMs(t),
+    });
+    [help, format!("exemplar at {t}")].into()
+}
+
+/// What the shard answers of it.
+async fn read_attached(shard: &Shard<SimClock, SimDisk>) -> Attached {
+    let Response::Metadata(families) = shard.handle(Request::Metadata(None)).await else {
+        panic!("not an answer to a question about metadata")
+    };
+    let selection = ExemplarSelection { selectors: vec![vec![]], range: TimeRange::ALL };
+    let asked = Request::Exemplars(Arc::new(selection));
+    let Response::Exemplars(series) = shard.handle(asked).await else {
+        panic!("not an answer to a question about exemplars")
+    };
+    let helps = families.into_iter().flat_map(|(_, entries)| entries).map(|entry| entry.help);
+    let exemplars = series.into_iter().flat_map(|series| series.exemplars).map(|exemplar| {
+        assert_eq!(exemplar.value.to_bits(), value(0, exemplar.t.0).to_bits());
+        format!("exemplar at {}", exemplar.t.0)
+    });
+    helps.chain(exemplars).collect()
+}
+
 /// A shard on a disk in memory, and what is known of what it should have.
 struct World {
     disk: SimDisk,
     shard: Shard<SimClock, SimDisk>,
     sent: Times,
     acknowledged: Times,
+    sent_with: Attached,
+    acknowledged_with: Attached,
 }
 
 async fn open(disk: &SimDisk, run: u64, sync: SyncMode) -> Shard<SimClock, SimDisk> {
@@ -64,6 +111,7 @@ async fn open_shard(shard: &Shard<SimClock, SimDisk>, disk: &SimDisk, run: u64, 
         layout: Layout { shards: 1, since_run: 0 },
         segment_bytes: SEGMENT_BYTES,
         sync,
+        exemplars_max: 1000,
         stopwatch: since_first_asked,
     };
     let storage = StorageOptions {
@@ -105,7 +153,13 @@ impl World {
     async fn with_sync(seed: u64, sync: SyncMode) -> Self {
         let disk = SimDisk::new(seed);
         let shard = open(&disk, 1, sync).await;
-        Self { disk, shard, sent: Times::new(), acknowledged: Times::new() }
+        Self::of(disk, shard)
+    }
+
+    fn of(disk: SimDisk, shard: Shard<SimClock, SimDisk>) -> Self {
+        let (sent, acknowledged) = (Times::new(), Times::new());
+        let (sent_with, acknowledged_with) = (Attached::new(), Attached::new());
+        Self { disk, shard, sent, acknowledged, sent_with, acknowledged_with }
     }
 
     /// The call after `n` more ones fails, and later ones do not.
@@ -116,6 +170,7 @@ impl World {
     }
 
     async fn write(&mut self, minutes: std::ops::Range<i64>) -> Result<(), WriteFailed> {
+        let newest = minutes.end - 1;
         let samples = samples(minutes.map(|minute| START + minute * MINUTE));
         let note = |times: &mut Times| {
             for (series, samples) in &samples {
@@ -123,11 +178,15 @@ impl World {
             }
         };
         note(&mut self.sent);
-        let (part, text) = request(&samples);
+        let (mut part, mut text) = request(&samples);
+        let attached = attach(&mut part, &mut text, newest);
+        self.sent_with.extend(attached.iter().cloned());
         let written = self.shard.handle(Request::Append(Box::new(part), Arc::new(text))).await;
         let Response::Appended(_, stored) = written else { panic!("not an answer to a write") };
-        assert_eq!(stored?.refused, Refusals::default());
+        let stored = stored?;
+        assert_eq!((stored.refused, stored.exemplars.written), (Refusals::default(), 1));
         note(&mut self.acknowledged);
+        self.acknowledged_with.extend(attached);
         Ok(())
     }
 
@@ -173,7 +232,15 @@ impl World {
     }
 
     async fn check_reads(&self, story: &str) {
-        self.check(&read(&self.shard).await, story);
+        self.check_shard(&self.shard, story).await;
+    }
+
+    async fn check_shard(&self, shard: &Shard<SimClock, SimDisk>, story: &str) {
+        self.check(&read(shard).await, story);
+        let found = read_attached(shard).await;
+        let lost: Vec<_> = self.acknowledged_with.difference(&found).collect();
+        let strange: Vec<_> = found.difference(&self.sent_with).collect();
+        assert!(lost.is_empty() && strange.is_empty(), "{story}: lost {lost:?}, got {strange:?}");
     }
 
     /// Whatever ends the process now, the next one has what it should.
@@ -185,7 +252,7 @@ impl World {
             ];
             for (end, disk) in images {
                 let shard = open(&disk, 2, SyncMode::Always).await;
-                self.check(&read(&shard).await, &format!("{story}, then {end}, seed {seed}"));
+                self.check_shard(&shard, &format!("{story}, then {end}, seed {seed}")).await;
                 assert_eq!(shard.close().await, Ok(()));
             }
         }
@@ -470,7 +537,7 @@ fn a_shard_that_is_not_open_yet_is_told_how_to_keep_its_data() {
         assert!(matches!(answer, Response::Done(Ok(()))));
         let disk = SimDisk::new(1);
         open_shard(&shard, &disk, 1, SyncMode::Always).await;
-        let mut world = World { disk, shard, sent: Times::new(), acknowledged: Times::new() };
+        let mut world = World::of(disk, shard);
         world.write_until_taken(30..31).await;
         assert!(!world.refuses(20).await);
         assert_eq!(world.shard.close().await, Ok(()));

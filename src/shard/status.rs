@@ -8,6 +8,8 @@ use hdrhistogram::Histogram;
 
 use crate::model::{ChunkTally, RefusedSamples, ShardId, Tally, TimeRange, TimestampMs};
 use crate::storage::files::CheckpointCounts;
+pub use crate::storage::head::exemplars::ExemplarStats;
+pub use crate::storage::head::families::FamilyStats;
 pub use crate::storage::reads::Reads;
 
 /// One shard's counters and gauges. Counters begin at zero when the process starts.
@@ -57,6 +59,10 @@ pub struct ShardStatus {
     pub spill: SpillStatus,
     /// Samples that came late.
     pub late: LateStatus,
+    /// What is said of metric families.
+    pub families: FamilyStats,
+    /// The exemplars.
+    pub exemplars: ExemplarStats,
     /// What was cut off the Head once a block had it.
     pub truncations: TruncationStatus,
     /// The blocks that the shard answers from.
@@ -269,6 +275,8 @@ impl Default for ShardStatus {
             checkpoints: CheckpointStatus::default(),
             spill: SpillStatus::default(),
             late: LateStatus::default(),
+            families: FamilyStats::default(),
+            exemplars: ExemplarStats::default(),
             truncations: TruncationStatus::default(),
             blocks: BlocksStatus::default(),
             compactions: CompactionStatus::default(),

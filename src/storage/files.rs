@@ -43,6 +43,8 @@ pub struct FileOptions {
     pub segment_bytes: u64,
     /// When a commit counts as done.
     pub sync: SyncMode,
+    /// How many exemplars are kept: no more are read back.
+    pub exemplars_max: usize,
     /// The time since some moment, which only grows: flushes of the log are measured by it.
     pub stopwatch: fn() -> Duration,
 }
@@ -187,7 +189,9 @@ async fn read_back<D: Disk>(
     };
     let spill = SpillFiles::open(disk.clone(), own.head.clone()).await;
     let spill = spill.map_err(io_error(&own.head, "list"))?;
-    let head = RefCell::new(Head::new(fingerprinter.clone()));
+    let mut head = Head::new(fingerprinter.clone());
+    head.set_exemplars_max(options.exemplars_max);
+    let head = RefCell::new(head);
     let mut report = replay(&disk, sources, &spill, &head, pace).await?;
     if in_doubt && let Some(damage) = report.damage.first() {
         // The former Head has it all, and answers. Who goes on without a part of the log makes that part lost.
@@ -250,7 +254,7 @@ async fn save<D: Disk>(
     pace: &mut impl Pace,
 ) -> io::Result<(CheckpointId, u64)> {
     let id = checkpoint::next_id(disk, dir).await?;
-    let mut saving = Saving::begin(head.borrow().series_count());
+    let mut saving = Saving::begin(&head.borrow());
     let save = |bytes, payload: &mut Vec<u8>| {
         saving = head.borrow().save(saving, bytes, payload);
         !saving.is_done()

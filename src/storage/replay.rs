@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use ulid::Ulid;
 
+use crate::encoding::batch::disk_bytes;
 use crate::encoding::record::{CutRecord, records};
 use crate::io::{Disk, File, Pace, may_pass};
 use crate::storage::checkpoint::{self, CheckpointId};
@@ -147,6 +148,18 @@ pub(super) struct Found {
     pub(super) len: u64,
 }
 
+impl Found {
+    /// What is wrong with a file whose last batch ends at `end`. Behind that of a segment may be anything; a checkpoint has its
+    /// name when it is whole, and is as long as its batches.
+    pub(super) fn lacks_behind(&self, end: u64) -> Option<Damage> {
+        if self.is_segment || end >= self.len {
+            return None;
+        }
+        let what = format!("{} bytes at the end that are not batches", self.len - end);
+        Some(Damage { file: self.path.clone(), offset: end, what, keep: vec![self.path.clone()] })
+    }
+}
+
 /// Reads the files back into `head` and makes what was read durable.
 ///
 /// - `spill`: this shard's own spill files. In a start that changes the number of shards the chunks that are in those of the
@@ -190,7 +203,7 @@ pub async fn replay<D: Disk>(
                 }
             };
             let mut reader = SegmentReader::new(file, found.id);
-            let bytes_before = report.bytes;
+            let (bytes_before, mut end) = (report.bytes, 0);
             while let Some(batch) =
                 reader.next(pace).await.map_err(io_error(&found.path, "read"))?
             {
@@ -241,12 +254,14 @@ pub async fn replay<D: Disk>(
                     }
                 }
                 report.batches += 1;
+                end = batch.offset + disk_bytes(batch.payload.len()) as u64;
                 report.bytes = bytes_before + batch.offset;
                 progress(report.bytes, total);
                 pace.breathe().await;
             }
             report.bytes = bytes_before + found.len;
-            report.damage.extend(unread(&reader, &found.path).filter(|_| tells));
+            let lacks = unread(&reader, &found.path).or_else(|| found.lacks_behind(end));
+            report.damage.extend(lacks.filter(|_| tells));
             // What was read may still be on its way to the disk: whoever sends it again must not be told that it is
             // safe before it is.
             match reader.file().sync().await {

@@ -15,6 +15,7 @@ use crate::encoding::record::{
 };
 use crate::encoding::xor;
 use crate::io::{Disk, Pace};
+use crate::model::metadata::family_route;
 use crate::model::{SeriesRef, TimeRange, route_hash};
 
 /// What is known while one log is read.
@@ -107,6 +108,22 @@ impl LogState {
                 head.replay_saved_series(saved, owns, |reference, index| {
                     references.insert(reference, index.unwrap_or(ReferenceMap::ELSEWHERE));
                 })?;
+            }
+            Record::Exemplars(exemplars) => {
+                for saved in exemplars {
+                    let saved = saved?;
+                    if owns.is_none_or(|owns| owns(route_hash(saved.series))) {
+                        head.replay_exemplar(saved);
+                    }
+                }
+            }
+            Record::Metadata(families) => {
+                for family in families {
+                    let family = family?;
+                    if owns.is_none_or(|owns| owns(family_route(family.name.as_bytes()))) {
+                        head.families_mut().replay(&family);
+                    }
+                }
             }
             Record::Checkpoint(_) => {} // the survey has read it
         }

@@ -4,6 +4,7 @@
 //! it may run on files of a process that is alive. What is behind the last batch of the log is no damage, as for replay:
 //! nobody was told of it.
 
+use crate::encoding::batch::disk_bytes;
 use crate::encoding::record::{ChunksRecord, Record, RecordError, SpillPlace, records};
 use crate::encoding::xor::XorReader;
 use crate::io::{Disk, Pace};
@@ -101,7 +102,7 @@ impl<D: Disk> Reading<'_, D> {
             |action| move |source| ReplayError::Io { path: file.path.clone(), action, source };
         let opened = disk.open_read(&file.path).await.map_err(failed("open"))?;
         let mut reader = SegmentReader::new(opened, file.id);
-        let mut told = 0;
+        let (mut told, mut end) = (0, 0);
         while let Some(batch) = reader.next(pace).await.map_err(failed("read"))? {
             if let Some(Hole { start, end }) = batch.hole {
                 let what = format!("{} bytes that are not batches, before valid ones", end - start);
@@ -122,6 +123,7 @@ impl<D: Disk> Reading<'_, D> {
                 }
             }
             self.found.batches += 1;
+            end = batch.offset + disk_bytes(batch.payload.len()) as u64;
             progress(batch.offset - told);
             told = batch.offset;
             if self.places.len() >= CHUNKS_AT_ONCE {
@@ -129,7 +131,8 @@ impl<D: Disk> Reading<'_, D> {
             }
             pace.breathe().await;
         }
-        self.found.damage.extend(unread(&reader, &file.path));
+        let lacks = unread(&reader, &file.path).or_else(|| file.lacks_behind(end));
+        self.found.damage.extend(lacks);
         progress(file.len.saturating_sub(told));
         self.found.files += 1;
         self.found.bytes += file.len;
@@ -186,6 +189,16 @@ impl<D: Disk> Reading<'_, D> {
             Record::Tombstones(series) => {
                 for series in series {
                     series?;
+                }
+            }
+            Record::Exemplars(exemplars) => {
+                for exemplar in exemplars {
+                    exemplar?;
+                }
+            }
+            Record::Metadata(families) => {
+                for family in families {
+                    family?;
                 }
             }
             Record::Cut(_) | Record::Checkpoint(_) => {}

@@ -2,16 +2,21 @@
 
 use super::label_set::LabelSet;
 use super::padded::{Padded, Place};
-use super::plain_sample::{Version, plain_metadata, plain_sample};
+use super::plain_sample::{MetadataRefs, Version, plain_metadata, plain_sample};
 use super::{Counts, DECODED_BYTES_MAX, WireError};
+use crate::model::metadata::family_route;
 use crate::model::{
-    Fingerprint, Fingerprinter, LabelText, LabelsAt, LabelsRef, Part, PartEntry, REFUSALS_MAX,
-    Refusal, RefusalReason, Sample, Span, Symbol, WriteBatch,
+    Fingerprint, Fingerprinter, LabelText, LabelsAt, LabelsRef, MetadataAt, Part, PartEntry,
+    REFUSALS_MAX, Refusal, RefusalReason, Sample, Span, Symbol, Told, WriteBatch,
 };
 
 /// One request carries at most this many samples. Two bytes can encode one, and sixteen hold it: without a limit, a
 /// hostile body would grow eightfold. Prometheus sends 2,000 a request, vmagent 10,000.
 pub(super) const SAMPLES_MAX: usize = 4 << 20;
+
+/// One request says this much of metric families at most. Seven bytes can encode one entry, and 28 hold it. Prometheus sends
+/// 2,000 a request.
+pub(super) const METADATA_MAX: usize = 1 << 20;
 
 /// Buffers behind the body that have grown beyond this are not kept for the next request.
 const BYTES_KEPT: usize = 8 << 20;
@@ -23,6 +28,12 @@ pub(super) struct BatchWriter<'a, P> {
     pub(super) parts: &'a mut [Part],
     pub(super) refused: &'a mut Vec<Refusal>,
     pub(super) counts: Counts,
+    /// What need not be said again of metric families.
+    pub(super) told: &'a Told,
+    /// Entries of metadata that the parts have.
+    pub(super) metadata: usize,
+    /// Bytes of the labels of exemplars that the parts have.
+    pub(super) exemplar_bytes: usize,
 }
 
 /// What a batch keeps of a request beside its body.
@@ -48,6 +59,17 @@ pub(super) struct Series<'b> {
     pub(super) labels: LabelSet<'b>,
     pub(super) samples: Vec<Sample>,
     pub(super) histograms: u32,
+    /// Where its exemplars lie.
+    pub(super) exemplars: Vec<Place>,
+}
+
+/// What became of a series of the general walk.
+#[derive(Clone, Copy)]
+pub(super) struct Taken {
+    /// Are its labels a set?
+    pub(super) is_set: bool,
+    /// What it is recognised by and where its labels lie, if it has something to store.
+    pub(super) series: Option<(Fingerprint, LabelsAt)>,
 }
 
 impl Series<'_> {
@@ -55,6 +77,7 @@ impl Series<'_> {
         self.labels.clear();
         self.samples.clear();
         self.histograms = 0;
+        self.exemplars.clear();
     }
 
     /// Takes one more sample, the one at `offset`; `before` are those of the request's other series.
@@ -92,6 +115,9 @@ pub(super) fn fill<P: Fn(u64) -> usize>(
         parts: &mut batch.parts,
         refused: &mut batch.refused,
         counts: Counts::default(),
+        told: &batch.told,
+        metadata: 0,
+        exemplar_bytes: 0,
     };
     let result = if body.len() > DECODED_BYTES_MAX {
         Err(WireError::TooLarge { len: body.len(), max: DECODED_BYTES_MAX })
@@ -114,16 +140,23 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         self.parts.iter_mut().for_each(Part::clear);
         self.refused.clear();
         self.counts = Counts::default();
+        self.metadata = 0;
+        self.exemplar_bytes = 0;
     }
 
     /// The part of the shard that owns a series.
     #[inline(always)]
     pub(super) fn part(&mut self, fingerprint: Fingerprint) -> &mut Part {
-        let index = (self.part_of)(fingerprint.route);
+        self.part_of_route(fingerprint.route)
+    }
+
+    #[inline(always)]
+    fn part_of_route(&mut self, route: u64) -> &mut Part {
+        let index = (self.part_of)(route);
         let parts = self.parts.len();
         match self.parts.get_mut(index) {
             Some(part) => part,
-            None => panic!("a series is routed to part {index} of {parts}"),
+            None => panic!("routed to part {index} of {parts}"),
         }
     }
 
@@ -137,7 +170,9 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
     }
 
     /// Takes a series whose labels are where `labels` says, if nothing lies at `rest` of the body but
-    /// plain samples, in 2.0 perhaps with metadata behind them. `None`, with nothing taken, if not.
+    /// plain samples, in 2.0 perhaps with metadata behind them, which is handed out. `None`, with nothing taken, if not.
+    ///
+    /// - `symbols`: how many symbols metadata may refer to.
     #[inline(always)]
     pub(super) fn take_plain(
         &mut self,
@@ -145,8 +180,8 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         labels: LabelsAt,
         body: Padded<'_>,
         rest: Place,
-        version: Version,
-    ) -> Option<()> {
+        (version, symbols): (Version, usize),
+    ) -> Option<Option<MetadataRefs>> {
         let part = self.part(fingerprint);
         let before = part.samples.len();
         let mut at = rest.start;
@@ -157,9 +192,15 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
             at = end;
         }
         let samples = part.samples.len() - before;
-        let has_metadata = version == Version::V2 && at < rest.end;
-        if has_metadata {
-            at = plain_metadata(body, at).unwrap_or(usize::MAX);
+        let mut metadata = None;
+        if version == Version::V2 && at < rest.end {
+            at = match plain_metadata(body, at) {
+                Some((refs, end)) if (refs.help.max(refs.unit) as usize) < symbols => {
+                    metadata = Some(refs);
+                    end
+                }
+                _ => usize::MAX,
+            };
         }
         if at != rest.end || samples == 0 {
             part.samples.truncate(before);
@@ -169,31 +210,54 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         part.entries.push(PartEntry { fingerprint, labels, samples_end });
         self.counts.series += 1;
         self.counts.samples += samples as u64;
-        self.counts.metadata += u64::from(has_metadata);
-        Some(())
+        self.counts.metadata += u64::from(metadata.is_some());
+        Some(metadata)
     }
 
-    /// Takes a series from the general walk, appending its labels to `rewritten`, or refuses it.
+    /// Takes what is said of a family, and gives it to the shard that has the family; `offset` is where it stands.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn put_metadata(
+        &mut self,
+        body: Padded<'_>,
+        metadata: MetadataAt,
+        offset: usize,
+    ) -> Result<(), WireError> {
+        if self.metadata >= METADATA_MAX {
+            return Err(WireError::TooMuchMetadata { offset, max: METADATA_MAX });
+        }
+        self.metadata += 1;
+        let Span { offset: start, len } = metadata.family;
+        let place = start as usize..start as usize + len as usize;
+        let family = body.body().get(place).unwrap_or_default();
+        self.part_of_route(family_route(family)).metadata.push(metadata);
+        Ok(())
+    }
+
+    /// Takes a series from the general walk, appending its labels to `rewritten`, or refuses it. Its exemplars
+    /// are the caller's to take.
     pub(super) fn take(
         &mut self,
         series: &mut Series<'_>,
         rewritten: &mut Vec<u8>,
         body: Padded<'_>,
-    ) {
+    ) -> Taken {
         let start = rewritten.len();
-        if self.canonicalise(series, rewritten) {
-            let canonical = rewritten.get(start..).unwrap_or_default();
-            let labels = LabelsAt::Canonical(span(body.bytes().len() + start, canonical.len()));
-            self.store(
-                self.fingerprinter.of(LabelsRef::trusted(canonical)),
-                labels,
-                &series.samples,
-            );
+        let is_set = self.canonicalise(series, rewritten);
+        if rewritten.len() == start {
+            return Taken { is_set, series: None };
         }
+        let canonical = rewritten.get(start..).unwrap_or_default();
+        let labels = LabelsAt::Canonical(span(body.bytes().len() + start, canonical.len()));
+        let fingerprint = self.fingerprinter.of(LabelsRef::trusted(canonical));
+        if !series.samples.is_empty() {
+            self.store(fingerprint, labels, &series.samples);
+        }
+        Taken { is_set, series: Some((fingerprint, labels)) }
     }
 
-    /// Appends the canonical labels of a series to `out` if it has samples to store; refuses what cannot be stored of it,
-    /// and leaves `out` as it was if that is everything.
+    /// Appends the canonical labels of a series to `out` if it has samples or exemplars to store; refuses what cannot be stored of it,
+    /// and leaves `out` as it was if that is everything. Are its labels a set? It has a metric name, so it is not empty.
     fn canonicalise(&mut self, series: &mut Series<'_>, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         let all = u32::try_from(series.samples.len())
@@ -207,10 +271,10 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
             let reason = RefusalReason::Unsupported("native histograms");
             self.refuse(|| series.labels.spell(), series.histograms, reason);
         }
-        if series.samples.is_empty() {
+        if series.samples.is_empty() && series.exemplars.is_empty() {
             out.truncate(start);
         }
-        !series.samples.is_empty()
+        true
     }
 
     /// Hands a series whose canonical labels lie where `labels` says to the shard that owns it.

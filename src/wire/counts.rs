@@ -9,9 +9,11 @@ pub struct Counts {
     pub samples: u64,
     /// Native histograms. Not stored yet: their series are refused with them.
     pub histograms: u64,
-    /// Exemplars. Not stored yet, and not an error.
+    /// Exemplars, refused ones included.
     pub exemplars: u64,
-    /// Metadata: messages of 1.0, series that carry some in 2.0. Not stored yet, and not an error.
+    /// Exemplars that were left out while decoding, because of their labels.
+    pub refused_exemplars: u64,
+    /// Metadata: messages of 1.0, series that carry some in 2.0.
     pub metadata: u64,
     /// Series that were refused while decoding, also those beyond what `WriteBatch::refused` names.
     pub refused_series: u64,
@@ -25,6 +27,7 @@ impl std::ops::AddAssign for Counts {
         self.samples += other.samples;
         self.histograms += other.histograms;
         self.exemplars += other.exemplars;
+        self.refused_exemplars += other.refused_exemplars;
         self.metadata += other.metadata;
         self.refused_series += other.refused_series;
         self.refused_samples += other.refused_samples;

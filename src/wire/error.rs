@@ -79,6 +79,32 @@ pub enum WireError {
         /// The limit.
         max: usize,
     },
+    /// More exemplars than one request may carry.
+    #[error("byte {offset}: more than {max} exemplars in one request; send smaller ones")]
+    TooManyExemplars {
+        /// Where the first one too many stands.
+        offset: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Labels of exemplars that, written out, are larger than one request may hold.
+    #[error(
+        "byte {offset}: the labels of this request's exemplars are larger than {max} bytes when written out; send smaller ones"
+    )]
+    ExemplarsTooLarge {
+        /// Where the exemplar stands that is one too many.
+        offset: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// More entries of metadata than one request may carry.
+    #[error("byte {offset}: more than {max} entries of metadata in one request; send smaller ones")]
+    TooMuchMetadata {
+        /// Where the first one too many stands.
+        offset: usize,
+        /// The limit.
+        max: usize,
+    },
     /// A series of more labels than any that could be stored has.
     #[error("byte {offset}: a series of more than {max} labels, which no series may have")]
     TooManyLabels {

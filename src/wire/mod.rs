@@ -17,9 +17,11 @@ pub mod write_v2;
 
 mod batch_writer;
 mod cpu;
+mod exemplars;
 mod fields;
 mod label_set;
 mod label_walk;
+mod metadata_refs;
 mod padded;
 mod plain_sample;
 mod references;

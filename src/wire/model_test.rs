@@ -1,6 +1,6 @@
 //! Both walks against the simplest model that is right: what `prost` decodes, with label sets as sorted maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,17 +10,31 @@ use prost::Message;
 use super::proto::{v1, v2};
 use super::{Counts, WireError, decode_v1, decode_v2};
 use crate::model::labels::push_canonical;
-use crate::model::{Fingerprinter, LabelsRef, Sample, TimestampMs, WriteBatch, route_hash};
+use crate::model::metadata::{family_of, family_route};
+use crate::model::{
+    Fingerprinter, LabelsRef, MetricType, Sample, TimestampMs, WriteBatch, route_hash,
+};
 
 const SHARDS: usize = 3;
 
 /// A series of a batch: its canonical label bytes and its samples.
 pub(super) type Stored = (Vec<u8>, Vec<Sample>);
 
-/// What a request comes to: the series of each part in order, which were refused, and the counts.
+/// What is said of a family: its name, its type, its help text and its unit.
+type Said = (Vec<u8>, MetricType, Vec<u8>, Vec<u8>);
+
+/// An exemplar: the canonical labels of its series, its own, the bits of its value and its time.
+type Example = (Vec<u8>, Vec<u8>, u64, i64);
+
+/// What a request comes to: the series of each part in order, what it says of families, its exemplars, which series were refused, and the
+/// counts.
 #[derive(Debug, PartialEq)]
 pub(super) struct Outcome {
     pub(super) parts: Vec<Vec<Stored>>,
+    /// Of each part. A walk may give an entry twice.
+    pub(super) metadata: Vec<BTreeSet<Said>>,
+    /// Of each part, in order.
+    pub(super) exemplars: Vec<Vec<Example>>,
     pub(super) refused: Vec<(u32, String)>,
     pub(super) counts: Counts,
 }
@@ -41,11 +55,24 @@ fn walked(
     assert!(batch.text.body.starts_with(body));
     if let Err(error) = result {
         assert!(batch.parts.iter().all(|part| part.is_empty() && part.samples.is_empty()));
+        assert!(batch.parts.iter().all(|part| part.metadata.is_empty()));
+        assert!(batch.parts.iter().all(|part| part.exemplars.is_empty()));
         assert!(batch.refused.is_empty() && counts == Counts::default());
         return Err(error);
     }
-    let mut parts = Vec::new();
+    let (mut parts, mut metadata, mut exemplars) = (Vec::new(), Vec::new(), Vec::new());
     for (index, part) in batch.parts.iter().enumerate() {
+        let text = |span| batch.text.get(span).unwrap().to_vec();
+        let said =
+            part.metadata.iter().map(|m| (text(m.family), m.kind, text(m.help), text(m.unit)));
+        metadata.push(said.inspect(|m| assert_eq!(part_of(family_route(&m.0)), index)).collect());
+        let of_part = part.exemplars.iter().map(|exemplar| {
+            let series = batch.text.canonical(exemplar.series).unwrap();
+            assert_eq!(exemplar.fingerprint, fingerprinter.of(LabelsRef::trusted(&series)));
+            assert_eq!(part_of(exemplar.fingerprint.route), index);
+            (series.to_vec(), text(exemplar.labels), exemplar.value.to_bits(), exemplar.t.0)
+        });
+        exemplars.push(of_part.collect());
         let mut stored = Vec::new();
         for (entry, samples) in part.iter() {
             let labels = batch.text.canonical(entry.labels).unwrap();
@@ -57,7 +84,7 @@ fn walked(
         parts.push(stored);
     }
     let refused = batch.refused.iter().map(|r| (r.samples, r.reason.to_string())).collect();
-    Ok(Outcome { parts, refused, counts })
+    Ok(Outcome { parts, metadata, exemplars, refused, counts })
 }
 
 fn walked_v1(body: &[u8]) -> Result<Outcome, WireError> {
@@ -70,7 +97,32 @@ pub(super) fn walked_v2(body: &[u8]) -> Result<Outcome, WireError> {
 
 impl Outcome {
     fn new() -> Self {
-        Self { parts: vec![Vec::new(); SHARDS], refused: Vec::new(), counts: Counts::default() }
+        let (parts, metadata) = (vec![Vec::new(); SHARDS], vec![BTreeSet::new(); SHARDS]);
+        let exemplars = vec![Vec::new(); SHARDS];
+        Self { parts, metadata, exemplars, refused: Vec::new(), counts: Counts::default() }
+    }
+
+    /// What is to become of an exemplar of a series that is taken.
+    fn exemplify(&mut self, series: &[u8], labels: Vec<(Vec<u8>, Vec<u8>)>, value: f64, t: i64) {
+        let labels: Vec<_> = labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let chars =
+            |text: &[u8]| std::str::from_utf8(text).map_or(text.len(), |t| t.chars().count());
+        let all: usize = labels.iter().map(|(name, value)| chars(name) + chars(value)).sum();
+        let (count, set) = (labels.len(), labels.into_iter().collect::<BTreeMap<_, _>>());
+        if all > 128 || set.len() < count || set.contains_key(&b""[..]) {
+            self.counts.refused_exemplars += 1;
+            return;
+        }
+        let mut canonical = Vec::new();
+        set.iter().for_each(|(name, value)| push_canonical(&mut canonical, name, value));
+        let part = part_of(route_hash(LabelsRef::trusted(series)));
+        self.exemplars[part].push((series.to_vec(), canonical, value.to_bits(), t));
+    }
+
+    fn say(&mut self, family: &[u8], kind: i32, help: &[u8], unit: &[u8]) {
+        let kind = MetricType::of(u64::from(kind.cast_unsigned()));
+        let part = &mut self.metadata[part_of(family_route(family))];
+        part.insert((family.to_vec(), kind, help.to_vec(), unit.to_vec()));
     }
 
     fn refuse(&mut self, samples: usize, why: impl Into<String>) {
@@ -79,8 +131,23 @@ impl Outcome {
         self.counts.refused_samples += samples as u64;
     }
 
-    /// What is to become of a series, by the simplest means.
-    fn series(&mut self, labels: &[(Vec<u8>, Vec<u8>)], samples: Vec<Sample>, histograms: usize) {
+    /// What is to become of a series, by the simplest means. Are its labels a set?
+    fn series(
+        &mut self,
+        labels: &[(Vec<u8>, Vec<u8>)],
+        samples: Vec<Sample>,
+        histograms: usize,
+    ) -> bool {
+        let refused = self.counts.refused_series;
+        self.labelled(labels, samples, histograms);
+        self.counts.refused_series == refused || histograms > 0 && self.is_about_histograms()
+    }
+
+    fn is_about_histograms(&self) -> bool {
+        self.refused.last().is_some_and(|(_, why)| why.starts_with("native histograms"))
+    }
+
+    fn labelled(&mut self, labels: &[(Vec<u8>, Vec<u8>)], samples: Vec<Sample>, histograms: usize) {
         let all = samples.len() + histograms;
         let mut set = BTreeMap::new();
         let mut twice = BTreeMap::new();
@@ -108,13 +175,19 @@ impl Outcome {
         if samples.is_empty() {
             return;
         }
-        let mut canonical = Vec::new();
-        for (name, value) in set.iter().filter(|(_, value)| !value.is_empty()) {
-            push_canonical(&mut canonical, name, value);
-        }
+        let canonical = canonical(labels);
         let route = route_hash(LabelsRef::trusted(&canonical));
         self.parts[part_of(route)].push((canonical, samples));
     }
+}
+
+/// The canonical bytes of a set.
+fn canonical(labels: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let (set, mut canonical): (BTreeMap<_, _>, _) = (labels.iter().cloned().collect(), Vec::new());
+    for (name, value) in set.iter().filter(|(_, value)| !value.is_empty()) {
+        push_canonical(&mut canonical, name, value);
+    }
+    canonical
 }
 
 /// A text in a refusal: cut if it is long.
@@ -133,6 +206,9 @@ fn expected_v1(body: &[u8]) -> Outcome {
     let request = v1::WriteRequest::decode(body).expect("prost reads what the walk reads");
     let mut outcome = Outcome::new();
     outcome.counts.metadata = request.metadata.len() as u64;
+    for m in request.metadata {
+        outcome.say(&m.metric_family_name, m.r#type, &m.help, &m.unit);
+    }
     for series in request.timeseries {
         let labels: Vec<_> = series.labels.into_iter().map(|l| (l.name, l.value)).collect();
         let samples: Vec<_> = series.samples.iter().map(|s| sample(s.timestamp, s.value)).collect();
@@ -140,8 +216,14 @@ fn expected_v1(body: &[u8]) -> Outcome {
         outcome.counts.samples += samples.len() as u64;
         outcome.counts.histograms += series.histograms.len() as u64;
         outcome.counts.exemplars += series.exemplars.len() as u64;
-        if !samples.is_empty() || !series.histograms.is_empty() {
-            outcome.series(&labels, samples, series.histograms.len());
+        let has_values = !samples.is_empty() || !series.histograms.is_empty();
+        if (has_values || !series.exemplars.is_empty())
+            && outcome.series(&labels, samples, series.histograms.len())
+        {
+            for e in series.exemplars {
+                let own = e.labels.into_iter().map(|l| (l.name, l.value)).collect();
+                outcome.exemplify(&canonical(&labels), own, e.value, e.timestamp);
+            }
         }
     }
     outcome
@@ -175,14 +257,48 @@ pub(super) fn expected_v2(body: &[u8]) -> Outcome {
             outcome.refuse(all, why);
             continue;
         }
-        if all == 0 {
+        let of_metadata = series.metadata.iter().flat_map(|m| [m.help_ref, m.unit_ref]);
+        if let Some(bad) = of_metadata.into_iter().find(|r| *r as usize >= symbols.len()) {
+            let why = format!(
+                "symbol reference {bad} is outside of the {} symbols of the request",
+                symbols.len()
+            );
+            outcome.refuse(all, why);
+            continue;
+        }
+        if all == 0 && series.exemplars.is_empty() {
             outcome.refuse(0, "TimeSeries must contain at least one sample or histogram");
             continue;
         }
         let symbol = |r: u32| symbols[r as usize].clone();
         let labels: Vec<_> =
             refs.chunks(2).map(|pair| (symbol(pair[0]), symbol(pair[1]))).collect();
-        outcome.series(&labels, samples, series.histograms.len());
+        let is_set = outcome.series(&labels, samples, series.histograms.len());
+        for e in series.exemplars.iter().filter(|_| is_set) {
+            let refs = &e.labels_refs;
+            if refs.len() % 2 != 0 {
+                let why =
+                    format!("{} label references are not pairs of name and value", refs.len());
+                outcome.refuse(0, why);
+            } else if let Some(bad) = refs.iter().find(|r| **r as usize >= symbols.len()) {
+                let why = format!(
+                    "symbol reference {bad} is outside of the {} symbols of the request",
+                    symbols.len()
+                );
+                outcome.refuse(0, why);
+            } else {
+                let own = refs.chunks(2).map(|pair| (symbol(pair[0]), symbol(pair[1]))).collect();
+                outcome.exemplify(&canonical(&labels), own, e.value, e.timestamp);
+            }
+        }
+        if is_set && let Some(m) = &series.metadata {
+            let name = &labels.iter().find(|(name, _)| name == b"__name__").unwrap().1;
+            let kind = MetricType::of(u64::from(m.r#type.cast_unsigned()));
+            let (help, unit) = (symbol(m.help_ref), symbol(m.unit_ref));
+            if kind != MetricType::Unknown || !help.is_empty() || !unit.is_empty() {
+                outcome.say(family_of(name, kind), m.r#type, &help, &unit);
+            }
+        }
     }
     outcome
 }
@@ -375,14 +491,22 @@ fn label_field(name: &str, value: &str) -> Spelled {
 
 /// What else a series of 1.0 may carry.
 fn extras_v1() -> impl Strategy<Value = Vec<Spelled>> {
-    let exemplar = v1::Exemplar { labels: vec![], value: 1.5, timestamp: 7 };
+    let label = (select(vec!["trace_id", "span_id", "é", ""]), text(200))
+        .prop_map(|(name, value)| label_field(name, &value));
+    let exemplar =
+        (vec(label, 0..3), a_sample(), 0usize..3).prop_flat_map(|(labels, (t, v), excess)| {
+            let value = plain(2, Content::Fixed64(v.to_bits()));
+            let t = plain(3, Content::Varint(t.cast_unsigned()));
+            disordered(labels.into_iter().chain([value, t]).collect())
+                .prop_map(move |fields| Spelled { excess, ..bytes(3, spell(&fields)) })
+        });
     let histogram = v1::Histogram {
         count: Some(v1::Count::Int(3)),
         sum: 2.5,
         timestamp: 9,
         ..Default::default()
     };
-    let one = select(vec![bytes(3, exemplar.encode_to_vec()), bytes(4, histogram.encode_to_vec())]);
+    let one = prop_oneof![2 => exemplar, 1 => Just(bytes(4, histogram.encode_to_vec()))];
     prop_oneof![6 => Just(Vec::new()), 1 => vec(one, 1..3)]
 }
 
@@ -415,10 +539,16 @@ fn untidy_series_v1() -> impl Strategy<Value = Vec<u8>> {
 
 fn body_v1() -> impl Strategy<Value = Vec<u8>> {
     let series = prop_oneof![6 => tidy_series_v1(), 1 => untidy_series_v1()];
-    let metadata = v1::MetricMetadata { r#type: 1, help: b"help".to_vec(), ..Default::default() };
+    let metadata = (0i32..10, "[a-c]{0,2}", "[a-z]{0,3}", "[a-z]{0,3}")
+        .prop_flat_map(|(kind, name, help, unit)| {
+            let kind = plain(1, Content::Varint(i64::from(kind).cast_unsigned()));
+            let texts = [bytes(2, name.into()), bytes(4, help.into()), bytes(5, unit.into())];
+            disordered([kind].into_iter().chain(texts).collect())
+        })
+        .prop_map(|fields| bytes(3, spell(&fields)));
     let field = prop_oneof![
         20 => series.prop_map(|series| bytes(1, series)),
-        1 => Just(bytes(3, metadata.encode_to_vec())),
+        3 => metadata,
         1 => unknown(),
     ];
     let excess = prop_oneof![9 => Just(0usize), 1 => 1usize..3];
@@ -456,13 +586,26 @@ struct SeriesV2 {
 
 fn series_v2() -> impl Strategy<Value = SeriesV2> {
     let start = prop_oneof![3 => Just(0i64), 1 => any::<i64>()];
-    let metadata = v2::Metadata { r#type: 1, help_ref: 300, unit_ref: 0 };
-    let exemplar = v2::Exemplar { labels_refs: vec![1, 2], value: 1.5, timestamp: 7 };
+    let metadata = |r#type, help_ref, unit_ref| {
+        bytes(5, v2::Metadata { r#type, help_ref, unit_ref }.encode_to_vec())
+    };
+    let exemplar = |labels_refs: &[u32]| {
+        let labels_refs = labels_refs.to_vec();
+        bytes(4, v2::Exemplar { labels_refs, value: 1.5, timestamp: 7 }.encode_to_vec())
+    };
     let histogram = v2::Histogram { schema: -53, custom_values: vec![1.0], ..Default::default() };
     let extra = select(vec![
-        bytes(5, metadata.encode_to_vec()),
-        bytes(5, metadata.encode_to_vec()),
-        bytes(4, exemplar.encode_to_vec()),
+        metadata(1, 300, 0),
+        metadata(3, 1, 2),
+        metadata(0, 0, 2),
+        metadata(0, 0, 0),
+        metadata(-1, 130, 0),
+        exemplar(&[1, 2]),
+        exemplar(&[2, 1, 3, 4]),
+        exemplar(&[1, 2, 1, 3]),
+        exemplar(&[]),
+        exemplar(&[1, 2, 3]),
+        exemplar(&[1, 400]),
         bytes(3, histogram.encode_to_vec()),
         plain(6, Content::Varint(5)),
     ]);

@@ -71,27 +71,41 @@ fn six_bytes(bytes: [u8; 8], tag: u8) -> (u64, bool) {
 /// Of field 5 of a series.
 const METADATA_TAG: u8 = 0x2a;
 
-/// Where the metadata field at `at` ends, if it holds the three numbers of 2.0's `Metadata` and nothing else.
+/// The numbers of a 2.0 series' metadata.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct MetadataRefs {
+    pub(super) kind: u32,
+    /// Places in the symbols.
+    pub(super) help: u32,
+    pub(super) unit: u32,
+}
+
+/// The metadata in the field at `at`, and where that ends, if it holds the three numbers of 2.0's `Metadata` and nothing else.
 #[inline(always)]
-pub(super) fn plain_metadata(body: Padded<'_>, at: usize) -> Option<usize> {
+pub(super) fn plain_metadata(body: Padded<'_>, at: usize) -> Option<(MetadataRefs, usize)> {
     let [tag, len] = body.read(at)?;
     let (mut at, end) = (at + 2, at + 2 + usize::from(len));
     if tag != METADATA_TAG || len >= 0x80 || end > body.len() {
         return None;
     }
+    let mut refs = MetadataRefs::default();
     while at < end {
         let [tag, b0, b1, b2] = body.read(at)?;
-        if tag != 0x08 && tag != 0x18 && tag != 0x20 {
-            return None;
-        }
-        at += match (b0 < 0x80, b1 < 0x80, b2 < 0x80) {
-            (true, _, _) => 2,
-            (_, true, _) => 3,
-            (_, _, true) => 4,
+        let number = match tag {
+            0x08 => &mut refs.kind,
+            0x18 => &mut refs.help,
+            0x20 => &mut refs.unit,
+            _ => return None,
+        };
+        let (low, middle, high) = (u32::from(b0 & 0x7f), u32::from(b1 & 0x7f), u32::from(b2));
+        (*number, at) = match (b0 < 0x80, b1 < 0x80, b2 < 0x80) {
+            (true, _, _) => (low, at + 2),
+            (_, true, _) => (low | middle << 7, at + 3),
+            (_, _, true) => (low | middle << 7 | high << 14, at + 4),
             _ => return None,
         };
     }
-    (at == end).then_some(end)
+    (at == end).then_some((refs, end))
 }
 
 #[cfg(test)]

@@ -281,6 +281,13 @@ fn reference(body: Padded<'_>, at: usize) -> Option<(u32, usize)> {
     (last != 0).then(|| (number(u64::from(bytes) & low_bytes(len)), len))
 }
 
+/// The place of the metric name in the symbols; the references lie at `place`, those of the metric name in front.
+#[inline(always)]
+pub(super) fn metric_name(body: Padded<'_>, place: Place) -> Option<u32> {
+    let (_, name_len) = reference(body, place.start)?;
+    reference(body, place.start + name_len).map(|(value, _)| value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,13 +14,17 @@ use std::ops::Range;
 use prost::Message;
 
 use super::batch_writer::{BatchWriter, Behind, Series, fill, span};
+use super::exemplars::{self, Pair};
 use super::fields::Fields;
 use super::label_set::check_labels;
 use super::label_walk::Neighbours;
 use super::padded::{Padded, Place};
 use super::plain_sample::Version;
 use super::{Counts, WireError, proto};
-use crate::model::{Fingerprinter, LabelsAt, Sample, TimestampMs, WriteBatch};
+use crate::model::told::FORGOTTEN;
+use crate::model::{
+    Fingerprinter, LabelsAt, MetadataAt, MetricType, Sample, Span, TimestampMs, WriteBatch,
+};
 
 /// Decodes a request into `batch`, which keeps `body`: the label sets lie in it. Adds what was in it to `counts`.
 ///
@@ -28,7 +32,7 @@ use crate::model::{Fingerprinter, LabelsAt, Sample, TimestampMs, WriteBatch};
 /// - `part_of`: which part owns a series, from the routing half of its fingerprint; less than `shards` (asserted).
 ///
 /// Series that cannot be stored are refused one by one: without a metric name, with an empty or repeated label name,
-/// with native histograms (not stored yet). Series without samples are passed over. Not looked at: whether labels are
+/// with native histograms (not stored yet). Series without samples and exemplars are passed over. Not looked at: whether labels are
 /// UTF-8, which the shard does when it makes a series.
 ///
 /// # Errors
@@ -109,7 +113,7 @@ fn plain_series<P: Fn(u64) -> usize>(
     }
     let labels = LabelsAt::Canonical(span(place.start, end - place.start));
     let rest = Place { start: end, end: place.end };
-    writer.take_plain(fingerprint, labels, body, rest, Version::V1)
+    writer.take_plain(fingerprint, labels, body, rest, (Version::V1, 0)).map(|_| ())
 }
 
 /// Takes the field at `at`, whatever it is, and says where it ends.
@@ -130,9 +134,9 @@ fn any_field<'b, P: Fn(u64) -> usize>(
             any_series(body, place, series, rewritten, writer)?;
         }
         3 => {
-            let place = field.bytes("WriteRequest")?;
-            nested::<proto::v1::MetricMetadata>(body.body(), place, "MetricMetadata")?;
             writer.counts.metadata += 1;
+            let metadata = metadata(body.body(), field.bytes("WriteRequest")?)?;
+            writer.put_metadata(body, metadata, field.offset)?;
         }
         _ => {}
     }
@@ -149,18 +153,27 @@ fn any_series<'b, P: Fn(u64) -> usize>(
     rewritten: &mut Vec<u8>,
     writer: &mut BatchWriter<'_, P>,
 ) -> Result<(), WireError> {
-    time_series(body.body(), place, series, writer)?;
-    if !series.samples.is_empty() || series.histograms > 0 {
-        writer.take(series, rewritten, body);
+    let labels = &mut Vec::new();
+    time_series(body.body(), place, (series, labels), writer)?;
+    if series.samples.is_empty() && series.histograms == 0 && series.exemplars.is_empty() {
+        return Ok(());
+    }
+    if let Some(taken) = writer.take(series, rewritten, body).series {
+        for place in &series.exemplars {
+            let measured = exemplars::read_v1(body.body(), place.start..place.end, labels)?;
+            writer.put_exemplar(taken, measured, labels, *place, (body, rewritten))?;
+        }
     }
     Ok(())
 }
 
 /// Reads any spelling of a series that protobuf allows.
+///
+/// - `exemplar_labels`: used for those of one exemplar after the other.
 fn time_series<'b, P: Fn(u64) -> usize>(
     body: &'b [u8],
     place: Place,
-    series: &mut Series<'b>,
+    (series, exemplar_labels): (&mut Series<'b>, &mut Vec<Pair<'b>>),
     writer: &mut BatchWriter<'_, P>,
 ) -> Result<(), WireError> {
     series.clear();
@@ -177,8 +190,10 @@ fn time_series<'b, P: Fn(u64) -> usize>(
                 series.push(sample, writer.counts.samples, field.offset)?;
             }
             3 => {
-                nested::<proto::v1::Exemplar>(body, field.bytes("TimeSeries")?, "Exemplar")?;
-                writer.counts.exemplars += 1;
+                let place = field.bytes("TimeSeries")?;
+                exemplars::read_v1(body, place.clone(), exemplar_labels)?;
+                writer.count_exemplar(field.offset)?;
+                series.exemplars.push(place.into());
             }
             4 => {
                 nested::<proto::v1::Histogram>(body, field.bytes("TimeSeries")?, "Histogram")?;
@@ -193,7 +208,37 @@ fn time_series<'b, P: Fn(u64) -> usize>(
     Ok(())
 }
 
-fn label(body: &[u8], place: Range<usize>) -> Result<(&[u8], &[u8]), WireError> {
+/// What is said of a metric family. Its name may be missing: that is the shard's to refuse.
+fn metadata(body: &[u8], place: Range<usize>) -> Result<MetadataAt, WireError> {
+    let (nowhere, kind) = (Span { offset: 0, len: 0 }, MetricType::Unknown);
+    let mut metadata = MetadataAt {
+        family: nowhere,
+        kind,
+        help: nowhere,
+        unit: nowhere,
+        key: FORGOTTEN, // it comes once a minute
+    };
+    let mut fields = Fields::new(body, place);
+    while let Some(field) = fields.next()? {
+        let text = || field.bytes("MetricMetadata").map(|text| span(text.start, text.len()));
+        match field.number {
+            1 => metadata.kind = MetricType::of(low_32_bits(field.varint("MetricMetadata")?)),
+            2 => metadata.family = text()?,
+            4 => metadata.help = text()?,
+            5 => metadata.unit = text()?,
+            _ => {}
+        }
+    }
+    Ok(metadata)
+}
+
+/// Protobuf takes the low 32 bits of the varint of an enumeration, and of a number of 32 bits.
+pub(super) fn low_32_bits(n: u64) -> u64 {
+    n & u64::from(u32::MAX)
+}
+
+/// A label; the last of several fields of the same number counts.
+pub(super) fn label(body: &[u8], place: Range<usize>) -> Result<(&[u8], &[u8]), WireError> {
     let (mut name, mut value) = (&b""[..], &b""[..]);
     let mut fields = Fields::new(body, place);
     while let Some(field) = fields.next()? {

@@ -13,30 +13,37 @@
 
 use std::ops::Range;
 
-use super::batch_writer::{BatchWriter, Behind, Series, fill, span};
+use super::batch_writer::{BatchWriter, Behind, Series, Taken, fill, span};
+use super::exemplars::{self, EXEMPLAR_BYTES_MAX};
 use super::fields::{Field, Fields, Value};
 use super::label_set::check_labels;
+use super::metadata_refs::Met;
 use super::padded::{PADDING_BYTES, Padded, Place};
-use super::plain_sample::Version;
+use super::plain_sample::{MetadataRefs, Version};
 use super::references::{References, Table};
 use super::write_v1::nested;
 use super::{Counts, DECODED_BYTES_MAX, WireError, proto, symbols};
+use crate::model::labels::METRIC_NAME;
 use crate::model::refusal::LABEL_BYTES_MAX;
-use crate::model::{Fingerprinter, LabelsAt, RefusalReason, Sample, TimestampMs, WriteBatch};
+use crate::model::{
+    Fingerprint, Fingerprinter, LabelsAt, RefusalReason, Sample, TimestampMs, WriteBatch,
+};
 
 /// The label sets of one request would take at most this many bytes if all were written, and one more set. A reference of
 /// two bytes can stand for a symbol of megabytes: without a limit, a hostile body would grow beyond any memory, or any log.
 const SETS_BYTES_MAX: usize = 128 << 20;
 
 const _: () = assert!(
-    DECODED_BYTES_MAX + PADDING_BYTES + SETS_BYTES_MAX + LABEL_BYTES_MAX <= u32::MAX as usize,
+    DECODED_BYTES_MAX + PADDING_BYTES + SETS_BYTES_MAX + LABEL_BYTES_MAX + 2 * EXEMPLAR_BYTES_MAX
+        <= u32::MAX as usize,
     "32 bits name any place in a body and in the sets behind it"
 );
 
 /// Decodes a request into `batch`, which keeps `body`. Adds what was in it to `counts`.
 ///
 /// Parameters and refusals are those of [`decode_v1`](super::decode_v1); refused, too, are series whose references are
-/// not pairs or point outside of the symbols, and series that hold neither samples nor histograms.
+/// not pairs or point outside of the symbols, and series that hold nothing at all. One with exemplars alone is taken: Prometheus
+/// itself sends exemplars so, although its receiver refuses them.
 ///
 /// # Errors
 /// Bytes that are not such a request, with the place; the batch then holds nothing and `counts` is as it was.
@@ -96,6 +103,7 @@ fn walk<P: Fn(u64) -> usize>(
         rewritten,
         series: Series::default(),
         references: Vec::new(),
+        met: Met::new(),
     };
     if walk.fields(symbols_end, writer)? == Found::LateSymbols {
         // Protobuf allows it: start over, knowing them all.
@@ -109,6 +117,7 @@ fn walk<P: Fn(u64) -> usize>(
             rewritten,
             series: Series::default(),
             references: Vec::new(),
+            met: Met::new(),
         };
         walk.late_fields(writer)?;
     }
@@ -135,6 +144,8 @@ struct Walk<'b, 'r> {
     /// Used again by each series that goes the general way.
     series: Series<'b>,
     references: Vec<u32>,
+    /// What it has said of metric families.
+    met: Met,
 }
 
 impl<'b> Walk<'b, '_> {
@@ -155,8 +166,12 @@ impl<'b> Walk<'b, '_> {
             }
             if let Some(place) = body.message_at(at, SERIES_TAG) {
                 at = place.end;
-                if self.plain_series(place, &mut known, writer).is_none() {
-                    self.any_series(place, writer)?;
+                match self.plain_series(place, &mut known, writer) {
+                    Some(None) => {}
+                    Some(Some((references, refs))) => {
+                        self.met.take_plain(self.table, references, refs, writer)?;
+                    }
+                    None => self.any_series(place, writer)?,
                 }
             } else {
                 match self.any_field(at, writer)? {
@@ -178,14 +193,15 @@ impl<'b> Walk<'b, '_> {
         self.fields(0, writer).map(|_| ())
     }
 
-    /// Takes a series of packed references in canonical order and plain samples. `None`, with nothing taken, if it is another.
+    /// Takes a series of packed references in canonical order and plain samples, and hands out its references and its metadata
+    /// if it has some. `None`, with nothing taken, if it is another.
     #[inline(always)]
     fn plain_series<P: Fn(u64) -> usize>(
         &mut self,
         place: Place,
         known: &mut References,
         writer: &mut BatchWriter<'_, P>,
-    ) -> Option<()> {
+    ) -> Option<Option<(Place, MetadataRefs)>> {
         let body = self.table.body;
         let references = body.message_at(place.start, REFERENCES_TAG)?;
         if references.end > place.end {
@@ -194,9 +210,10 @@ impl<'b> Walk<'b, '_> {
         let set = known.set(self.table, references)?;
         let labels = LabelsAt::References(span(references.start, references.len()));
         let rest = Place { start: references.end, end: place.end };
-        writer.take_plain(set.fingerprint, labels, body, rest, Version::V2)?;
+        let version = (Version::V2, self.table.symbols.len());
+        let metadata = writer.take_plain(set.fingerprint, labels, body, rest, version)?;
         self.sets_bytes += set.bytes;
-        Some(())
+        Some(metadata.map(|refs| (references, refs)))
     }
 
     /// Takes the field at `at`, whatever it is, and says where it ends; `None` if it is a symbol that comes late.
@@ -228,32 +245,42 @@ impl<'b> Walk<'b, '_> {
     ) -> Result<(), WireError> {
         let Self { table, series, references, rewritten, .. } = self;
         references.clear();
-        time_series(table.body.body(), place, series, references, writer)?;
+        let metadata = time_series(table.body.body(), place, series, references, writer)?;
         let all = u32::try_from(series.samples.len()).unwrap_or(u32::MAX);
         let all = all.saturating_add(series.histograms);
-        if let Err(reason) = resolve(*table, references, series) {
+        let is_empty = all == 0 && series.exemplars.is_empty();
+        let resolved = pairs(*table, references, |name, value| series.labels.push(name, value));
+        let resolved = resolved.and_then(|()| find(*table, metadata));
+        if let Err(reason) = resolved {
             writer.refuse(|| spell_references(references), all, reason);
-        } else if all == 0 {
+        } else if is_empty {
             writer.refuse(|| series.labels.spell(), 0, RefusalReason::NoSamples);
         } else {
             let before = rewritten.len();
-            writer.take(series, rewritten, table.body);
+            let Taken { is_set, series: taken } = writer.take(series, rewritten, table.body);
+            let name = metric_name_of(*table, references).filter(|_| is_set);
+            if let Some(taken) = taken {
+                put_exemplars(*table, series, taken, references, rewritten, writer)?;
+            }
             self.sets_bytes += rewritten.len() - before;
+            if let (Some(refs), Some(name)) = (metadata, name) {
+                self.met.take(*table, name, refs, writer)?;
+            }
         }
         Ok(())
     }
 }
 
-/// Reads any spelling of a series that protobuf allows; its references go to `references`.
+/// Reads any spelling of a series that protobuf allows; its references go to `references`. Gives its metadata.
 fn time_series<P: Fn(u64) -> usize>(
     body: &[u8],
     place: Place,
     series: &mut Series<'_>,
     references: &mut Vec<u32>,
     writer: &mut BatchWriter<'_, P>,
-) -> Result<(), WireError> {
+) -> Result<Option<MetadataRefs>, WireError> {
     series.clear();
-    let mut has_metadata = false;
+    let mut metadata = None;
     let mut fields = Fields::new(body, place.start..place.end);
     while let Some(field) = fields.next()? {
         match field.number {
@@ -267,12 +294,15 @@ fn time_series<P: Fn(u64) -> usize>(
                 series.histograms += 1;
             }
             4 => {
-                nested::<proto::v2::Exemplar>(body, field.bytes("TimeSeries")?, "Exemplar")?;
-                writer.counts.exemplars += 1;
+                let place = field.bytes("TimeSeries")?;
+                // What it holds is read again once the labels of the series are known.
+                exemplars::read_v2(body, place.clone(), &mut Vec::new())?;
+                writer.count_exemplar(field.offset)?;
+                series.exemplars.push(place.into());
             }
             5 => {
-                nested::<proto::v2::Metadata>(body, field.bytes("TimeSeries")?, "Metadata")?;
-                has_metadata = true;
+                let place = field.bytes("TimeSeries")?;
+                read_metadata(body, place, metadata.get_or_insert_default())?;
             }
             _ => {}
         }
@@ -280,7 +310,29 @@ fn time_series<P: Fn(u64) -> usize>(
     writer.counts.series += 1;
     writer.counts.samples += series.samples.len() as u64;
     writer.counts.histograms += u64::from(series.histograms);
-    writer.counts.metadata += u64::from(has_metadata);
+    writer.counts.metadata += u64::from(metadata.is_some());
+    Ok(metadata)
+}
+
+/// Metadata that comes in several fields is put together.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "protobuf takes the low 32 bits of the varint of such a field"
+)]
+fn read_metadata(
+    body: &[u8],
+    place: Range<usize>,
+    refs: &mut MetadataRefs,
+) -> Result<(), WireError> {
+    let mut fields = Fields::new(body, place);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => refs.kind = field.varint("Metadata")? as u32,
+            3 => refs.help = field.varint("Metadata")? as u32,
+            4 => refs.unit = field.varint("Metadata")? as u32,
+            _ => {}
+        }
+    }
     Ok(())
 }
 
@@ -289,7 +341,11 @@ fn time_series<P: Fn(u64) -> usize>(
     clippy::cast_possible_truncation,
     reason = "protobuf takes the low 32 bits of a uint32 field's varint"
 )]
-fn labels_refs(body: &[u8], field: &Field, refs: &mut Vec<u32>) -> Result<(), WireError> {
+pub(super) fn labels_refs(
+    body: &[u8],
+    field: &Field,
+    refs: &mut Vec<u32>,
+) -> Result<(), WireError> {
     match &field.value {
         Value::Varint(n) => {
             check_labels(refs.len() / 2, field.offset)?;
@@ -324,11 +380,11 @@ fn sample(body: &[u8], place: Range<usize>) -> Result<Sample, WireError> {
     Ok(sample)
 }
 
-/// Looks the series' labels up.
-fn resolve<'b>(
+/// Looks labels up.
+fn pairs<'b>(
     table: Table<'b>,
     references: &[u32],
-    series: &mut Series<'b>,
+    mut push: impl FnMut(&'b [u8], &'b [u8]),
 ) -> Result<(), RefusalReason> {
     let (pairs, odd) = references.as_chunks::<2>();
     if !odd.is_empty() {
@@ -339,9 +395,52 @@ fn resolve<'b>(
         table.text(reference).ok_or(RefusalReason::SymbolRef { reference, symbols })
     };
     for [name, value] in pairs {
-        series.labels.push(text(*name)?, text(*value)?);
+        push(text(*name)?, text(*value)?);
     }
     Ok(())
+}
+
+/// Takes the exemplars of a series that is taken.
+///
+/// - `references`: used for those of one exemplar after the other.
+fn put_exemplars<'b, P: Fn(u64) -> usize>(
+    table: Table<'b>,
+    series: &Series<'b>,
+    taken: (Fingerprint, LabelsAt),
+    references: &mut Vec<u32>,
+    rewritten: &mut Vec<u8>,
+    writer: &mut BatchWriter<'_, P>,
+) -> Result<(), WireError> {
+    let mut labels = Vec::new();
+    for place in &series.exemplars {
+        let body = table.body;
+        let measured = exemplars::read_v2(body.body(), place.start..place.end, references)?;
+        labels.clear();
+        match pairs(table, references, |name, value| labels.push((name, value))) {
+            Ok(()) => {
+                writer.put_exemplar(taken, measured, &mut labels, *place, (body, rewritten))?
+            }
+            Err(reason) => writer.refuse(|| series.labels.spell(), 0, reason),
+        }
+    }
+    Ok(())
+}
+
+/// Are the symbols there that metadata refers to?
+fn find(table: Table<'_>, metadata: Option<MetadataRefs>) -> Result<(), RefusalReason> {
+    let symbols = table.symbols.len();
+    let refs = metadata.into_iter().flat_map(|refs| [refs.help, refs.unit]);
+    match refs.into_iter().find(|reference| *reference as usize >= symbols) {
+        Some(reference) => Err(RefusalReason::SymbolRef { reference, symbols }),
+        None => Ok(()),
+    }
+}
+
+/// The place of the metric name in the symbols.
+fn metric_name_of(table: Table<'_>, references: &[u32]) -> Option<u32> {
+    let mut pairs = references.as_chunks::<2>().0.iter();
+    let is_name = |name| table.text(name) == Some(METRIC_NAME.as_bytes());
+    pairs.find(|[name, _]| is_name(*name)).map(|[_, value]| *value)
 }
 
 /// A series for people whose labels cannot be looked up.

@@ -25,6 +25,7 @@ use floodplain::storage::head::remove::Removal;
 use floodplain::storage::replay::{Layout, ReplayReport};
 use floodplain::storage::wal::{LogBuffer, SyncMode, WalWriter};
 
+use crate::attached::{Attached, EXEMPLARS_MAX};
 use crate::whole_store::{Samples, append_own};
 
 const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
@@ -152,6 +153,7 @@ impl Store {
                 layout,
                 segment_bytes: SEGMENT_BYTES,
                 sync,
+                exemplars_max: EXEMPLARS_MAX,
                 stopwatch: || Duration::ZERO,
             };
             let owns = |route| shard_of(route, shards) == shard;
@@ -233,6 +235,9 @@ struct Ledger {
     manifest: Option<Manifest>,
     /// What was sent and then deleted.
     deleted: Samples,
+    /// Besides samples.
+    sent_with: Attached,
+    acknowledged_with: Attached,
 }
 
 /// Takes out what lies in `range`; of one series or of all.
@@ -256,6 +261,16 @@ fn add(to: &mut Samples, more: &Samples) {
 }
 
 impl Ledger {
+    fn send(&mut self, request: &Samples) {
+        add(&mut self.sent, request);
+        self.sent_with.extend(&Attached::of(request));
+    }
+
+    fn acknowledge(&mut self, request: &Samples) {
+        add(&mut self.acknowledged, request);
+        self.acknowledged_with.extend(&Attached::of(request));
+    }
+
     /// A request that follows all earlier ones in time.
     fn next_request(&mut self, rng: &mut Rng) -> Samples {
         let mut request = Samples::new();
@@ -311,11 +326,11 @@ impl Ledger {
                 Some(request) => request,
                 None => self.next_request(rng),
             };
-            add(&mut self.sent, &request);
+            self.send(&request);
             self.unanswered = Some(request.clone());
             store.write(&request).await?;
             self.unanswered = None;
-            add(&mut self.acknowledged, &request);
+            self.acknowledge(&request);
             let which = usize::try_from(rng.below(store.shards.len() as u64)).unwrap();
             let shard = &mut store.shards[which];
             match rng.below(8) {
@@ -360,11 +375,11 @@ impl Ledger {
         };
         if rng.below(2) == 0 {
             let request = self.next_request(rng);
-            add(&mut self.sent, &request);
+            self.send(&request);
             self.unanswered = Some(request.clone());
             store.write(&request).await?;
             self.unanswered = None;
-            add(&mut self.acknowledged, &request);
+            self.acknowledge(&request);
         }
         let blocks = &mut self.manifest.as_mut().unwrap().blocks;
         store.shards[which].end_cut(cut, extraction, blocks).await
@@ -386,7 +401,10 @@ impl Ledger {
     }
 
     /// Acknowledged is contained in recovered, recovered is contained in sent.
-    fn check(&self, recovered: &Samples, story: &str) {
+    fn check(&self, recovered: &Samples, store: &Store, story: &str) {
+        let attached = Attached::read(store.shards.iter().map(|shard| &shard.head));
+        self.acknowledged_with.assert_in(&attached, &format!("{story}: acknowledged and lost"));
+        attached.assert_in(&self.sent_with, &format!("{story}: recovered and never sent"));
         let contained = |small: &Samples, large: &Samples, what: &str| {
             for (series, values) in small {
                 for (t, v) in values {
@@ -431,7 +449,7 @@ fn crash_twice(seed: u64, stop: Stop, first: Option<u64>, second: Option<u64>) -
     for shard in &store.shards {
         assert_eq!(shard.report.damage, [], "{story}: a crash is not damage");
     }
-    ledger.check(&ledger.recovered(&store, &story), &story);
+    ledger.check(&ledger.recovered(&store, &story), &store, &story);
     calls
 }
 
@@ -466,7 +484,9 @@ fn a_store_that_cuts_blocks_for_days_keeps_everything_once() {
         }
         let story = format!("seed {seed}");
         let store = run(ledger.open(&disk, &mut rng)).unwrap();
-        assert_eq!(ledger.recovered(&store, &story), ledger.acknowledged, "{story}");
+        let recovered = ledger.recovered(&store, &story);
+        assert_eq!(recovered, ledger.acknowledged, "{story}");
+        ledger.check(&recovered, &store, &story);
         let deleted: usize = ledger.deleted.values().map(BTreeMap::len).sum();
         assert!(deleted > 100, "{story}: {deleted} samples were deleted");
         let blocks = ledger.manifest.as_ref().unwrap().blocks.len();
@@ -618,7 +638,7 @@ fn after_a_failed_write_or_flush_nothing_is_acknowledged_any_more() {
             let image = disk.image_after_crash(seed + at, Faults::default());
             let store = run(ledger.open(&image, &mut Rng::new(at))).unwrap();
             let story = format!("seed {seed}, call {at} failed: {failed:?}");
-            ledger.check(&ledger.recovered(&store, &story), &story);
+            ledger.check(&ledger.recovered(&store, &story), &store, &story);
         }
     }
 }
@@ -631,12 +651,12 @@ fn shards_that_are_no_more_leave_no_directories_behind() {
         let mut store = Store::open(&disk, &mut manifest, 4, SyncMode::Always).await.unwrap();
         let request = ledger.next_request(&mut Rng::new(1));
         store.write(&request).await.unwrap();
-        add(&mut ledger.acknowledged, &request);
-        add(&mut ledger.sent, &request);
+        ledger.acknowledge(&request);
+        ledger.send(&request);
         drop(store);
         disk.create("shard-003/ours-not", 0).await.unwrap();
         let store = Store::open(&disk, &mut manifest, 1, SyncMode::Always).await.unwrap();
-        ledger.check(&store.read(), "four shards, then one");
+        ledger.check(&store.read(), &store, "four shards, then one");
         let left = disk.list("").await.unwrap();
         let left: Vec<_> = left.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(left, ["shard-000", "shard-003"], "and what others have put there stays");
@@ -657,7 +677,7 @@ fn a_segment_that_cannot_be_begun_delays_writes_and_loses_none() {
             disk.set_faults(Faults { fail_at, ..Faults::default() });
             for _ in 0..12 {
                 let request = ledger.next_request(&mut rng);
-                add(&mut ledger.sent, &request);
+                ledger.send(&request);
                 let mut written = run(store.write(&request));
                 if let Err(why) = written.clone() {
                     refused += 1;
@@ -672,7 +692,7 @@ fn a_segment_that_cannot_be_begun_delays_writes_and_loses_none() {
                     break;
                 }
                 went_on += u64::from(disk.calls() > at);
-                add(&mut ledger.acknowledged, &request);
+                ledger.acknowledge(&request);
             }
             drop(store);
             let image = disk.image_after_crash(seed + at, Faults::default());
@@ -680,7 +700,7 @@ fn a_segment_that_cannot_be_begun_delays_writes_and_loses_none() {
             for shard in &store.shards {
                 assert_eq!(shard.report.damage, [], "{story}");
             }
-            ledger.check(&ledger.recovered(&store, &story), &story);
+            ledger.check(&ledger.recovered(&store, &story), &store, &story);
         }
     }
     assert!(refused > 100 && went_on > 100, "{refused} refused, {went_on} went on");
@@ -715,12 +735,12 @@ fn without_a_flush_per_commit_a_killed_process_still_loses_nothing() {
             for _ in 0..4 {
                 let request = ledger.next_request(&mut rng);
                 run(store.write(&request)).unwrap();
-                add(&mut ledger.acknowledged, &request);
-                add(&mut ledger.sent, &request);
+                ledger.acknowledge(&request);
+                ledger.send(&request);
             }
             drop(store); // kill -9: what the kernel has, it keeps
             let store = run(Store::open(&disk, &mut manifest, 3, sync)).unwrap();
-            ledger.check(&store.read(), &format!("seed {seed}"));
+            ledger.check(&store.read(), &store, &format!("seed {seed}"));
         }
     }
 }

@@ -81,8 +81,10 @@ fn recover(left: &SimDisk, before: &Ledger, after: &Ledger, story: &str) -> Ledg
     let (found, damage) = run(store.read()).unwrap_or_else(|error| panic!("{story}: {error}"));
     assert_eq!(damage, [""; 0], "{story}: a crash is not damage");
     after.check(before, &found, false, story);
+    let attached = store.attached();
+    after.check_attached(before, &attached, story);
     let mut settled = after.clone();
-    settled.settle(found);
+    settled.settle(found, attached);
     settled
 }
 

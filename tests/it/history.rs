@@ -14,6 +14,7 @@ use floodplain::storage::block;
 use floodplain::storage::compaction::merge::MergeOptions;
 use floodplain::storage::compaction::retention::Limits;
 
+use crate::attached::Attached;
 use crate::block_store;
 use crate::whole_store::{RETENTION_MS, Samples, Shard, Store, WINDOW_MS, import, labels, text};
 
@@ -31,6 +32,9 @@ pub struct Ledger {
     pub must: Samples,
     /// Ever sent or imported, and not deleted since: may be there.
     pub may: Samples,
+    /// Besides samples: acknowledged, and ever sent.
+    must_with: Attached,
+    may_with: Attached,
     /// Sent without an answer: a sender sends it again before anything else.
     unanswered: Option<Samples>,
     /// Time moves on only.
@@ -90,10 +94,17 @@ impl Ledger {
         }
     }
 
+    /// Holds what was found besides samples at some moment between `before` and now to both.
+    pub fn check_attached(&self, before: &Self, found: &Attached, story: &str) {
+        before.must_with.assert_in(found, &format!("{story}: acknowledged and lost"));
+        found.assert_in(&self.may_with, &format!("{story}: never sent"));
+    }
+
     /// What was found after a restart is the truth from now on: whatever had no answer is there or not. Only what is past
     /// the time that is kept may come back, as a block does of which some shards have their parts, and no longer keep them,
     /// and others have not, when there is another number of shards.
-    pub fn settle(&mut self, found: Samples) {
+    pub fn settle(&mut self, found: Samples, attached: Attached) {
+        self.must_with = attached;
         let kept_from = self.now - RETENTION_MS;
         self.may.values_mut().for_each(|values| values.retain(|t, _| *t < kept_from));
         add(&mut self.may, &found);
@@ -252,11 +263,13 @@ impl History {
             None => self.ledger.next_request(&mut self.rng),
         };
         add(&mut self.ledger.may, &request);
+        self.ledger.may_with.extend(&Attached::of(&request));
         self.ledger.unanswered = Some(request.clone());
         let now = self.ledger.now;
         self.store().append(&request, now).await?;
         self.ledger.unanswered = None;
         add(&mut self.ledger.must, &request);
+        self.ledger.must_with.extend(&Attached::of(&request));
         self.ledger.did("append", 1);
         Ok(())
     }

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod attached;
 mod block_reader;
 mod block_store;
 mod block_writer;
@@ -16,6 +17,7 @@ mod crash_blocks;
 mod crash_history;
 mod crash_snapshot;
 mod delete;
+mod exemplars;
 mod fault_history;
 mod full_disk;
 mod history;
@@ -28,6 +30,7 @@ mod interop_promql;
 mod interop_retry;
 mod kill;
 mod layering;
+mod metadata;
 mod offline;
 mod peer;
 mod promql_parser;

@@ -35,6 +35,8 @@ use floodplain::storage::selection::{Batch, Selected};
 use floodplain::storage::served::{Served, ServedBlock};
 use floodplain::storage::wal::{LogBuffer, SyncMode, WalWriter};
 
+use crate::attached::{Attached, EXEMPLARS_MAX};
+
 /// Series to time to value bits.
 pub type Samples = BTreeMap<String, BTreeMap<i64, u64>>;
 
@@ -92,7 +94,8 @@ pub fn labels(series: &str) -> Labels {
     Labels::from_pairs([("__name__", "m"), ("series", series)]).unwrap()
 }
 
-/// Appends what of `samples` is of a shard's own series to its Head and log; all of it must be taken.
+/// Appends what of `samples` is of a shard's own series to its Head and log, and what else a request with these samples
+/// carries; all of it must be taken.
 pub async fn append_own(
     head: &RefCell<Head>,
     log: &RefCell<LogBuffer>,
@@ -129,6 +132,7 @@ pub async fn append_own(
     let resolved = resolve(head, log, spill, &part, &text, &doubtful, bounds, &mut NoPace).await;
     refused.append(resolved.refused);
     assert_eq!(refused, Refusals::default(), "only what must be taken is sent");
+    Attached::of(samples).append_own(head, log, keys, is_own, bounds);
 }
 
 fn shard_of(route: u64, shards: u16) -> u16 {
@@ -185,6 +189,7 @@ impl Store {
                 layout,
                 segment_bytes: SEGMENT_BYTES,
                 sync: SyncMode::Always,
+                exemplars_max: EXEMPLARS_MAX,
                 stopwatch: || Duration::ZERO,
             };
             let owns = |route| shard_of(route, shards) == shard;
@@ -279,6 +284,11 @@ impl Store {
             shard.commit().await?;
         }
         Ok(())
+    }
+
+    /// What was sent besides samples, and is there.
+    pub fn attached(&self) -> Attached {
+        Attached::read(self.shards.iter().map(|shard| &*shard.head))
     }
 
     /// All that queries see, and what they are told is damaged.

@@ -9,6 +9,10 @@
 //!            times       form 0: nothing, all are `first t`; 1: count times i32, to be added to `first t`;
 //!                        2: count times i64
 //!            values      count times f64
+//! 6 exemplars  any number of: series │ t i64 │ value f64 │ length varint, canonical bytes of the exemplar's own labels
+//!             series      0: that of the one before; else one more than the length, a varint, and the canonical bytes of its labels
+//! 7 metadata  any number of families: name │ count varint │ count times: type u8 │ unit │ help; a text is its length, a varint,
+//!             and UTF-8. From here on this is all that is said of the family; the types are those of `model::MetricType`
 //! 8 tombstones  first t i64 │ last t i64, both included │ references, to the end of the body, each a varint: less the one
 //!             before, signed. Of these series every sample of that time that stands before this record is deleted
 //! 9 cut       ULID of a block, 16 bytes │ first t i64 │ t behind the last i64: everything before this record that lies in
@@ -24,16 +28,18 @@
 //!             │ series, to the end of the body, each: reference varint, less that of the one before, signed │ number of labels
 //!             varint │ for each a varint: 0 for the pair at this place of the series before, or one more than a pair's number
 //! ```
-//! Kinds 17 to 21 make up a checkpoint, which a record of kind 16 begins, and kind 1 one of an older version; the log itself
-//! has only 1, 2, 8 and 9.
-//! Kinds kept for what comes next: 3 samples with start timestamps, 4 and 5 integer and float histograms, 6 exemplars,
-//! 7 metadata. A reader that meets a kind it does not know stops there and says so: skipping it would
+//! Kinds 6, 7 and 17 to 21 make up a checkpoint, which a record of kind 16 begins, and kind 1 one of an older version; the log
+//! itself has only 1, 2 and 6 to 9.
+//! Kinds kept for what comes next: 3 samples with start timestamps, 4 and 5 integer and float histograms.
+//! A reader that meets a kind it does not know stops there and says so: skipping it would
 //! lose acknowledged data without a word. Samples refer to series by reference only; a reference's series record stands
 //! before its first use. Golden bytes: `tests/golden/wal_records.hex`.
 
 mod checkpoint;
 mod chunks;
 mod cut;
+mod exemplars;
+mod metadata;
 mod open_chunks;
 mod samples;
 mod saved_series;
@@ -46,6 +52,8 @@ mod tombstones;
 pub use checkpoint::{CheckpointRecord, push_checkpoint};
 pub use chunks::{ChunksRecord, SavedChunk, push_chunk, push_chunks, push_late_chunks};
 pub use cut::{CutRecord, push_cut};
+pub use exemplars::{ExemplarsRecord, SavedExemplar, push_exemplar, push_exemplars};
+pub use metadata::{MetadataRecord, SavedFamily, push_family, push_metadata};
 pub use open_chunks::{OpenChunksRecord, SavedOpenChunk, push_open_chunk, push_open_chunks};
 pub use samples::{LoggedSample, SamplesRecord, push_samples};
 pub use saved_series::{
@@ -59,7 +67,8 @@ use crate::model::LabelsError;
 
 const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
-
+const EXEMPLARS: u8 = 6;
+const METADATA: u8 = 7;
 const TOMBSTONES: u8 = 8;
 const CUT: u8 = 9;
 const CHECKPOINT: u8 = 16;
@@ -79,6 +88,10 @@ pub enum Record<'a> {
     Series(SeriesRecord<'a>),
     /// Float samples.
     Samples(SamplesRecord<'a>),
+    /// Exemplars.
+    Exemplars(ExemplarsRecord<'a>),
+    /// What is said of metric families.
+    Metadata(MetadataRecord<'a>),
     /// Samples are deleted.
     Tombstones(TombstonesRecord<'a>),
     /// A cut of a block begins.
@@ -129,7 +142,7 @@ pub enum RecordError {
         what: &'static str,
     },
     /// Labels that are not canonical.
-    #[error("series record: {0}")]
+    #[error("labels of a record: {0}")]
     Labels(#[from] LabelsError),
 }
 
@@ -176,6 +189,8 @@ impl<'a> Records<'a> {
         match kind {
             SERIES => SeriesRecord::of(body).map(Record::Series),
             SAMPLES => SamplesRecord::of(body).map(Record::Samples),
+            EXEMPLARS => Some(Record::Exemplars(ExemplarsRecord::of(body))),
+            METADATA => Some(Record::Metadata(MetadataRecord::of(body))),
             TOMBSTONES => TombstonesRecord::of(body).map(Record::Tombstones),
             CUT => CutRecord::of(body).map(Record::Cut),
             CHECKPOINT => CheckpointRecord::of(body).map(Record::Checkpoint),

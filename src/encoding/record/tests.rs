@@ -5,7 +5,10 @@ use ulid::Ulid;
 
 use super::*;
 use crate::encoding::xor::{Words, XorAppender};
-use crate::model::{BlockRange, Labels, Sample, SeriesRef, TimeRange, TimestampMs};
+use crate::model::{
+    BlockRange, ExemplarRef, Labels, LabelsRef, Metadata, MetadataRef, MetricType, Sample,
+    SeriesRef, TimeRange, TimestampMs,
+};
 
 fn logged(series: u64, t: i64, v: f64) -> LoggedSample {
     LoggedSample { series: SeriesRef(series), sample: Sample { t: TimestampMs(t), v } }
@@ -42,6 +45,8 @@ fn records_have_these_bytes() {
     push_samples(&mut out, &[logged(8, 0, 1.5), logged(7, i64::MAX, 2.0)]);
     push_cut(&mut out, a_cut());
     push_tombstones(&mut out, &REFERENCES, deleted());
+    push_families(&mut out);
+    push_some_exemplars(&mut out);
     let hex: String = out.iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(
         hex,
@@ -66,6 +71,92 @@ fn tombstones_come_back_and_of_no_series_there_are_none() {
     let Some(Ok(Record::Tombstones(record))) = records(&out).next() else { panic!("one record") };
     assert_eq!(record.range, deleted());
     assert_eq!(record.map(Result::unwrap).collect::<Vec<_>>(), REFERENCES);
+}
+
+/// A series, the labels of an exemplar, its value and its time.
+type Example = (&'static [u8], &'static [u8], f64, i64);
+const EXAMPLES: [Example; 4] = [
+    (PAIRS[0], PAIRS[1], 1.5, 1000),
+    (PAIRS[0], b"", 0.0, -1),
+    (PAIRS[1], b"", 0.0, -1),
+    (b"", PAIRS[0], 2.0, 0),
+];
+
+fn push_some_exemplars(out: &mut Vec<u8>) {
+    let mut body = Vec::new();
+    let mut before = None;
+    for (series, labels, value, t) in EXAMPLES {
+        let exemplar = ExemplarRef { labels: LabelsRef::trusted(labels), value, t: TimestampMs(t) };
+        let is_same = before.replace(series) == Some(series);
+        push_exemplar(&mut body, (!is_same).then(|| LabelsRef::trusted(series)), exemplar);
+    }
+    push_exemplars(out, &body);
+}
+
+#[test]
+fn exemplars_come_back() {
+    let mut out = Vec::new();
+    push_some_exemplars(&mut out);
+    let Some(Ok(Record::Exemplars(record))) = records(&out).next() else { panic!("one record") };
+    let read = record.map(|saved| {
+        let SavedExemplar { series, exemplar: ExemplarRef { labels, value, t } } = saved.unwrap();
+        (series.as_bytes(), labels.as_bytes(), value, t.0)
+    });
+    assert_eq!(read.collect::<Vec<_>>(), EXAMPLES);
+}
+
+#[test]
+fn the_first_exemplar_of_a_record_has_a_series() {
+    let (mut body, mut out) = (Vec::new(), Vec::new());
+    let exemplar = ExemplarRef { labels: LabelsRef::trusted(b""), value: 1.0, t: TimestampMs(1) };
+    push_exemplar(&mut body, None, exemplar);
+    push_exemplars(&mut out, &body);
+    let Some(Ok(Record::Exemplars(mut record))) = records(&out).next() else {
+        panic!("one record")
+    };
+    assert!(matches!(record.next(), Some(Err(RecordError::Body { .. }))));
+}
+
+#[test]
+fn an_exemplar_whose_labels_are_no_set_is_an_error() {
+    let (mut body, mut out) = (Vec::new(), Vec::new());
+    let labels = [PAIRS[1], PAIRS[0]].concat();
+    let exemplar =
+        ExemplarRef { labels: LabelsRef::trusted(&labels), value: 1.0, t: TimestampMs(1) };
+    push_exemplar(&mut body, Some(LabelsRef::trusted(PAIRS[0])), exemplar);
+    push_exemplars(&mut out, &body);
+    let Some(Ok(Record::Exemplars(mut record))) = records(&out).next() else {
+        panic!("one record")
+    };
+    assert!(matches!(record.next(), Some(Err(RecordError::Labels(_)))));
+    assert!(record.next().is_none());
+}
+
+fn push_families(out: &mut Vec<u8>) {
+    let mut body = Vec::new();
+    for SavedFamily { name, entries } in families() {
+        push_family(&mut body, name, entries.into_iter());
+    }
+    push_metadata(out, &body);
+}
+
+fn families() -> [SavedFamily<'static>; 3] {
+    let said = |kind, help, unit| MetadataRef { kind, help, unit };
+    let (old, new) =
+        (said(MetricType::Counter, "Old.", ""), said(MetricType::Counter, "New.", "seconds"));
+    [
+        SavedFamily { name: "a_total", entries: vec![new, old] },
+        SavedFamily { name: "b", entries: vec![said(MetricType::StateSet, "é", "")] },
+        SavedFamily { name: "c", entries: vec![] },
+    ]
+}
+
+#[test]
+fn what_is_said_of_families_comes_back() {
+    let mut out = Vec::new();
+    push_families(&mut out);
+    let Some(Ok(Record::Metadata(record))) = records(&out).next() else { panic!("one record") };
+    assert_eq!(record.map(Result::unwrap).collect::<Vec<_>>(), families());
 }
 
 fn a_cut() -> CutRecord {
@@ -202,6 +293,54 @@ proptest! {
     }
 
     #[test]
+    fn any_exemplars_come_back(
+        exemplars in proptest::collection::vec(
+            ("[a-z]{1,9}", "[^\0]{1,9}", any::<u64>(), any::<i64>()), 0..9,
+        ),
+    ) {
+        let (mut body, mut out) = (Vec::new(), Vec::new());
+        let set = |name: &str, value: &str| Labels::from_pairs([(name, value)]).unwrap();
+        for (name, value, bits, t) in &exemplars {
+            let (series, labels) = (set("__name__", name), set(name, value));
+            let (value, t) = (f64::from_bits(*bits), TimestampMs(*t));
+            let exemplar = ExemplarRef { labels: labels.as_ref(), value, t };
+            push_exemplar(&mut body, Some(series.as_ref()), exemplar);
+        }
+        push_exemplars(&mut out, &body);
+        let Some(Ok(Record::Exemplars(record))) = records(&out).next() else { panic!("one record") };
+        let read: Vec<_> = record.map(|saved| {
+            let SavedExemplar { series, exemplar } = saved.unwrap();
+            let name = series.get("__name__").unwrap().to_owned();
+            let value = exemplar.labels.get(&name).unwrap().to_owned();
+            (name, value, exemplar.value.to_bits(), exemplar.t.0)
+        }).collect();
+        prop_assert_eq!(read, exemplars);
+    }
+
+    #[test]
+    fn any_families_come_back(
+        families in proptest::collection::vec(
+            (".{0,9}", proptest::collection::vec((0u64..8, ".{0,40}", ".{0,9}"), 0..4)), 0..9,
+        ),
+    ) {
+        let said = |(kind, help, unit): &'_ (u64, String, String)| Metadata {
+            kind: MetricType::of(*kind), help: help.clone(), unit: unit.clone(),
+        };
+        let families: Vec<(String, Vec<Metadata>)> =
+            families.iter().map(|(name, all)| (name.clone(), all.iter().map(said).collect())).collect();
+        let (mut body, mut out) = (Vec::new(), Vec::new());
+        for (name, entries) in &families {
+            push_family(&mut body, name, entries.iter().map(Metadata::as_ref));
+        }
+        push_metadata(&mut out, &body);
+        let Some(Ok(Record::Metadata(record))) = records(&out).next() else { panic!("one record") };
+        let owned = |saved: SavedFamily<'_>| {
+            (saved.name.to_owned(), saved.entries.iter().map(|said| (*said).to_owned()).collect())
+        };
+        prop_assert_eq!(record.map(|family| owned(family.unwrap())).collect::<Vec<_>>(), families);
+    }
+
+    #[test]
     fn any_series_come_back(first in 0u64..1 << 60, names in proptest::collection::vec("[a-z]{1,9}", 1..9)) {
         let sets: Vec<_> = names.iter().map(|n| Labels::from_pairs([("n", n.as_str())]).unwrap()).collect();
         let mut out = Vec::new();
@@ -222,6 +361,8 @@ proptest! {
         push_samples(&mut out, &samples.iter().map(|(r, t)| logged(*r, *t, 0.0)).collect::<Vec<_>>());
         push_checkpoint_records(&mut out);
         push_cut(&mut out, a_cut());
+        push_families(&mut out);
+        push_some_exemplars(&mut out);
         for (at, byte) in noise {
             let at = at.index(out.len());
             out[at] = byte;
@@ -241,6 +382,8 @@ proptest! {
                     }
                     Record::Checkpoint(_) | Record::Cut(_) => {}
                     Record::Tombstones(record) => record.for_each(drop),
+                    Record::Metadata(record) => record.for_each(drop),
+                    Record::Exemplars(record) => record.for_each(drop),
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::coordinator::api::{BLOCK_MS, RETENTION_MS, StorageOptions};
+use crate::coordinator::api::{BLOCK_MS, EXEMPLARS_MAX, RETENTION_MS, StorageOptions};
 use crate::model::regexp::{Anchored, GoRegex};
 use crate::query::durations::{DurationError, format_duration_ms, parse_duration};
 use crate::server::byte_size::ByteSize;
@@ -61,6 +61,15 @@ pub struct ServeFlags {
         value_parser = duration
     )]
     pub out_of_order_window: Duration,
+
+    /// How many exemplars are kept; beyond, those that came first go. 0 keeps none. The configuration file's
+    /// storage.exemplars.max_exemplars wins
+    #[arg(
+        long = "storage.exemplars.max-exemplars",
+        value_name = "N",
+        default_value_t = EXEMPLARS_MAX
+    )]
+    pub exemplars_max: u64,
 
     /// How long a block is that is cut from the Head
     #[arg(
@@ -327,6 +336,7 @@ impl ServeFlags {
                 .max_block_duration
                 .map_or_else(|| StorageOptions::max_block_ms(retention_ms), milliseconds),
             index_cache_bytes: self.index_cache_bytes.0,
+            exemplars_max: self.exemplars_max,
             ..StorageOptions::default()
         }
     }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | late samples | `--storage.tsdb.out-of-order-time-window` | `storage.tsdb.out_of_order_time_window` |
 //! | how long, and how much | `--storage.tsdb.retention.time`, `.size` | `storage.tsdb.retention`, both at once |
+//! | how many exemplars | `--storage.exemplars.max-exemplars` | `storage.exemplars.max_exemplars` |
 //! | how long blocks become | `--storage.tsdb.max-block-duration` | none |
 //!
 //! Deciding is pure, here; who asks the shards to change is [`reload`](crate::server::reload).
@@ -54,6 +55,10 @@ fn storage(flags: &ServeFlags, config: &Config) -> StorageOptions {
     if let Some(window_ms) = config.out_of_order_window_ms {
         storage.out_of_order_window_ms = window_ms;
     }
+    if let Some(max) = config.exemplars_max {
+        // As in Prometheus, a number below zero keeps none.
+        storage.exemplars_max = u64::try_from(max).unwrap_or(0);
+    }
     if let Some(retention) = config.retention {
         storage.retention_ms = Some(retention.time_ms).filter(|ms| *ms > 0);
         storage.retention_bytes = Some(retention.bytes).filter(|bytes| *bytes > 0);
@@ -86,6 +91,7 @@ pub fn changes(before: &InForce, now: &InForce) -> Vec<Change> {
         ("storage.tsdb.out_of_order_time_window", before.window(), now.window()),
         ("storage.tsdb.retention.time", before.time(), now.time()),
         ("storage.tsdb.retention.size", before.size(), now.size()),
+        ("storage.exemplars.max_exemplars", before.exemplars(), now.exemplars()),
     ];
     let changed = told.into_iter().filter(|(_, before, now)| before != now);
     changed.map(|(key, before, now)| Change { key, before, now }).collect()
@@ -102,6 +108,10 @@ impl InForce {
 
     fn time(&self) -> String {
         self.storage.retention_ms.map_or_else(|| "for ever".to_owned(), format_duration_ms)
+    }
+
+    fn exemplars(&self) -> String {
+        self.storage.exemplars_max.to_string()
     }
 
     fn size(&self) -> String {
@@ -150,6 +160,10 @@ mod tests {
         let config = Config { out_of_order_window_ms: Some(0), ..Config::default() };
         let line = "--storage.tsdb.out-of-order-time-window=2h";
         assert_eq!(at_start(line, config).out_of_order_window_ms, 0);
+        let config = Config { exemplars_max: Some(7), ..Config::default() };
+        let line = "--storage.exemplars.max-exemplars=5";
+        assert_eq!(at_start(line, config).exemplars_max, 7);
+        assert_eq!(at_start(line, Config::default()).exemplars_max, 5);
     }
 
     #[test]
@@ -192,6 +206,7 @@ mod tests {
         let config = Config {
             external_labels: [("a".to_owned(), "b".to_owned())].into(),
             out_of_order_window_ms: Some(0),
+            exemplars_max: Some(-1),
             ..kept(0, 5 << 30)
         };
         let changes = changes(&begun, &begun.after(&flags(""), config, NOW));
@@ -203,6 +218,7 @@ mod tests {
                 "storage.tsdb.out_of_order_time_window was 1h and is 0s",
                 "storage.tsdb.retention.time was 15d and is for ever",
                 "storage.tsdb.retention.size was without a limit and is 5GiB",
+                "storage.exemplars.max_exemplars was 100000 and is 0",
             ]
         );
     }

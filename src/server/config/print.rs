@@ -30,6 +30,7 @@ pub fn print(InForce { config, storage, .. }: &InForce) -> String {
         let size = ByteSize(usize::try_from(bytes).unwrap_or(usize::MAX));
         let _ = writeln!(yaml, "      size: {size}");
     }
+    let _ = writeln!(yaml, "  exemplars:\n    max_exemplars: {}", storage.exemplars_max);
     yaml
 }
 
@@ -69,6 +70,8 @@ storage:
     out_of_order_time_window: 1h
     retention:
       time: 15d
+  exemplars:
+    max_exemplars: 100000
 ";
         assert_eq!(printed, expected);
     }
@@ -93,12 +96,14 @@ storage:
             window_ms in 0_i64..100_000_000,
             time_ms in 0_i64..100_000_000_000,
             bytes in 0_u64..1 << 50,
+            exemplars_max in 0_i64..1 << 40,
         ) {
             let config = Config { external_labels: labels.clone(), ..Config::default() };
             let storage = StorageOptions {
                 out_of_order_window_ms: window_ms,
                 retention_ms: Some(time_ms).filter(|ms| *ms > 0),
                 retention_bytes: Some(bytes).filter(|bytes| *bytes > 0),
+                exemplars_max: exemplars_max.cast_unsigned(),
                 ..StorageOptions::default()
             };
             let printed = print(&in_force(config, storage));
@@ -108,6 +113,7 @@ storage:
                 external_labels: labels,
                 out_of_order_window_ms: Some(window_ms),
                 retention: Some(Retention { time_ms, bytes }),
+                exemplars_max: Some(exemplars_max),
                 ..Config::default()
             };
             prop_assert_eq!(again.config, expected);

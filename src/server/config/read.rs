@@ -227,8 +227,6 @@ fn exemplars(findings: &mut Findings, config: &mut Config, node: &Node) {
         match entry.key.as_str() {
             "max_exemplars" => {
                 config.exemplars_max = findings.number(&entry.node, &path);
-                let message = format!("{path} has no effect: exemplars are not stored yet");
-                findings.notice(entry.place, message);
             }
             _ => findings.unknown(entry, "storage.exemplars", ["max_exemplars"]),
         }
@@ -330,10 +328,9 @@ remote_write:
 global: {metric_name_validation_scheme: legacy}
 storage:
   tsdb: {chunk_encoding: {floats: xor2}, stale_series_compaction_threshold: 0.5}
-  exemplars: {max_exemplars: 5}
 ";
         let notices = notices(text);
-        let keys = ["validation_scheme", "floats", "stale_series", "max_exemplars"];
+        let keys = ["validation_scheme", "floats", "stale_series"];
         assert_eq!(notices.len(), keys.len(), "{notices:?}");
         for (notice, key) in notices.iter().zip(keys) {
             assert!(notice.contains(key), "{notice} is not about {key}");

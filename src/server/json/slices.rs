@@ -15,7 +15,13 @@ pub trait Slices {
 }
 
 /// A success whose data is an array.
-pub struct List<T> {
+pub struct List<T>(Items<T>);
+
+/// A success whose data is an object.
+pub struct Members<T>(Items<T>);
+
+/// What stands between the brackets of an array or an object.
+struct Items<T> {
     items: std::vec::IntoIter<T>,
     each: fn(&mut Vec<u8>, &T),
     notes: Notes,
@@ -26,18 +32,38 @@ impl<T> List<T> {
     /// The array of `items`, of which `each` appends one.
     #[must_use]
     pub fn new(items: Vec<T>, each: fn(&mut Vec<u8>, &T), notes: Notes) -> Self {
-        Self { items: items.into_iter(), each, notes, begun: false }
+        Self(Items { items: items.into_iter(), each, notes, begun: false })
+    }
+}
+
+impl<T> Members<T> {
+    /// The object of `members`, of which `each` appends one: its name, a colon, its value.
+    #[must_use]
+    pub fn new(members: Vec<T>, each: fn(&mut Vec<u8>, &T), notes: Notes) -> Self {
+        Self(Items { items: members.into_iter(), each, notes, begun: false })
     }
 }
 
 impl<T> Slices for List<T> {
     fn fill(&mut self, out: &mut Vec<u8>, enough: usize) -> bool {
+        self.0.fill(out, enough, [b'[', b']'])
+    }
+}
+
+impl<T> Slices for Members<T> {
+    fn fill(&mut self, out: &mut Vec<u8>, enough: usize) -> bool {
+        self.0.fill(out, enough, [b'{', b'}'])
+    }
+}
+
+impl<T> Items<T> {
+    fn fill(&mut self, out: &mut Vec<u8>, enough: usize, [open, close]: [u8; 2]) -> bool {
         let start = out.len();
         if !self.begun {
             out.extend_from_slice(SUCCESS);
         }
         for item in self.items.by_ref() {
-            out.push(if self.begun { b',' } else { b'[' });
+            out.push(if self.begun { b',' } else { open });
             self.begun = true;
             (self.each)(out, &item);
             if out.len() - start >= enough {
@@ -45,9 +71,9 @@ impl<T> Slices for List<T> {
             }
         }
         if !self.begun {
-            out.push(b'[');
+            out.push(open);
         }
-        out.push(b']');
+        out.push(close);
         end_of_success(out, &self.notes);
         false
     }

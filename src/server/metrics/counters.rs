@@ -119,6 +119,8 @@ pub struct CoreCounters {
     pub body_bytes: Counter,
     /// Bytes that they unpacked to.
     pub unpacked_bytes: Counter,
+    /// Exemplars that were left out while their request was decoded.
+    pub refused_exemplars: Counter,
     /// Writes that were answered 503 because too many bytes were in flight.
     pub overloaded: Counter,
     /// Queries that run.
@@ -145,6 +147,7 @@ impl Default for CoreCounters {
             written_v2: counter(),
             body_bytes: counter(),
             unpacked_bytes: counter(),
+            refused_exemplars: counter(),
             overloaded: counter(),
             queries: counter(),
             query_samples: counter(),
@@ -193,6 +196,7 @@ fn refusal_class(reason: &RefusalReason) -> usize {
         | RefusalReason::OutOfBounds
         | RefusalReason::TooOld
         | RefusalReason::Duplicate { .. }
+        | RefusalReason::OutOfOrderExemplar
         | RefusalReason::LabelsTooLong { .. }
         | RefusalReason::TooManySeries => REFUSALS.len() - 1,
     }

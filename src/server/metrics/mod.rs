@@ -60,6 +60,8 @@ impl Scrape<'_> {
         self.remote_write(&mut to);
         self.refusals(&mut to);
         self.head(&mut to);
+        self.metadata(&mut to);
+        self.exemplars(&mut to);
         self.wal(&mut to);
         self.head_to_disk(&mut to);
         self.checkpoints(&mut to);

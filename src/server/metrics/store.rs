@@ -68,6 +68,65 @@ impl Scrape<'_> {
         }
     }
 
+    pub(super) fn exemplars(&self, to: &mut Exposition) {
+        let sum = |of: fn(&ShardStatus) -> u64| self.shards.iter().map(of).sum::<u64>();
+        to.counter(
+            "prometheus_tsdb_exemplar_exemplars_appended_total",
+            "Exemplars taken.",
+            sum(|s| s.exemplars.appended),
+        );
+        to.gauge(
+            "prometheus_tsdb_exemplar_exemplars_in_storage",
+            "Exemplars that are kept.",
+            sum(|s| s.exemplars.exemplars) as f64,
+        );
+        to.gauge(
+            "prometheus_tsdb_exemplar_series_with_exemplars_in_storage",
+            "Series of which exemplars are kept.",
+            sum(|s| s.exemplars.series) as f64,
+        );
+        let oldest = self.shards.iter().filter_map(|shard| shard.exemplars.oldest).min();
+        to.gauge(
+            "prometheus_tsdb_exemplar_last_exemplars_timestamp_seconds",
+            "The time of the exemplar that came first of those that are kept, in seconds since 1970; 0 if there is none.",
+            oldest.map_or(0.0, |t| t.0 as f64 / 1000.0),
+        );
+        to.counter(
+            "prometheus_tsdb_exemplar_out_of_order_exemplars_total",
+            "Exemplars that were refused because their series had a newer one.",
+            sum(|s| s.exemplars.out_of_order),
+        );
+        to.gauge(
+            "prometheus_tsdb_exemplar_max_exemplars",
+            "How many exemplars are kept at most.",
+            sum(|s| s.exemplars.max) as f64,
+        );
+        to.counter(
+            "floodplain_exemplars_refused_total",
+            "Exemplars that were not taken for another reason: labels of more than 128 characters or that are no set, a time too far ahead, no samples of their series or more than 8 KiB of its labels.",
+            sum(|s| s.exemplars.refused) + self.counters.sum(|core| core.refused_exemplars.get()),
+        );
+    }
+
+    pub(super) fn metadata(&self, to: &mut Exposition) {
+        let sum = |of: fn(&ShardStatus) -> u64| self.shards.iter().map(of).sum::<u64>();
+        to.gauge(
+            "floodplain_metadata_families",
+            "Metric families of which something is said: type, help text, unit.",
+            sum(|s| s.families.families) as f64,
+        );
+        to.gauge(
+            "floodplain_metadata_bytes",
+            "Bytes of these texts and of the families' names.",
+            sum(|s| s.families.bytes) as f64,
+        );
+        to.counter(
+            "floodplain_metadata_refused_total",
+            "Entries of metadata that were not taken: a limit is reached, or they are not UTF-8 or have no name.",
+            sum(|s| s.families.refused),
+        );
+    }
+
     pub(super) fn wal(&self, to: &mut Exposition) {
         let sum = |of: fn(&ShardStatus) -> u64| self.shards.iter().map(of).sum::<u64>();
         to.gauge(

@@ -48,6 +48,11 @@ impl Bounds {
         Self { floor: self.floor.max(floor), ..self }
     }
 
+    /// Is this instant too far ahead of the clock?
+    pub(super) fn is_from_the_future(self, t: TimestampMs) -> bool {
+        t > self.latest
+    }
+
     fn takes_late(self, t: TimestampMs) -> bool {
         self.late_from.is_some_and(|from| from <= t)
     }

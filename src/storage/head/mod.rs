@@ -14,6 +14,8 @@ pub mod delete;
 #[cfg(test)]
 mod delete_test;
 pub mod doubt;
+pub mod exemplars;
+pub mod families;
 pub mod full_chunks;
 pub mod late;
 pub mod mem_series;
@@ -38,6 +40,8 @@ pub mod testing;
 pub use append::Bounds;
 use cut::Cut;
 use doubt::Doubtful;
+use exemplars::Exemplars;
+use families::Families;
 use full_chunks::FullChunks;
 use mem_series::{HeadChunk, MemSeries, SeriesRest};
 use paged::{Paged, prefetch};
@@ -94,6 +98,9 @@ pub struct Head {
     removing: bool,
     /// By how many seconds samples were older than the newest.
     lateness: Tally,
+    /// What is said of the metric families that belong here.
+    families: Families,
+    exemplars: Exemplars,
     stats: HeadStats,
 }
 
@@ -174,6 +181,8 @@ impl Head {
             left_behind: None,
             removing: false,
             lateness: Tally::of_lateness(),
+            families: Families::default(),
+            exemplars: Exemplars::default(),
             stats: HeadStats::default(),
         }
     }
@@ -182,6 +191,7 @@ impl Head {
     /// before stay.
     pub fn set_window(&mut self, window_ms: i64) {
         self.window_ms = window_ms;
+        self.exemplars.set_window(window_ms);
     }
 
     /// How many series there ever were: their indexes are numbers below.
@@ -221,6 +231,8 @@ impl Head {
     pub fn count_on(&mut self, before: &Self) {
         let (stats, before_stats) = (&mut self.stats, before.stats);
         self.lateness = before.lateness.clone();
+        self.families.count_on(&before.families);
+        self.exemplars.count_on(&before.exemplars);
         stats.chunks_removed += before_stats.chunks_removed;
         stats.samples_appended += before_stats.samples_appended;
         stats.samples_late += before_stats.samples_late;

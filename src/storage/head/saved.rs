@@ -182,11 +182,19 @@ impl Head {
         true
     }
 
-    /// Appends records of the series from `from` on to a checkpoint's payload, their labels and all their samples, until
-    /// there are `bytes` of them; where to go on.
+    /// Appends records of what is said of families, of exemplars, and of the series from `from` on, their labels and all their samples, to a
+    /// checkpoint's payload, until there are `bytes` of them; where to go on.
     pub fn save(&self, from: Saving, bytes: usize, payload: &mut Vec<u8>) -> Saving {
         let mut at = from;
         assert!(self.cut.is_none(), "a checkpoint waits until a cut has ended");
+        if at.family < at.families {
+            at.family = self.families.save(at.family, at.families, bytes, payload);
+            return at;
+        }
+        if at.exemplar < at.exemplars {
+            at.exemplar = self.exemplars.save(at.exemplar, at.exemplars, bytes, payload);
+            return at;
+        }
         let mut records = Records::default();
         while at.series < at.end && records.len() < bytes {
             let (Some(series), Some(rest)) = (self.series.get(at.series), self.rest.get(at.series))
@@ -231,7 +239,7 @@ impl Head {
                 }
                 records.push_late(series.reference, late);
             }
-            at = Saving { series: at.series + 1, chunk: 0, end: at.end };
+            at = Saving { series: at.series + 1, chunk: 0, ..at };
         }
         records.finish(payload);
         at
@@ -248,19 +256,30 @@ pub struct Saving {
     chunk: usize,
     /// The series behind the last one.
     end: u32,
+    /// Place of the next family; families come first.
+    family: usize,
+    /// The place behind the last one.
+    families: usize,
+    /// Number of the next exemplar; exemplars come behind families.
+    exemplar: u64,
+    /// The number behind the last one.
+    exemplars: u64,
 }
 
 impl Saving {
-    /// Before the first of `series` series.
+    /// Before the first of all that a Head has now; what comes later is in the log.
     #[must_use]
-    pub fn begin(series: u32) -> Self {
-        Self { series: 0, chunk: 0, end: series }
+    pub fn begin(head: &Head) -> Self {
+        let (end, families) = (head.series_count(), head.families().len());
+        let (exemplar, exemplars) = head.exemplars().numbers();
+        Self { series: 0, chunk: 0, end, family: 0, families, exemplar, exemplars }
     }
 
     /// Is everything saved?
     #[must_use]
     pub fn is_done(self) -> bool {
-        self.series >= self.end
+        let has_rest = self.family < self.families || self.exemplar < self.exemplars;
+        !has_rest && self.series >= self.end
     }
 }
 

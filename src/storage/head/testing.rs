@@ -70,7 +70,7 @@ pub fn read(head: &Head, series: u32) -> Vec<Sample> {
 
 /// The payload of a checkpoint of all of a Head, saved in pieces of so many bytes.
 pub fn saved(head: &Head, bytes: usize) -> Vec<u8> {
-    let (mut payload, mut saving) = (Vec::new(), Saving::begin(head.series_count()));
+    let (mut payload, mut saving) = (Vec::new(), Saving::begin(head));
     while !saving.is_done() {
         saving = head.save(saving, bytes, &mut payload);
     }
@@ -121,6 +121,12 @@ impl Replay {
             Record::OpenChunks(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {
                 assert!(head.replay_open_chunk(indexes[&chunk.series], chunk));
             }),
+            Record::Exemplars(exemplars) => {
+                exemplars.map(Result::unwrap).for_each(|saved| head.replay_exemplar(saved));
+            }
+            Record::Metadata(families) => {
+                families.map(Result::unwrap).for_each(|family| head.families_mut().replay(&family));
+            }
             other => panic!("not taken over here: {other:?}"),
         }
     }

@@ -94,6 +94,18 @@ impl LogBuffer {
         record::push_tombstones(self.payload(), series, range);
     }
 
+    /// Puts a record of metric families, whose body is given, behind everything that was gathered so far.
+    pub fn metadata(&mut self, body: &[u8]) {
+        self.finish_part();
+        record::push_metadata(self.payload(), body);
+    }
+
+    /// Puts a record of exemplars, whose body is given, behind everything that was gathered so far.
+    pub fn exemplars(&mut self, body: &[u8]) {
+        self.finish_part();
+        record::push_exemplars(self.payload(), body);
+    }
+
     /// Turns what was gathered into records. Until then a commit does not see it.
     pub fn finish_part(&mut self) {
         self.finish_series();
