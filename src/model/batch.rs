@@ -9,7 +9,9 @@ use std::sync::Arc;
 use super::fingerprint::TextHash;
 use super::labels::{canonical_len, push_canonical};
 use super::refusal::LABEL_BYTES_MAX;
-use super::{Fingerprint, MetadataRef, MetricType, Refusal, Sample, TimestampMs, Told};
+use super::{
+    Fingerprint, HistogramList, MetadataRef, MetricType, Refusal, Sample, TimestampMs, Told,
+};
 
 /// [`WriteBatch::refused`] names at most this many series of a request; those beyond are only counted.
 pub const REFUSALS_MAX: usize = 64;
@@ -64,6 +66,11 @@ pub struct Part {
     pub entries: Vec<PartEntry>,
     /// Their samples: those of `entries[i]` end before `entries[i].samples_end` and begin where those of `i - 1` end.
     pub samples: Vec<Sample>,
+    /// The series of which the request has native histograms, in its order; a series may stand among `entries` as well.
+    pub histogram_entries: Vec<HistogramEntry>,
+    /// Their histograms, each valid: those of `histogram_entries[i]` end before `histogram_entries[i].end` and begin where
+    /// those of `i - 1` end.
+    pub histograms: HistogramList,
     /// What the request says of metric families that belong to this shard, whoever has their series.
     pub metadata: Vec<MetadataAt>,
     /// Exemplars of series of this shard, whether the request has samples of them or not.
@@ -109,6 +116,17 @@ pub struct PartEntry {
     pub labels: LabelsAt,
     /// Index into [`Part::samples`] just behind this series' last one.
     pub samples_end: u32,
+}
+
+/// One series of a request with native histograms.
+#[derive(Debug, Clone, Copy)]
+pub struct HistogramEntry {
+    /// What the series is recognised by.
+    pub fingerprint: Fingerprint,
+    /// Its labels in [`LabelText`], as those of a [`PartEntry`].
+    pub labels: LabelsAt,
+    /// Index into [`Part::histograms`] just behind this series' last one.
+    pub end: u32,
 }
 
 /// Where a label set is, and in which form.
@@ -209,6 +227,8 @@ impl Part {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.samples.clear();
+        self.histogram_entries.clear();
+        self.histograms.clear();
         self.metadata.clear();
         self.exemplars.clear();
     }
@@ -216,7 +236,10 @@ impl Part {
     /// Nothing in it?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.metadata.is_empty() && self.exemplars.is_empty()
+        self.entries.is_empty()
+            && self.histogram_entries.is_empty()
+            && self.metadata.is_empty()
+            && self.exemplars.is_empty()
     }
 
     /// The entries, each with its samples.

@@ -11,17 +11,21 @@ pub mod metadata;
 pub mod refusal;
 pub mod regexp;
 pub mod sample;
+pub mod samples;
 pub mod tally;
 pub mod time;
 pub mod told;
 
 pub use batch::{
-    ExemplarAt, LabelText, LabelsAt, MetadataAt, Part, PartEntry, REFUSALS_MAX, Span, Symbol,
-    WriteBatch,
+    ExemplarAt, HistogramEntry, LabelText, LabelsAt, MetadataAt, Part, PartEntry, REFUSALS_MAX,
+    Span, Symbol, WriteBatch,
 };
 pub use exemplar::{Exemplar, ExemplarRef, SeriesExemplars};
 pub use fingerprint::{Fingerprint, Fingerprinter, LabelsHash, RecentLabels, TextHash, route_hash};
-pub use histogram::{Count, FloatHistogram, Histogram, HistogramRef, IntHistogram, ResetHint};
+pub use histogram::{
+    AnyHistogram, AnyHistogramRef, Count, FloatHistogram, Histogram, HistogramError, HistogramList,
+    HistogramRef, IntHistogram, ResetHint,
+};
 pub use id::{SeriesId, SeriesRef, ShardId};
 pub use labels::{Label, Labels, LabelsBuilder, LabelsError, LabelsRef};
 pub use matcher::{MatchOp, Matcher, MatcherError};
@@ -29,6 +33,7 @@ pub use metadata::{Family, Metadata, MetadataRef, MetricType};
 pub use refusal::{Refusal, RefusalReason, Refusals, RefusedSamples};
 pub use regexp::{Anchored, GoRegex, RegexpError};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale_nan};
+pub use samples::{HistogramSample, Samples, SamplesMark, ValueRef};
 pub use tally::{ChunkTally, Tally};
 pub use time::{BlockRange, TimeRange, TimestampMs};
 pub use told::Told;

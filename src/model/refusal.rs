@@ -1,6 +1,6 @@
 //! Why a part of a write was not stored. The rest of its request is.
 
-use super::{LabelsError, TimestampMs};
+use super::{HistogramError, LabelsError, TimestampMs};
 
 /// The refusals of one request, or of a part of it: all are counted, the first ones are kept with their texts.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -64,7 +64,9 @@ impl RefusedSamples {
             RefusalReason::OutOfOrder => &mut self.out_of_order,
             RefusalReason::OutOfBounds => &mut self.out_of_bounds,
             RefusalReason::TooOld => &mut self.too_old,
-            RefusalReason::Duplicate { .. } => &mut self.duplicate,
+            RefusalReason::Duplicate { .. }
+            | RefusalReason::DuplicateOfHistogram { .. }
+            | RefusalReason::DuplicateHistogram(_) => &mut self.duplicate,
             RefusalReason::TooManySeries => &mut self.too_many_series,
             // The other reasons are the decoder's, which counts by itself.
             _ => &mut self.labels,
@@ -125,6 +127,20 @@ pub enum RefusalReason {
         /// What the sender wants there.
         new: f64,
     },
+    /// The series has a native histogram at the instant of a float.
+    #[error("duplicate sample for timestamp {}; overrides not allowed: existing is a histogram, new value {new}", .t.0)]
+    DuplicateOfHistogram {
+        /// The instant.
+        t: TimestampMs,
+        /// What the sender wants there.
+        new: f64,
+    },
+    /// The series has something else at the instant of a native histogram.
+    #[error("duplicate sample for timestamp {}; overrides not allowed: new value is a histogram", .0.0)]
+    DuplicateHistogram(TimestampMs),
+    /// A native histogram that is none.
+    #[error("{0}")]
+    Histogram(HistogramError),
     /// An exemplar that is older than the newest one of its series, and than the out-of-order window.
     #[error("out of order exemplar")]
     OutOfOrderExemplar,

@@ -125,6 +125,15 @@ impl<'a, C: Coded> HistogramReader<'a, C> {
         self.state.histogram(hint)
     }
 
+    /// A copy of [`histogram`](Self::histogram) to keep, which shares its layout with those of other samples.
+    #[must_use]
+    pub fn kept(&self) -> Histogram<C> {
+        match &self.reduced {
+            Some(reduced) => reduced.clone(),
+            None => self.whole_resolution().to_histogram_in(&self.state.layout),
+        }
+    }
+
     /// What the samples share, if the resolution is not too fine.
     #[must_use]
     pub fn layout(&self) -> &Arc<Layout> {
@@ -149,11 +158,7 @@ impl<C: Coded> Iterator for HistogramReader<'_, C> {
             Ok(t) => t,
             Err(error) => return Some(Err(error)),
         };
-        let histogram = match &self.reduced {
-            Some(reduced) => reduced.clone(),
-            None => self.whole_resolution().to_histogram_in(&self.state.layout),
-        };
-        Some(Ok((t, histogram)))
+        Some(Ok((t, self.kept())))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

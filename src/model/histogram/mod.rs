@@ -12,9 +12,11 @@
 //! A staleness marker is a histogram whose sum is the stale NaN; nothing else of it means anything.
 //! Source: Prometheus, `model/histogram`.
 
+mod any;
 mod count;
 pub mod error;
 mod layout;
+mod list;
 mod reduce;
 mod reset_hint;
 pub mod schema;
@@ -27,9 +29,11 @@ mod validate;
 
 use std::sync::Arc;
 
+pub use any::{AnyHistogram, AnyHistogramRef};
 pub use count::{Count, counts, populated};
 pub use error::HistogramError;
 pub use layout::Layout;
+pub use list::HistogramList;
 pub use reset_hint::ResetHint;
 pub use span::{BucketIndexes, Span};
 

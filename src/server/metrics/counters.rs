@@ -191,11 +191,13 @@ fn refusal_class(reason: &RefusalReason) -> usize {
         RefusalReason::Labels(_) => 1,
         RefusalReason::SymbolRef { .. } | RefusalReason::OddLabelRefs(_) => 2,
         RefusalReason::NoSamples => 3,
-        RefusalReason::Unsupported(_) => 4,
+        RefusalReason::Histogram(_) | RefusalReason::Unsupported(_) => 4,
         RefusalReason::OutOfOrder
         | RefusalReason::OutOfBounds
         | RefusalReason::TooOld
         | RefusalReason::Duplicate { .. }
+        | RefusalReason::DuplicateOfHistogram { .. }
+        | RefusalReason::DuplicateHistogram(_)
         | RefusalReason::OutOfOrderExemplar
         | RefusalReason::LabelsTooLong { .. }
         | RefusalReason::TooManySeries => REFUSALS.len() - 1,

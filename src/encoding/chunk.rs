@@ -1,0 +1,234 @@
+//! A chunk of any encoding that this store reads: Prometheus's 1 to 4.
+//!
+//! ```text
+//! 1 floats (`xor`)   2 integer histograms   3 float histograms (`histogram`)   4 floats (`xor2`)
+//! ```
+//! What a series has in several chunks may be of several encodings. Takes any bytes, as the readers of the encodings do.
+
+use super::histogram::{Coded, HistogramChunkError, HistogramReader};
+use super::xor::{self, XorError, XorReader};
+use super::xor2::{self, Xor2Error, Xor2Reader};
+use crate::model::{
+    AnyHistogram, AnyHistogramRef, HistogramSample, Sample, Samples, TimestampMs, ValueRef,
+};
+
+/// The number of integer histograms.
+pub const HISTOGRAM: u8 = <u64 as Coded>::ENCODING;
+/// The number of float histograms.
+pub const FLOAT_HISTOGRAM: u8 = <f64 as Coded>::ENCODING;
+
+/// Why a chunk cannot be read, or not to its end.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ChunkError {
+    /// Floats.
+    #[error(transparent)]
+    Xor(#[from] XorError),
+    /// Floats.
+    #[error(transparent)]
+    Xor2(#[from] Xor2Error),
+    /// Histograms.
+    #[error(transparent)]
+    Histogram(#[from] HistogramChunkError),
+    /// An encoding that no reader here is for.
+    #[error("chunk encoding {0} is not one of those that this version reads: 1 to 4")]
+    Encoding(u8),
+}
+
+/// Goes from sample to sample of a chunk. Ends with an error where the bytes are not what they promise.
+#[derive(Clone, Debug)]
+pub enum ChunkReader<'a> {
+    /// Encoding 1, and the sample where it stands.
+    Xor(XorReader<'a>, f64),
+    /// Encoding 4, and the sample where it stands.
+    Xor2(Xor2Reader<'a>, f64),
+    /// Encoding 2.
+    Histogram(Box<HistogramReader<'a, u64>>),
+    /// Encoding 3.
+    FloatHistogram(Box<HistogramReader<'a, f64>>),
+}
+
+impl<'a> ChunkReader<'a> {
+    /// Reads the chunk that `bytes` are.
+    ///
+    /// # Errors
+    /// An encoding that is not known, or bytes too short for its header.
+    pub fn new(encoding: u8, bytes: &'a [u8]) -> Result<Self, ChunkError> {
+        Ok(match encoding {
+            xor::ENCODING => Self::Xor(XorReader::new(bytes)?, 0.0),
+            xor2::ENCODING => Self::Xor2(Xor2Reader::new(bytes)?, 0.0),
+            HISTOGRAM => Self::Histogram(Box::new(HistogramReader::new(bytes)?)),
+            FLOAT_HISTOGRAM => Self::FloatHistogram(Box::new(HistogramReader::new(bytes)?)),
+            encoding => return Err(ChunkError::Encoding(encoding)),
+        })
+    }
+
+    /// How many samples the header promises.
+    #[must_use]
+    pub fn promised(&self) -> u16 {
+        match self {
+            Self::Xor(reader, _) => reader.promised(),
+            Self::Xor2(reader, _) => reader.promised(),
+            Self::Histogram(reader) => reader.promised(),
+            Self::FloatHistogram(reader) => reader.promised(),
+        }
+    }
+
+    /// Goes to the next sample; its time. `None` behind the last one.
+    ///
+    /// # Errors
+    /// The bytes are not what they promise. After an error there is no further sample.
+    #[inline]
+    pub fn advance(&mut self) -> Option<Result<TimestampMs, ChunkError>> {
+        match self {
+            Self::Xor(reader, v) => Some(match reader.next()? {
+                Ok(sample) => {
+                    *v = sample.v;
+                    Ok(sample.t)
+                }
+                Err(error) => Err(error.into()),
+            }),
+            Self::Xor2(reader, v) => Some(match reader.next()? {
+                Ok(started) => {
+                    *v = started.sample.v;
+                    Ok(started.sample.t)
+                }
+                Err(error) => Err(error.into()),
+            }),
+            Self::Histogram(reader) => Some(reader.advance()?.map_err(ChunkError::from)),
+            Self::FloatHistogram(reader) => Some(reader.advance()?.map_err(ChunkError::from)),
+        }
+    }
+
+    /// What [`advance`](Self::advance) went to.
+    #[inline]
+    #[must_use]
+    pub fn value(&self) -> ValueRef<'_> {
+        match self {
+            Self::Xor(_, v) | Self::Xor2(_, v) => ValueRef::Float(*v),
+            Self::Histogram(reader) => {
+                ValueRef::Histogram(AnyHistogramRef::Int(reader.histogram()))
+            }
+            Self::FloatHistogram(reader) => {
+                ValueRef::Histogram(AnyHistogramRef::Float(reader.histogram()))
+            }
+        }
+    }
+}
+
+/// Appends the samples of a chunk for whose times `wanted` holds to `out`; those before a place that cannot be read are there.
+///
+/// # Errors
+/// A chunk that cannot be read, or not to its end.
+pub fn read(
+    encoding: u8,
+    bytes: &[u8],
+    wanted: impl Fn(TimestampMs) -> bool,
+    out: &mut Samples,
+) -> Result<(), ChunkError> {
+    let mut reader = ChunkReader::new(encoding, bytes)?;
+    match &mut reader {
+        ChunkReader::Xor(reader, _) => {
+            for sample in reader {
+                let sample = sample?;
+                if wanted(sample.t) {
+                    out.floats.push(sample);
+                }
+            }
+        }
+        ChunkReader::Xor2(reader, _) => {
+            for started in reader {
+                let Sample { t, v } = started?.sample;
+                if wanted(t) {
+                    out.floats.push(Sample { t, v });
+                }
+            }
+        }
+        ChunkReader::Histogram(reader) => {
+            while let Some(t) = reader.advance() {
+                let t = t?;
+                if wanted(t) {
+                    let histogram = AnyHistogram::Int(reader.kept());
+                    out.histograms.push(HistogramSample { t, histogram });
+                }
+            }
+        }
+        ChunkReader::FloatHistogram(reader) => {
+            while let Some(t) = reader.advance() {
+                let t = t?;
+                if wanted(t) {
+                    let histogram = AnyHistogram::Float(reader.kept());
+                    out.histograms.push(HistogramSample { t, histogram });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many samples a chunk of any encoding says it has.
+#[must_use]
+pub fn promised(bytes: &[u8]) -> u16 {
+    bytes.first_chunk().map_or(0, |count| u16::from_be_bytes(*count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::histogram::HistogramAppender;
+    use crate::encoding::xor::{Words, XorAppender};
+    use crate::encoding::xor2::Xor2Appender;
+    use crate::model::HistogramRef;
+
+    const TIMES: [i64; 3] = [5, 7, 1000];
+
+    /// The same three instants in every encoding.
+    fn chunks() -> Vec<(u8, Vec<u8>)> {
+        let mut chunks: Vec<(u8, Vec<u8>)> =
+            (1..5).map(|encoding| (encoding, Vec::new())).collect();
+        let (mut xor, mut words, mut xor2) =
+            (XorAppender::new(), Words::default(), Xor2Appender::new());
+        let (mut int, mut float) = (HistogramAppender::new(), HistogramAppender::new());
+        for t in TIMES.map(TimestampMs) {
+            xor.append(&mut words, t, 1.5);
+            xor2.append(TimestampMs(0), t, 1.5);
+            int.append(t, HistogramRef::<u64> { count: 3, zero_count: 3, ..HistogramRef::empty() });
+            float.append(
+                t,
+                HistogramRef::<f64> { count: 3.5, zero_count: 3.5, ..HistogramRef::empty() },
+            );
+        }
+        xor.write_to(&words, &mut chunks[0].1);
+        int.write_to(&mut chunks[1].1);
+        float.write_to(&mut chunks[2].1);
+        xor2.write_to(&mut chunks[3].1);
+        chunks
+    }
+
+    #[test]
+    fn every_encoding_reads_to_its_samples_one_by_one_and_at_once() {
+        for (encoding, bytes) in chunks() {
+            let mut reader = ChunkReader::new(encoding, &bytes).unwrap();
+            assert_eq!((reader.promised(), promised(&bytes)), (3, 3));
+            let mut one_by_one = Samples::default();
+            while let Some(t) = reader.advance() {
+                one_by_one.push(t.unwrap(), reader.value());
+            }
+            let mut at_once = Samples::default();
+            read(encoding, &bytes, |t| t.0 != 7, &mut at_once).unwrap();
+            assert_eq!(one_by_one.iter().map(|(t, _)| t.0).collect::<Vec<_>>(), TIMES);
+            one_by_one.retain(|t| t.0 != 7);
+            assert_eq!(at_once, one_by_one, "encoding {encoding}");
+            assert_eq!(at_once.floats.is_empty(), [2, 3].contains(&encoding));
+        }
+    }
+
+    #[test]
+    fn an_encoding_that_is_not_known_is_said_to_be_so() {
+        assert_eq!(ChunkReader::new(5, &[0; 9]).unwrap_err(), ChunkError::Encoding(5));
+        for (encoding, bytes) in chunks() {
+            assert!(ChunkReader::new(encoding, &bytes[..1]).is_err());
+            let cut = read(encoding, &bytes[..bytes.len() - 1], |_| true, &mut Samples::default());
+            assert!(cut.is_err(), "encoding {encoding}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Samples of one series, or of several one behind the other: floats and histograms apart, as a query wants them.
+//!
+//! Of one series each list is sorted by time, and no instant stands twice, be it in one list or in both.
+
+use super::histogram::{AnyHistogram, AnyHistogramRef};
+use super::{Sample, TimestampMs};
+
+/// What a series has at an instant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ValueRef<'a> {
+    /// A float.
+    Float(f64),
+    /// A native histogram.
+    Histogram(AnyHistogramRef<'a>),
+}
+
+impl ValueRef<'_> {
+    /// Is it the same sample, to the bit of everything that means something? Staleness markers are the same whatever their kind.
+    #[must_use]
+    pub fn is_same_sample(self, other: ValueRef<'_>) -> bool {
+        match (self, other) {
+            (Self::Float(one), ValueRef::Float(other)) => one.to_bits() == other.to_bits(),
+            (Self::Histogram(one), ValueRef::Histogram(other)) => one.is_same_sample(other),
+            _ => self.is_stale() && other.is_stale(),
+        }
+    }
+
+    /// Is it the staleness marker?
+    #[must_use]
+    pub fn is_stale(self) -> bool {
+        match self {
+            Self::Float(v) => super::is_stale_nan(v),
+            Self::Histogram(h) => h.is_stale(),
+        }
+    }
+}
+
+/// A native histogram at an instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramSample {
+    /// When.
+    pub t: TimestampMs,
+    /// What.
+    pub histogram: AnyHistogram,
+}
+
+/// Floats and histograms.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Samples {
+    /// The floats.
+    pub floats: Vec<Sample>,
+    /// The histograms.
+    pub histograms: Vec<HistogramSample>,
+}
+
+/// How many samples there were at a moment: what comes later begins here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SamplesMark {
+    /// Floats.
+    pub floats: usize,
+    /// Histograms.
+    pub histograms: usize,
+}
+
+impl Samples {
+    /// None at all?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.floats.is_empty() && self.histograms.is_empty()
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.floats.len() + self.histograms.len()
+    }
+
+    /// Forgets all, keeps the room.
+    pub fn clear(&mut self) {
+        self.floats.clear();
+        self.histograms.clear();
+    }
+
+    /// Where what is appended from now on begins.
+    #[must_use]
+    pub fn mark(&self) -> SamplesMark {
+        SamplesMark { floats: self.floats.len(), histograms: self.histograms.len() }
+    }
+
+    /// Appends one.
+    pub fn push(&mut self, t: TimestampMs, value: ValueRef<'_>) {
+        match value {
+            ValueRef::Float(v) => self.floats.push(Sample { t, v }),
+            ValueRef::Histogram(h) => {
+                self.histograms.push(HistogramSample { t, histogram: h.to_histogram() });
+            }
+        }
+    }
+
+    /// Keeps those at instants for which `wanted` holds.
+    pub fn retain(&mut self, wanted: impl Fn(TimestampMs) -> bool) {
+        self.floats.retain(|sample| wanted(sample.t));
+        self.histograms.retain(|sample| wanted(sample.t));
+    }
+
+    /// Brings those behind `mark` into order, each instant once: of several at one instant that one stands that came first, a
+    /// float before a histogram.
+    pub fn sort_from(&mut self, mark: SamplesMark) {
+        let mut more = Self {
+            floats: self.floats.split_off(mark.floats),
+            histograms: self.histograms.split_off(mark.histograms),
+        };
+        sort(&mut more.floats);
+        sort(&mut more.histograms);
+        self.merge(mark, &mut more);
+    }
+
+    /// Merges `more`, which is left empty, into what stands behind `mark`. Both are sorted lists of one series; of two samples
+    /// at one instant the one that is there stands, and of `more`'s the float.
+    pub fn merge(&mut self, mark: SamplesMark, more: &mut Self) {
+        if !self.histograms.is_empty() || !more.histograms.is_empty() {
+            // Rare: most series have floats alone, and others histograms alone.
+            let there = self.histograms.get(mark.histograms..).unwrap_or_default();
+            more.floats.retain(|sample| !has(there, sample.t));
+            let there = self.floats.get(mark.floats..).unwrap_or_default();
+            more.histograms.retain(|sample| !has(there, sample.t) && !has(&more.floats, sample.t));
+        }
+        merge(&mut self.floats, mark.floats, &mut more.floats);
+        merge(&mut self.histograms, mark.histograms, &mut more.histograms);
+    }
+
+    /// All samples of one series in the order of time.
+    pub fn iter(&self) -> impl Iterator<Item = (TimestampMs, ValueRef<'_>)> {
+        let (mut floats, mut histograms) =
+            (self.floats.iter().peekable(), self.histograms.iter().peekable());
+        std::iter::from_fn(move || {
+            let histogram_at = histograms.peek().map(|sample| sample.t);
+            let is_before = |sample: &&Sample| histogram_at.is_none_or(|t| sample.t < t);
+            if let Some(sample) = floats.next_if(is_before) {
+                return Some((sample.t, ValueRef::Float(sample.v)));
+            }
+            let sample = histograms.next()?;
+            Some((sample.t, ValueRef::Histogram(sample.histogram.as_ref())))
+        })
+    }
+}
+
+/// Something at an instant.
+trait At {
+    fn t(&self) -> TimestampMs;
+}
+
+impl At for Sample {
+    fn t(&self) -> TimestampMs {
+        self.t
+    }
+}
+
+impl At for HistogramSample {
+    fn t(&self) -> TimestampMs {
+        self.t
+    }
+}
+
+fn has(sorted: &[impl At], t: TimestampMs) -> bool {
+    sorted.binary_search_by_key(&t, At::t).is_ok()
+}
+
+fn sort(samples: &mut Vec<impl At>) {
+    samples.sort_by_key(At::t); // stable, and quick for sorted runs
+    samples.dedup_by_key(|sample| sample.t());
+}
+
+fn merge<S: At>(samples: &mut Vec<S>, start: usize, more: &mut Vec<S>) {
+    let is_behind = |first: &S| {
+        samples.len() == start || samples.last().is_none_or(|last| last.t() < first.t())
+    };
+    if more.first().is_none_or(is_behind) {
+        samples.append(more);
+        return;
+    }
+    let first = more.first().map_or(TimestampMs::MAX, At::t);
+    let there = samples.get(start..).unwrap_or_default();
+    let kept = start + there.partition_point(|sample| sample.t() < first);
+    let rest = samples.split_off(kept);
+    let (mut left, mut right) = (rest.into_iter().peekable(), more.drain(..).peekable());
+    while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
+        if a.t() <= b.t() {
+            if a.t() == b.t() {
+                right.next();
+            }
+            samples.extend(left.next());
+        } else {
+            samples.extend(right.next());
+        }
+    }
+    samples.extend(left);
+    samples.extend(right);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::HistogramRef;
+
+    /// A float of this value, or a histogram of so many observations.
+    type Model = BTreeMap<i64, (bool, u8)>;
+
+    fn push(samples: &mut Samples, t: i64, (is_float, n): (bool, u8)) {
+        let histogram = HistogramRef::<u64> { count: u64::from(n), ..HistogramRef::empty() };
+        let value = match is_float {
+            true => ValueRef::Float(f64::from(n)),
+            false => ValueRef::Histogram(AnyHistogramRef::Int(histogram)),
+        };
+        samples.push(TimestampMs(t), value);
+    }
+
+    fn samples(of: &Model) -> Samples {
+        let mut samples = Samples::default();
+        of.iter().for_each(|(t, value)| push(&mut samples, *t, *value));
+        samples
+    }
+
+    fn model() -> impl Strategy<Value = Model> {
+        proptest::collection::btree_map(0i64..40, (any::<bool>(), 0u8..9), 0..20)
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_a_map_in_which_the_first_stands(
+            before in model(), parts in proptest::collection::vec(model(), 0..5),
+        ) {
+            let mut out = samples(&before);
+            let (mark, mut model) = (out.mark(), Model::new());
+            for part in &parts {
+                out.merge(mark, &mut samples(part));
+                for (t, value) in part {
+                    model.entry(*t).or_insert(*value);
+                }
+            }
+            let (before, merged) = (samples(&before), samples(&model));
+            prop_assert_eq!(&out.floats, &[&before.floats[..], &merged.floats].concat());
+            prop_assert_eq!(&out.histograms, &[&before.histograms[..], &merged.histograms].concat());
+        }
+
+        #[test]
+        fn sorting_keeps_the_first_of_each_instant_and_floats_before_histograms(
+            before in model(), unsorted in proptest::collection::vec((0i64..40, (any::<bool>(), 0u8..9)), 0..40),
+        ) {
+            let (mut out, mut model) = (samples(&before), Model::new());
+            let mark = out.mark();
+            unsorted.iter().for_each(|(t, value)| push(&mut out, *t, *value));
+            for wanted in [true, false] {
+                for (t, value) in unsorted.iter().filter(|(_, value)| value.0 == wanted) {
+                    model.entry(*t).or_insert(*value);
+                }
+            }
+            out.sort_from(mark);
+            let (before, sorted) = (samples(&before), samples(&model));
+            prop_assert_eq!(&out.floats, &[&before.floats[..], &sorted.floats].concat());
+            prop_assert_eq!(&out.histograms, &[&before.histograms[..], &sorted.histograms].concat());
+        }
+
+        #[test]
+        fn all_come_in_the_order_of_time(model in model()) {
+            let samples = samples(&model);
+            let times: Vec<i64> = samples.iter().map(|(t, _)| t.0).collect();
+            prop_assert_eq!(times, model.keys().copied().collect::<Vec<_>>());
+        }
+    }
+}
