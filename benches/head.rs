@@ -7,7 +7,7 @@ use floodplain::encoding::batch::HEADER_BYTES;
 use floodplain::encoding::record::records;
 use floodplain::encoding::xor::{Words, XorAppender, XorReader};
 use floodplain::model::{
-    Fingerprinter, LabelText, Labels, LabelsAt, Part, PartEntry, Sample, Span, TimeRange,
+    Fingerprinter, LabelText, Labels, LabelsAt, Part, PartEntry, Sample, Samples, Span, TimeRange,
     TimestampMs,
 };
 use floodplain::storage::head::Head;
@@ -197,7 +197,7 @@ fn read(c: &mut Criterion) {
     group.throughput(Throughput::Elements(480 * 1_000));
     group.sample_size(10);
     group.bench_function("1,000 series of 480", |b| {
-        let mut samples = Vec::new();
+        let mut samples = Samples::default();
         b.iter(|| {
             for series in 0..1_000 {
                 samples.clear();

@@ -162,8 +162,10 @@ pub enum BadSampleMode {
 /// A batch that was worked through.
 #[derive(Debug)]
 pub struct WriteOutcome {
-    /// How many of its samples the store now has, those included that it had before.
+    /// How many of its floats the store now has, those included that it had before.
     pub written: u64,
+    /// How many of its native histograms likewise.
+    pub histograms_written: u64,
     /// What the shards refused and why: the first [`REFUSALS_MAX`](crate::model::REFUSALS_MAX) series of it. What the
     /// decoder had refused still stands in the batch.
     pub refused: Vec<Refusal>,

@@ -268,6 +268,7 @@ impl Store for Coordinator {
                 let Refusals { named, series, .. } = refused;
                 return Ok(WriteOutcome {
                     written: 0,
+                    histograms_written: 0,
                     refused: named,
                     refused_series: series,
                     exemplars_written: 0,
@@ -276,11 +277,12 @@ impl Store for Coordinator {
                 });
             }
         }
-        let (mut written, mut exemplars_written) = (0, 0);
+        let (mut written, mut histograms_written, mut exemplars_written) = (0, 0, 0);
         let mut exemplars_refused = Refusals::default();
         self.send_parts(&mut batch, Request::Append, |response| match response {
             Response::Appended(part, Ok(stored)) => {
                 written += stored.written;
+                histograms_written += stored.histograms_written;
                 refused.append(stored.refused);
                 exemplars_written += stored.exemplars.written;
                 exemplars_refused.append(stored.exemplars.refused);
@@ -293,6 +295,7 @@ impl Store for Coordinator {
         let Refusals { named, series, .. } = refused;
         Ok(WriteOutcome {
             written,
+            histograms_written,
             refused: named,
             refused_series: series,
             exemplars_written,

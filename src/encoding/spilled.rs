@@ -6,7 +6,7 @@
 //!        encoding: Prometheus's number; its top bit says that the samples came late
 //! ```
 //! A spill file is chunks one after the other; where writing was interrupted for the file to be flushed the next one begins
-//! on a multiple of 4 KiB. Nothing in it says where a chunk begins: checkpoints do (`record`, kind 20).
+//! on a multiple of 4 KiB, and a long chunk has zeros behind it. Nothing in it says where a chunk begins: checkpoints do (`record`, kind 22).
 //! Golden bytes: `tests/golden/spilled_chunk.hex`.
 
 use crate::model::{SeriesRef, TimeRange, TimestampMs};

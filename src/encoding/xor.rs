@@ -21,6 +21,8 @@
 //! bit later after single bits (`tsdb/chunkenc/bstream.go`). Without it chunks would not be the same, nor, through their
 //! lengths, the instants at which a chunk is cut.
 
+use bytes::BufMut;
+
 use super::bits::BitReader;
 use crate::model::{Sample, TimestampMs};
 
@@ -363,15 +365,14 @@ impl XorAppender {
         XorReader::new(&bytes).ok()?.next()?.ok()
     }
 
-    /// Appends the chunk's bytes, as Prometheus has them on disk, to `out`.
-    pub fn write_to(&self, words: &Words, out: &mut Vec<u8>) {
-        out.reserve(self.len_bytes());
-        out.extend_from_slice(&self.count.to_be_bytes());
+    /// Appends the chunk's bytes, as Prometheus has them on disk, to `out`: [`len_bytes`](Self::len_bytes) of them.
+    pub fn write_to(&self, words: &Words, out: &mut impl BufMut) {
+        out.put_slice(&self.count.to_be_bytes());
         for word in words.0.iter().take(usize::from(self.words)) {
-            out.extend_from_slice(&word.to_be_bytes());
+            out.put_slice(&word.to_be_bytes());
         }
         let tail = self.tail.to_be_bytes();
-        out.extend_from_slice(tail.get(..self.tail_bytes()).unwrap_or_default());
+        out.put_slice(tail.get(..self.tail_bytes()).unwrap_or_default());
     }
 }
 

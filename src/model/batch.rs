@@ -247,6 +247,27 @@ impl Part {
         self.iter_within(0..self.entries.len())
     }
 
+    /// The series with native histograms, each with the places of its histograms.
+    pub fn histogram_series(
+        &self,
+    ) -> impl Iterator<Item = (&HistogramEntry, std::ops::Range<usize>)> {
+        self.histogram_series_within(0..self.histogram_entries.len())
+    }
+
+    /// Some of the series with native histograms, each with the places of its histograms.
+    pub fn histogram_series_within(
+        &self,
+        entries: std::ops::Range<usize>,
+    ) -> impl Iterator<Item = (&HistogramEntry, std::ops::Range<usize>)> {
+        let before = entries.start.checked_sub(1).and_then(|last| self.histogram_entries.get(last));
+        let mut start = before.map_or(0, |entry| entry.end as usize);
+        self.histogram_entries.get(entries).unwrap_or_default().iter().map(move |entry| {
+            let places = start..entry.end as usize;
+            start = places.end;
+            (entry, places)
+        })
+    }
+
     /// Some of the entries, each with its samples.
     pub fn iter_within(
         &self,

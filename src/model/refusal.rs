@@ -41,6 +41,10 @@ impl Refusals {
 /// The longest label set of a series in bytes, in canonical form: a log record and a checkpoint hold it whole.
 pub const LABEL_BYTES_MAX: usize = 1 << 20;
 
+/// The most buckets, spans and custom bounds of a native histogram together: a record of the log and a chunk hold it whole, and a
+/// chunk ten of it. The finest resolution over all of `f64` would need half a million; senders stay below 200.
+pub const HISTOGRAM_PARTS_MAX: usize = 1 << 16;
+
 /// Samples that were refused, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RefusedSamples {
@@ -54,6 +58,8 @@ pub struct RefusedSamples {
     pub duplicate: u64,
     /// Labels that are not a label set.
     pub labels: u64,
+    /// Native histograms that are too large.
+    pub histograms: u64,
     /// The shard cannot number more series.
     pub too_many_series: u64,
 }
@@ -67,6 +73,7 @@ impl RefusedSamples {
             RefusalReason::Duplicate { .. }
             | RefusalReason::DuplicateOfHistogram { .. }
             | RefusalReason::DuplicateHistogram(_) => &mut self.duplicate,
+            RefusalReason::HistogramTooLarge { .. } => &mut self.histograms,
             RefusalReason::TooManySeries => &mut self.too_many_series,
             // The other reasons are the decoder's, which counts by itself.
             _ => &mut self.labels,
@@ -77,9 +84,9 @@ impl RefusedSamples {
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let Self { out_of_order, out_of_bounds, too_old, duplicate, labels, too_many_series } =
-            self;
-        out_of_order + out_of_bounds + too_old + duplicate + labels + too_many_series
+        let Self { out_of_order, out_of_bounds, too_old, duplicate, labels, .. } = self;
+        let other = self.histograms + self.too_many_series;
+        out_of_order + out_of_bounds + too_old + duplicate + labels + other
     }
 }
 
@@ -90,6 +97,7 @@ impl std::ops::AddAssign for RefusedSamples {
         self.too_old += other.too_old;
         self.duplicate += other.duplicate;
         self.labels += other.labels;
+        self.histograms += other.histograms;
         self.too_many_series += other.too_many_series;
     }
 }
@@ -141,6 +149,14 @@ pub enum RefusalReason {
     /// A native histogram that is none.
     #[error("{0}")]
     Histogram(HistogramError),
+    /// A native histogram with more parts than a series may have at an instant.
+    #[error(
+        "native histogram of {parts} buckets, spans and bounds; {HISTOGRAM_PARTS_MAX} are taken: reduce its resolution"
+    )]
+    HistogramTooLarge {
+        /// How many it has.
+        parts: usize,
+    },
     /// An exemplar that is older than the newest one of its series, and than the out-of-order window.
     #[error("out of order exemplar")]
     OutOfOrderExemplar,

@@ -14,7 +14,36 @@ pub enum ValueRef<'a> {
     Histogram(AnyHistogramRef<'a>),
 }
 
+/// What a series has at an instant, to keep.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A float.
+    Float(f64),
+    /// A native histogram.
+    Histogram(AnyHistogram),
+}
+
+impl Value {
+    /// The same, borrowed.
+    #[must_use]
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            Self::Float(v) => ValueRef::Float(*v),
+            Self::Histogram(h) => ValueRef::Histogram(h.as_ref()),
+        }
+    }
+}
+
 impl ValueRef<'_> {
+    /// A copy to keep.
+    #[must_use]
+    pub fn to_value(self) -> Value {
+        match self {
+            Self::Float(v) => Value::Float(v),
+            Self::Histogram(h) => Value::Histogram(h.to_histogram()),
+        }
+    }
+
     /// Is it the same sample, to the bit of everything that means something? Staleness markers are the same whatever their kind.
     #[must_use]
     pub fn is_same_sample(self, other: ValueRef<'_>) -> bool {
@@ -73,6 +102,12 @@ impl Samples {
     #[must_use]
     pub fn len(&self) -> usize {
         self.floats.len() + self.histograms.len()
+    }
+
+    /// Is there one at `t`? They are of one series.
+    #[must_use]
+    pub fn has(&self, t: TimestampMs) -> bool {
+        has(&self.floats, t) || has(&self.histograms, t)
     }
 
     /// Forgets all, keeps the room.

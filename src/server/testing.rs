@@ -203,6 +203,7 @@ impl Store for FakeStore {
         let exemplars_written = batch.parts.iter().map(|part| part.exemplars.len() as u64).sum();
         Ok(WriteOutcome {
             written,
+            histograms_written: 0,
             refused,
             refused_series,
             exemplars_written,

@@ -258,6 +258,7 @@ where
     };
     let WriteOutcome {
         written,
+        histograms_written: _,
         refused,
         refused_series,
         exemplars_written,

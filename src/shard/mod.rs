@@ -58,15 +58,17 @@ use crate::rt::task::{self, JoinHandle};
 use crate::storage::block::{BlockError, IndexCache};
 use crate::storage::files;
 pub use crate::storage::files::FileOptions;
-use crate::storage::head::doubt;
 use crate::storage::head::exemplars::AppendedExemplars;
 use crate::storage::head::pairs::{PairId, Pairs};
+use crate::storage::head::{Appended, Bounds, doubt};
 use crate::storage::replay::Damage;
 pub use crate::storage::replay::{Layout, ReplayReport};
 pub use crate::storage::wal::SyncMode;
 
 /// Series of one request that are appended without a pause: some 100 us.
 const APPEND_ENTRIES: usize = 1024;
+/// Series with native histograms likewise.
+const APPEND_HISTOGRAMS: usize = 64;
 /// Label pairs that are looked at without a pause.
 const PAIRS_AT_ONCE: usize = 1024;
 
@@ -326,6 +328,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let mut slice = Slice::start();
         let mut stored = Stored {
             written: 0,
+            histograms_written: 0,
             refused: Refusals::default(),
             exemplars: AppendedExemplars::default(),
         };
@@ -338,17 +341,16 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 let (mut head, mut log) = (life.head.borrow_mut(), life.commits.log().borrow_mut());
                 head.append(part, entries, &text, bounds, &mut log)
             };
-            stored.written += appended.written;
-            stored.refused.append(appended.refused);
-            if !appended.doubtful.is_empty() {
-                let (head, log) = (&life.head, life.commits.log());
-                let (spill, doubtful) = (&life.spill, &appended.doubtful);
-                let resolving =
-                    doubt::resolve(head, log, spill, part, &text, doubtful, bounds, &mut slice);
-                let resolved = resolving.await;
-                stored.written += resolved.written;
-                stored.refused.append(resolved.refused);
-            }
+            settle(life, part, &text, bounds, appended, &mut stored, &mut slice).await;
+        }
+        for start in (0..part.histogram_entries.len()).step_by(APPEND_HISTOGRAMS) {
+            slice.breathe().await;
+            let entries = start..(start + APPEND_HISTOGRAMS).min(part.histogram_entries.len());
+            let appended = {
+                let (mut head, mut log) = (life.head.borrow_mut(), life.commits.log().borrow_mut());
+                head.append_histograms(part, entries, &text, bounds, &mut log)
+            };
+            settle(life, part, &text, bounds, appended, &mut stored, &mut slice).await;
         }
         if !part.metadata.is_empty() {
             metadata::append(life, &part.metadata, &text, inner.clock.now(), &mut slice).await;
@@ -364,6 +366,29 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         inner.refused.set(refused);
         life.commits.durable().await?;
         Ok(stored)
+    }
+}
+
+/// Counts what became of some samples of a part, after what was doubtful among them has been looked for on the disk.
+async fn settle<D: Disk>(
+    life: &Life<D>,
+    part: &Part,
+    text: &LabelText,
+    bounds: Bounds,
+    appended: Appended,
+    stored: &mut Stored,
+    slice: &mut Slice,
+) {
+    let mut count = |appended: Appended| {
+        stored.written += appended.written;
+        stored.histograms_written += appended.histograms_written;
+        stored.refused.append(appended.refused);
+        appended.doubtful
+    };
+    let doubtful = count(appended);
+    if !doubtful.is_empty() {
+        let (head, log, spill) = (&life.head, life.commits.log(), &life.spill);
+        count(doubt::resolve(head, log, spill, part, text, &doubtful, bounds, slice).await);
     }
 }
 

@@ -40,6 +40,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             head_range: head.range,
             oldest: head.range.map(TimeRange::min).into_iter().chain(oldest).min(),
             samples_appended: head.samples_appended,
+            histograms_appended: head.histograms_appended,
             refused: inner.refused.get(),
             wal_segment: commits.segment,
             wal_bytes: life.spares.segment_bytes_in_use(),
@@ -54,6 +55,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             spill: spill_status(&life.spill),
             late: LateStatus {
                 samples: head.samples_late,
+                histograms: head.histograms_late,
                 seconds: life.head.borrow().lateness().clone(),
             },
             exemplars: life.head.borrow().exemplars().stats(),

@@ -126,8 +126,10 @@ pub enum Response {
 /// What became of an appended part.
 #[derive(Debug)]
 pub struct Stored {
-    /// Samples that the shard has now because or before of this part.
+    /// Floats that the shard has now because or before of this part.
     pub written: u64,
+    /// Native histograms likewise.
+    pub histograms_written: u64,
     /// What it refused.
     pub refused: Refusals,
     /// What became of its exemplars.

@@ -33,8 +33,10 @@ pub struct ShardStatus {
     pub head_range: Option<TimeRange>,
     /// The time of the oldest sample that the shard can answer for, blocks included.
     pub oldest: Option<TimestampMs>,
-    /// Samples taken by the Head since the start, replayed ones not counted.
+    /// Floats taken by the Head since the start, replayed ones not counted.
     pub samples_appended: u64,
+    /// Native histograms likewise.
+    pub histograms_appended: u64,
     /// Samples that the shard refused since the start.
     pub refused: RefusedSamples,
     /// The number of the log segment being written.
@@ -172,8 +174,10 @@ pub struct SpillStatus {
 /// Samples that came when their series had a newer one already.
 #[derive(Debug, Clone)]
 pub struct LateStatus {
-    /// Taken since the start, replayed ones not counted.
+    /// Floats taken since the start, replayed ones not counted.
     pub samples: u64,
+    /// Native histograms likewise.
+    pub histograms: u64,
     /// By how many seconds they were late, the refused ones included.
     pub seconds: Tally,
 }
@@ -263,6 +267,7 @@ impl Default for ShardStatus {
             head_range: None,
             oldest: None,
             samples_appended: 0,
+            histograms_appended: 0,
             refused: RefusedSamples::default(),
             wal_segment: 0,
             wal_bytes: 0,
@@ -295,7 +300,7 @@ impl Default for ShardStatus {
 
 impl Default for LateStatus {
     fn default() -> Self {
-        Self { samples: 0, seconds: Tally::of_lateness() }
+        Self { samples: 0, histograms: 0, seconds: Tally::of_lateness() }
     }
 }
 

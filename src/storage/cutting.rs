@@ -10,7 +10,8 @@ use super::block::{BlockError, Ulid};
 use super::compaction::merge::Target;
 use super::files::{dirs, shard_dir};
 use super::head::cut_plan::CutPlan;
-use super::head::sorted_cut::{CutChunk, SortedCut};
+use super::head::head_chunk::HeadChunk;
+use super::head::sorted_cut::SortedCut;
 use super::head::spill::{SpillError, SpillFiles};
 use super::quarantine;
 use super::replay::Damage;
@@ -144,7 +145,7 @@ async fn fill<D: Disk, W: Disk>(
             lost.extend(series.lost.iter().map(SpillError::damage));
             let mut of_series: Vec<ChunkToWrite<'_>> = Vec::with_capacity(series.chunks.len());
             for chunk in &series.chunks {
-                let CutChunk { range: own, encoding, bytes } = chunk;
+                let HeadChunk { range: own, encoding, bytes } = chunk;
                 range = Some(range.map_or(*own, |range| range.cover(*own)));
                 chunks.observe(chunk.sample_count(), bytes.len(), *own);
                 of_series.push(ChunkToWrite { range: *own, encoding: *encoding, bytes });

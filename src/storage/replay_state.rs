@@ -10,10 +10,10 @@ use super::head::Head;
 use super::head::delete;
 use super::head::spill::{SpillError, SpillFiles};
 use crate::encoding::record::{
-    ChunksRecord, CutRecord, OpenChunksRecord, Record, RecordError, SamplesRecord, SavedChunk,
-    SeriesRecord, SpillPlace, SpilledChunksRecord, TombstonesRecord,
+    ChunksRecord, CutRecord, HistogramsRecord, LoggedCount, OpenChunksRecord, OpenHistogramsRecord,
+    Record, RecordError, SamplesRecord, SavedChunk, SeriesRecord, SpillPlace, SpilledChunksRecord,
+    TombstonesRecord,
 };
-use crate::encoding::xor;
 use crate::io::{Disk, Pace};
 use crate::model::metadata::family_route;
 use crate::model::{SeriesRef, TimeRange, route_hash};
@@ -92,6 +92,13 @@ impl LogState {
             Record::Samples(samples) => {
                 return Ok(Applied::Samples(self.apply_samples(samples, head)));
             }
+            Record::Histograms(histograms) => {
+                return self.apply_histograms(histograms, head).map(Applied::Samples);
+            }
+            Record::FloatHistograms(histograms) => {
+                return self.apply_histograms(histograms, head).map(Applied::Samples);
+            }
+            Record::OpenHistograms(chunks) => self.apply_open_histograms(chunks, head)?,
             Record::SpilledChunks(places) if owns.is_some() => {
                 return self.elsewhere(places).map(Applied::Elsewhere);
             }
@@ -216,14 +223,14 @@ impl LogState {
     ) {
         let places: Vec<SpillPlace> = chunks.iter().map(|(_, place)| *place).collect();
         for ((index, place), read) in chunks.iter().zip(former.read(&places, pace).await) {
-            let SpillPlace { series, range, late, .. } = *place;
+            let SpillPlace { series, range, encoding, late, .. } = *place;
             let taken = match &read {
                 Err(error) => {
                     self.note(error);
                     false
                 }
                 Ok(bytes) => {
-                    let chunk = SavedChunk { series, encoding: xor::ENCODING, range, bytes };
+                    let chunk = SavedChunk { series, encoding, range, bytes };
                     let mut head = head.borrow_mut();
                     if late {
                         head.replay_late_chunk(*index, chunk)
@@ -287,6 +294,28 @@ impl LogState {
         applied
     }
 
+    fn apply_histograms<C: LoggedCount>(
+        &mut self,
+        mut histograms: HistogramsRecord<'_, C>,
+        head: &mut Head,
+    ) -> Result<u64, RecordError> {
+        let (mut applied, mut orphans) = (0, 0);
+        let mut faulty = None;
+        while let Some(logged) = histograms.next_histogram() {
+            let logged = logged?;
+            if let Some(index) = self.index_of(logged.series, &mut orphans) {
+                if head.replay_histogram(index, logged.t, C::any(logged.histogram)) {
+                    applied += 1;
+                } else {
+                    let what = "a histogram of the log is none; it is lost";
+                    faulty = Some(RecordError::Body { offset: 0, what });
+                }
+            }
+        }
+        self.orphans += orphans;
+        faulty.map_or(Ok(applied), Err)
+    }
+
     fn apply_chunks(
         &mut self,
         chunks: ChunksRecord<'_>,
@@ -298,6 +327,22 @@ impl LogState {
             let mut orphans = 0;
             if let Some(index) = self.index_of(chunk.series, &mut orphans) {
                 self.unreadable_chunks += u64::from(!take_over(head, index, chunk));
+            }
+            self.orphan_chunks += orphans;
+        }
+        Ok(())
+    }
+
+    fn apply_open_histograms(
+        &mut self,
+        chunks: OpenHistogramsRecord<'_>,
+        head: &mut Head,
+    ) -> Result<(), RecordError> {
+        for chunk in chunks {
+            let chunk = chunk?;
+            let mut orphans = 0;
+            if let Some(index) = self.index_of(chunk.series, &mut orphans) {
+                self.unreadable_chunks += u64::from(!head.replay_open_histogram(index, chunk));
             }
             self.orphan_chunks += orphans;
         }

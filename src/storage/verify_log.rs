@@ -5,8 +5,11 @@
 //! nobody was told of it.
 
 use crate::encoding::batch::disk_bytes;
-use crate::encoding::record::{ChunksRecord, Record, RecordError, SpillPlace, records};
-use crate::encoding::xor::XorReader;
+use crate::encoding::chunk::ChunkReader;
+use crate::encoding::record::{
+    ChunksRecord, HistogramsRecord, LoggedCount, LoggedHistogram, Record, RecordError, SpillPlace,
+    records,
+};
 use crate::io::{Disk, Pace};
 use crate::model::SeriesRef;
 use crate::storage::head::saved_series;
@@ -173,6 +176,18 @@ impl<D: Disk> Reading<'_, D> {
             Record::Chunks(chunks) | Record::LateChunks(chunks) => {
                 self.chunks(chunks, path, offset)?;
             }
+            Record::Histograms(record) => self.histograms(record)?,
+            Record::FloatHistograms(record) => self.histograms(record)?,
+            Record::OpenHistograms(chunks) => {
+                for chunk in chunks {
+                    let chunk = chunk?;
+                    self.meet(chunk.series);
+                    self.found.chunks += 1;
+                    if let Some(wrong) = wrong_samples(chunk.encoding, chunk.bytes) {
+                        self.add_chunk(path, offset, format!("a chunk of this batch: {wrong}"));
+                    }
+                }
+            }
             Record::OpenChunks(chunks) => {
                 for chunk in chunks {
                     self.meet(chunk?.series);
@@ -206,6 +221,22 @@ impl<D: Disk> Reading<'_, D> {
         Ok(())
     }
 
+    fn histograms<C: LoggedCount>(
+        &mut self,
+        mut record: HistogramsRecord<'_, C>,
+    ) -> Result<(), RecordError> {
+        while let Some(logged) = record.next_histogram() {
+            let LoggedHistogram { series, histogram, .. } = logged?;
+            self.meet(series);
+            self.found.samples += 1;
+            if !histogram.is_stale() && histogram.validate().is_err() {
+                let what = "a histogram of the log is none";
+                return Err(RecordError::Body { offset: 0, what });
+            }
+        }
+        Ok(())
+    }
+
     fn chunks(
         &mut self,
         chunks: ChunksRecord<'_>,
@@ -216,7 +247,7 @@ impl<D: Disk> Reading<'_, D> {
             let chunk = chunk?;
             self.meet(chunk.series);
             self.found.chunks += 1;
-            if let Some(wrong) = wrong_samples(chunk.bytes) {
+            if let Some(wrong) = wrong_samples(chunk.encoding, chunk.bytes) {
                 self.add_chunk(path, offset, format!("a chunk of this batch: {wrong}"));
             }
         }
@@ -232,7 +263,7 @@ impl<D: Disk> Reading<'_, D> {
                 self.found.chunks += 1;
                 match read {
                     Ok(bytes) => {
-                        if let Some(wrong) = wrong_samples(&bytes) {
+                        if let Some(wrong) = wrong_samples(place.encoding, &bytes) {
                             let path = self.spill.path(place.file);
                             self.add_chunk(&path, u64::from(place.offset), wrong);
                         }
@@ -254,9 +285,10 @@ impl<D: Disk> Reading<'_, D> {
 }
 
 /// What is wrong with the samples of a chunk.
-fn wrong_samples(bytes: &[u8]) -> Option<String> {
-    match XorReader::new(bytes) {
-        Ok(mut samples) => samples.find_map(Result::err).map(|error| error.to_string()),
-        Err(error) => Some(error.to_string()),
-    }
+fn wrong_samples(encoding: u8, bytes: &[u8]) -> Option<String> {
+    let mut reader = match ChunkReader::new(encoding, bytes) {
+        Ok(reader) => reader,
+        Err(error) => return Some(error.to_string()),
+    };
+    std::iter::from_fn(|| reader.advance()).find_map(Result::err).map(|error| error.to_string())
 }

@@ -202,13 +202,14 @@ impl Store {
         for shard in &self.shards {
             let head = shard.head.borrow();
             for series in head.select(&[]) {
-                let (mut samples, mut pace) = (Vec::new(), NoPace);
+                let (mut samples, mut pace) = (floodplain::model::Samples::default(), NoPace);
                 let pieces = head.pieces(series, TimeRange::ALL);
                 let spill = shard.files.spill();
                 let read = spill.read_series(&pieces, TimeRange::ALL, &mut samples, &mut pace);
                 unreadable += run(read).len();
                 let name = head.value_of(series, "series").unwrap().to_owned();
-                let read: BTreeMap<_, _> = samples.iter().map(|s| (s.t.0, s.v.to_bits())).collect();
+                let read: BTreeMap<_, _> =
+                    samples.floats.iter().map(|s| (s.t.0, s.v.to_bits())).collect();
                 assert_eq!(read.len(), samples.len(), "a sample stands twice");
                 assert!(all.insert(name, read).is_none(), "a series lives in two shards");
             }

@@ -13,7 +13,8 @@ use std::net::SocketAddr;
 use floodplain::encoding::xor::XorReader;
 use floodplain::io::sim::Rng;
 use floodplain::model::{Fingerprint, STALE_NAN_BITS, Sample, SeriesRef, TimestampMs};
-use floodplain::storage::head::mem_series::{CHUNK_RANGE_MS, HeadChunk, MemSeries};
+use floodplain::storage::head::head_chunk::{Ended, HeadChunk};
+use floodplain::storage::head::mem_series::{CHUNK_RANGE_MS, MemSeries};
 
 use crate::peer::{PROMETHEUS, Peer, installed};
 use crate::remote_read::{self, CHUNKS, Query, frames, read};
@@ -100,9 +101,10 @@ fn our_chunks(samples: &[(i64, u64)]) -> Vec<Chunk> {
     let mut series = MemSeries::new(Fingerprint::default(), SeriesRef(1));
     let mut chunks: Vec<HeadChunk> = Vec::new();
     for (t, bits) in samples {
-        chunks.extend(series.append(Sample { t: TimestampMs(*t), v: f64::from_bits(*bits) }));
+        let ended = series.append(Sample { t: TimestampMs(*t), v: f64::from_bits(*bits) });
+        chunks.extend(ended.map(Ended::into_chunk));
     }
-    chunks.extend(series.open_chunk());
+    chunks.extend(series.close(&mut None).map(Ended::into_chunk));
     let plain = |c: HeadChunk| (c.range.min().0, c.range.max().0, c.bytes.to_vec());
     chunks.into_iter().map(plain).collect()
 }

@@ -41,6 +41,19 @@ impl ChunkEnd {
         Self { next_at: range_end(first), predicted: false }
     }
 
+    /// Where the chunk is predicted to end, if it is.
+    #[must_use]
+    pub fn predicted(&self) -> Option<TimestampMs> {
+        self.predicted.then_some(self.next_at)
+    }
+
+    /// Of a chunk whose first sample is at `first` and whose end may have been [predicted](Self::predicted).
+    #[must_use]
+    pub fn restored(first: TimestampMs, predicted: Option<TimestampMs>) -> Self {
+        let next_at = predicted.unwrap_or_else(|| range_end(first));
+        Self { next_at, predicted: predicted.is_some() }
+    }
+
     /// Does `chunk` end before a sample at `t`? To be asked for each.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "upstream computes in float64 as well")]

@@ -9,6 +9,11 @@
 //!            times       form 0: nothing, all are `first t`; 1: count times i32, to be added to `first t`;
 //!                        2: count times i64
 //!            values      count times f64
+//! 4 histograms, 5 float histograms  any number of: reference varint, less that of the one before, signed │ t varint likewise │ reset
+//!             hint u8 │ schema varint, signed │ zero threshold f64 │ count │ count in the zero bucket │ sum f64 │ positive spans │
+//!             negative spans │ positive buckets │ negative buckets │ custom bounds
+//!             a list is its length, a varint, and so many elements; a span: offset varint, signed │ length varint; a bound: f64
+//!             counts and buckets  in 4 varints, those of buckets signed; in 5 f64. Both are as `model::histogram` writes them
 //! 6 exemplars  any number of: series │ t i64 │ value f64 │ length varint, canonical bytes of the exemplar's own labels
 //!             series      0: that of the one before; else one more than the length, a varint, and the canonical bytes of its labels
 //! 7 metadata  any number of families: name │ count varint │ count times: type u8 │ unit │ help; a text is its length, a varint,
@@ -21,16 +26,20 @@
 //! 17 chunks      any number of: reference u64 │ encoding u8 │ first t i64 │ last t i64 │ length u32 │ the chunk's bytes
 //! 18 open chunks any number of: reference u64 │ next chunk at t i64 │ the state of an `xor::XorAppender`
 //! 19 late chunks as 17: samples that came when their series had newer ones
-//! 20 spilled chunks  any number of: reference varint, less that of the one before, signed │ file varint, doubled, and one
-//!                    more if its samples came late │ offset varint │ length of the frame varint │ first t varint, less the
-//!                    last t of the one before, signed │ last t varint, less the first t; see `spilled`
+//! 20 spilled floats  as 22, of an older version; file varint, doubled, and one more if its samples came late
 //! 21 saved series  count of pairs u32 │ count times: length varint, canonical bytes of one label; they have numbers from 0 on
 //!             │ series, to the end of the body, each: reference varint, less that of the one before, signed │ number of labels
 //!             varint │ for each a varint: 0 for the pair at this place of the series before, or one more than a pair's number
+//! 22 spilled chunks  any number of: reference varint, less that of the one before, signed │ file varint, times 16, and twice the
+//!                    encoding, and one more if its samples came late │ offset varint │ length varint: so many bytes have the
+//!                    frame │ first t varint, less the last t of the one before, signed │ last t varint, less the first t; see
+//!                    `spilled`
+//! 23 open histograms any number of: reference u64 │ encoding u8 │ next chunk at t i64, the highest there is if that is not
+//!                    predicted │ length u32 │ the chunk's bytes so far
 //! ```
-//! Kinds 6, 7 and 17 to 21 make up a checkpoint, which a record of kind 16 begins, and kind 1 one of an older version; the log
-//! itself has only 1, 2 and 6 to 9.
-//! Kinds kept for what comes next: 3 samples with start timestamps, 4 and 5 integer and float histograms.
+//! Kinds 6, 7, 17 to 19 and 21 to 23 make up a checkpoint, which a record of kind 16 begins, and kinds 1 and 20 those of older
+//! versions; the log itself has only 1, 2 and 4 to 9.
+//! Kept for what comes next: 3, samples with start timestamps.
 //! A reader that meets a kind it does not know stops there and says so: skipping it would
 //! lose acknowledged data without a word. Samples refer to series by reference only; a reference's series record stands
 //! before its first use. Golden bytes: `tests/golden/wal_records.hex`.
@@ -39,8 +48,10 @@ mod checkpoint;
 mod chunks;
 mod cut;
 mod exemplars;
+mod histograms;
 mod metadata;
 mod open_chunks;
+mod open_histograms;
 mod samples;
 mod saved_series;
 mod series;
@@ -53,8 +64,14 @@ pub use checkpoint::{CheckpointRecord, push_checkpoint};
 pub use chunks::{ChunksRecord, SavedChunk, push_chunk, push_chunks, push_late_chunks};
 pub use cut::{CutRecord, push_cut};
 pub use exemplars::{ExemplarsRecord, SavedExemplar, push_exemplar, push_exemplars};
+pub use histograms::{
+    HistogramsBody, HistogramsRecord, LoggedCount, LoggedHistogram, push_histograms,
+};
 pub use metadata::{MetadataRecord, SavedFamily, push_family, push_metadata};
 pub use open_chunks::{OpenChunksRecord, SavedOpenChunk, push_open_chunk, push_open_chunks};
+pub use open_histograms::{
+    OpenHistogramsRecord, SavedOpenHistogram, push_open_histogram, push_open_histograms,
+};
 pub use samples::{LoggedSample, SamplesRecord, push_samples};
 pub use saved_series::{
     SavedSeries, SavedSeriesBody, SavedSeriesList, SavedSeriesRecord, push_saved_series,
@@ -67,6 +84,8 @@ use crate::model::LabelsError;
 
 const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
+const HISTOGRAMS: u8 = 4;
+const FLOAT_HISTOGRAMS: u8 = 5;
 const EXEMPLARS: u8 = 6;
 const METADATA: u8 = 7;
 const TOMBSTONES: u8 = 8;
@@ -75,8 +94,10 @@ const CHECKPOINT: u8 = 16;
 const CHUNKS: u8 = 17;
 const OPEN_CHUNKS: u8 = 18;
 const LATE_CHUNKS: u8 = 19;
-const SPILLED_CHUNKS: u8 = 20;
+const SPILLED_FLOATS: u8 = 20;
 const SAVED_SERIES: u8 = 21;
+const SPILLED_CHUNKS: u8 = 22;
+const OPEN_HISTOGRAMS: u8 = 23;
 
 /// Bytes before a record's body.
 const FRAME_BYTES: usize = 5;
@@ -88,6 +109,10 @@ pub enum Record<'a> {
     Series(SeriesRecord<'a>),
     /// Float samples.
     Samples(SamplesRecord<'a>),
+    /// Integer histograms.
+    Histograms(HistogramsRecord<'a, u64>),
+    /// Float histograms.
+    FloatHistograms(HistogramsRecord<'a, f64>),
     /// Exemplars.
     Exemplars(ExemplarsRecord<'a>),
     /// What is said of metric families.
@@ -102,6 +127,8 @@ pub enum Record<'a> {
     Chunks(ChunksRecord<'a>),
     /// Chunks that are being written.
     OpenChunks(OpenChunksRecord<'a>),
+    /// Chunks of histograms that are being written.
+    OpenHistograms(OpenHistogramsRecord<'a>),
     /// Chunks of late samples.
     LateChunks(ChunksRecord<'a>),
     /// Chunks that lie in spill files.
@@ -189,6 +216,8 @@ impl<'a> Records<'a> {
         match kind {
             SERIES => SeriesRecord::of(body).map(Record::Series),
             SAMPLES => SamplesRecord::of(body).map(Record::Samples),
+            HISTOGRAMS => Some(Record::Histograms(HistogramsRecord::of(body))),
+            FLOAT_HISTOGRAMS => Some(Record::FloatHistograms(HistogramsRecord::of(body))),
             EXEMPLARS => Some(Record::Exemplars(ExemplarsRecord::of(body))),
             METADATA => Some(Record::Metadata(MetadataRecord::of(body))),
             TOMBSTONES => TombstonesRecord::of(body).map(Record::Tombstones),
@@ -197,7 +226,9 @@ impl<'a> Records<'a> {
             CHUNKS => Some(Record::Chunks(ChunksRecord::of(body))),
             OPEN_CHUNKS => Some(Record::OpenChunks(OpenChunksRecord::of(body))),
             LATE_CHUNKS => Some(Record::LateChunks(ChunksRecord::of(body))),
+            OPEN_HISTOGRAMS => Some(Record::OpenHistograms(OpenHistogramsRecord::of(body))),
             SPILLED_CHUNKS => Some(Record::SpilledChunks(SpilledChunksRecord::of(body))),
+            SPILLED_FLOATS => Some(Record::SpilledChunks(SpilledChunksRecord::of_floats(body))),
             SAVED_SERIES => SavedSeriesRecord::of(body).map(Record::SavedSeries),
             kind => return Err(RecordError::UnknownKind { offset, kind }),
         }

@@ -1,7 +1,7 @@
 //! Where chunks lie that have left memory, as a checkpoint has it.
 
 use super::{RecordError, SPILLED_CHUNKS, begin, end};
-use crate::encoding::varint;
+use crate::encoding::{varint, xor};
 use crate::model::{SeriesRef, TimeRange, TimestampMs};
 
 /// Where a chunk lies that has left memory.
@@ -13,13 +13,18 @@ pub struct SpillPlace {
     pub file: u32,
     /// Where its frame begins there, in bytes.
     pub offset: u32,
-    /// Length of its frame in bytes.
+    /// So many bytes from there on have its frame, and may have some more.
     pub len: u32,
+    /// Which of Prometheus's encodings; below 8.
+    pub encoding: u8,
     /// From its first to its last sample.
     pub range: TimeRange,
     /// Did its samples come late?
     pub late: bool,
 }
+
+/// Below the number of a file: one bit says whether the samples came late, the others which encoding it is.
+const KIND_BITS: u32 = 4;
 
 impl SpillPlace {
     /// What the first of a record is told by its difference from.
@@ -40,7 +45,8 @@ impl SpilledBody {
         let (series, t) = before.unwrap_or(SpillPlace::BEFORE_THE_FIRST);
         let out = &mut self.bytes;
         varint::push_signed(out, place.series.0.wrapping_sub(series.0).cast_signed());
-        varint::push_unsigned(out, u64::from(place.file) << 1 | u64::from(place.late));
+        let kind = u64::from(place.encoding) << 1 | u64::from(place.late);
+        varint::push_unsigned(out, u64::from(place.file) << KIND_BITS | kind);
         varint::push_unsigned(out, u64::from(place.offset));
         varint::push_unsigned(out, u64::from(place.len));
         varint::push_signed(out, place.range.min().0.wrapping_sub(t.0));
@@ -75,12 +81,19 @@ pub fn push_spilled_chunks(out: &mut Vec<u8>, body: &SpilledBody) {
 #[derive(Clone, Debug)]
 pub struct SpilledChunksRecord<'a> {
     rest: &'a [u8],
+    /// In an older record, which only tells whether samples came late, all are floats.
+    kind_bits: u32,
     before: (SeriesRef, TimestampMs),
 }
 
 impl<'a> SpilledChunksRecord<'a> {
     pub(super) fn of(body: &'a [u8]) -> Self {
-        Self { rest: body, before: SpillPlace::BEFORE_THE_FIRST }
+        Self { rest: body, kind_bits: KIND_BITS, before: SpillPlace::BEFORE_THE_FIRST }
+    }
+
+    /// One of a version that had floats alone.
+    pub(super) fn of_floats(body: &'a [u8]) -> Self {
+        Self { kind_bits: 1, ..Self::of(body) }
     }
 
     fn split(&mut self) -> Option<SpillPlace> {
@@ -95,11 +108,16 @@ impl<'a> SpilledChunksRecord<'a> {
         let min = self.before.1.0.wrapping_add(t);
         let max = min.wrapping_add(span.cast_signed());
         self.before = (series, TimestampMs(max));
+        let encoding = match file >> 1 & ((1 << (KIND_BITS - 1)) - 1) {
+            _ if self.kind_bits == 1 => xor::ENCODING,
+            encoding => u8::try_from(encoding).ok()?,
+        };
         Some(SpillPlace {
             series,
-            file: u32::try_from(file >> 1).ok()?,
+            file: u32::try_from(file >> self.kind_bits).ok()?,
             offset: u32::try_from(offset).ok()?,
             len: u32::try_from(len).ok()?,
+            encoding,
             range: TimeRange::new(TimestampMs(min), TimestampMs(max))?,
             late: file & 1 == 1,
         })

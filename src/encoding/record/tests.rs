@@ -192,6 +192,9 @@ fn push_checkpoint_records(out: &mut Vec<u8>) {
     assert_eq!(PAIRS.map(|pair| body.push_pair(pair)), [0, 1]);
     SAVED.iter().for_each(|(reference, pairs, _)| body.push(SeriesRef(*reference), pairs));
     push_saved_series(out, &body);
+    let mut body = Vec::new();
+    OPEN_HISTOGRAMS.into_iter().for_each(|saved| push_open_histogram(&mut body, saved));
+    push_open_histograms(out, &body);
 }
 
 /// Canonical bytes of `a="1"` and `b="2"`.
@@ -212,15 +215,41 @@ fn places() -> [SpillPlace; 3] {
         file,
         offset,
         len: 200,
+        encoding: 1,
         range,
         late,
     };
     [
         place(9, 1, 4096, range(1000, 2000), false),
-        place(9, 2, 0, range(2500, 2500), false),
+        SpillPlace { encoding: 3, ..place(9, 2, 0, range(2500, 2500), false) },
         place(7, 1, 70_000, range(-5, 1500), true),
     ]
 }
+
+#[test] // golden bytes: what a version that had floats alone has written is still read
+fn places_of_floats_come_back_from_an_older_record() {
+    let body = [
+        &b"\x12\x02\x80\x20\xc8\x01\xd0\x0f\xe8\x07"[..],
+        b"\x00\x04\x00\xc8\x01\xe8\x07\x00",
+        b"\x03\x03\xf0\xa2\x04\xc8\x01\x91\x27\xe1\x0b",
+    ]
+    .concat();
+    let len = u32::try_from(body.len()).unwrap().to_le_bytes();
+    let record = [&[20][..], &len, &body].concat();
+    let Some(Ok(Record::SpilledChunks(read))) = records(&record).next() else { panic!("a record") };
+    let floats = places().map(|place| SpillPlace { encoding: 1, ..place });
+    assert_eq!(read.map(Result::unwrap).collect::<Vec<_>>(), floats);
+}
+
+const OPEN_HISTOGRAMS: [SavedOpenHistogram<'static>; 2] = [
+    SavedOpenHistogram {
+        series: SeriesRef(7),
+        encoding: 2,
+        next_at: Some(TimestampMs(1000)),
+        bytes: b"open",
+    },
+    SavedOpenHistogram { series: SeriesRef(8), encoding: 3, next_at: None, bytes: b"" },
+];
 
 #[test] // golden bytes: the format cannot drift unseen
 fn checkpoint_records_have_these_bytes() {
@@ -262,6 +291,8 @@ fn checkpoint_records_come_back() {
         assert_eq!((series.reference, series.pairs), (SeriesRef(reference), pairs));
     }
     assert!(saved.series.next_series().is_none());
+    let Some(Record::OpenHistograms(open)) = records.next() else { panic!("the seventh record") };
+    assert_eq!(open.map(Result::unwrap).collect::<Vec<_>>(), OPEN_HISTOGRAMS);
 }
 
 #[test]
@@ -375,6 +406,9 @@ proptest! {
                     Record::Samples(record) => prop_assert_eq!(record.iter().count(), record.len()),
                     Record::Chunks(record) | Record::LateChunks(record) => { let _ = record.count(); }
                     Record::OpenChunks(record) => { let _ = record.count(); }
+                    Record::OpenHistograms(record) => { let _ = record.count(); }
+                    Record::Histograms(mut record) => while record.next_histogram().is_some() {},
+                    Record::FloatHistograms(mut record) => while record.next_histogram().is_some() {},
                     Record::SpilledChunks(record) => { let _ = record.count(); }
                     Record::SavedSeries(mut record) => {
                         let _ = record.pairs.count();

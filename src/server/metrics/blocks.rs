@@ -228,12 +228,13 @@ impl Scrape<'_> {
     }
 
     pub(super) fn late_samples(&self, to: &mut Exposition) {
-        to.family(
+        let mut late = to.family(
             "prometheus_tsdb_head_out_of_order_samples_appended_total",
             Kind::Counter,
             "Samples that were taken although their series had a newer one.",
-        )
-        .count(&[("type", "float")], self.sum(|s| s.late.samples));
+        );
+        late.count(&[("type", "float")], self.sum(|s| s.late.samples));
+        late.count(&[("type", "histogram")], self.sum(|s| s.late.histograms));
         let buckets = self.tally(Tally::of_lateness(), |s| &s.late.seconds);
         to.family(
             "prometheus_tsdb_sample_ooo_delta",

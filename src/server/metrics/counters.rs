@@ -198,6 +198,7 @@ fn refusal_class(reason: &RefusalReason) -> usize {
         | RefusalReason::Duplicate { .. }
         | RefusalReason::DuplicateOfHistogram { .. }
         | RefusalReason::DuplicateHistogram(_)
+        | RefusalReason::HistogramTooLarge { .. }
         | RefusalReason::OutOfOrderExemplar
         | RefusalReason::LabelsTooLong { .. }
         | RefusalReason::TooManySeries => REFUSALS.len() - 1,

@@ -57,6 +57,7 @@ impl Scrape<'_> {
             ("out_of_bounds", out_of_bounds),
             ("too_old", too_old),
             ("duplicate", sum(|r| r.duplicate)),
+            ("histogram", sum(|r| r.histograms)),
             ("too_many_series", sum(|r| r.too_many_series)),
         ];
         let mut invalid_labels = 0;

@@ -32,12 +32,13 @@ impl Scrape<'_> {
             "Chunks dropped.",
             sum(|s| s.chunks_removed),
         );
-        to.family(
+        let mut appended = to.family(
             "prometheus_tsdb_head_samples_appended_total",
             Kind::Counter,
             "Samples appended to the Head.",
-        )
-        .count(&[("type", "float")], sum(|s| s.samples_appended));
+        );
+        appended.count(&[("type", "float")], sum(|s| s.samples_appended));
+        appended.count(&[("type", "histogram")], sum(|s| s.histograms_appended));
         // An empty Head has its times the wrong way round, in Prometheus and therefore here.
         let range =
             self.shards.iter().filter_map(|shard| shard.head_range).reduce(TimeRange::cover);

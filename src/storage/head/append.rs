@@ -17,14 +17,15 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::doubt::Doubtful;
+use super::full_chunks::FullChunks;
 use super::late::{Late, Sealed};
-use super::mem_series::CHUNK_RANGE_MS;
-use super::paged::prefetch;
-use super::{AHEAD_MS_MAX, Appended, GROUP, Head};
+use super::mem_series::{CHUNK_RANGE_MS, MemSeries, SeriesRest};
+use super::paged::{Paged, prefetch};
+use super::{AHEAD_MS_MAX, Appended, GROUP, Head, HeadStats};
 use crate::model::refusal::LABEL_BYTES_MAX;
 use crate::model::{
-    LabelText, LabelsError, LabelsRef, Part, PartEntry, Refusal, RefusalReason, Refusals, Sample,
-    SeriesRef, TimestampMs,
+    Fingerprint, LabelText, LabelsAt, LabelsError, LabelsRef, Part, PartEntry, Refusal,
+    RefusalReason, Refusals, Sample, SeriesRef, TimestampMs, Value, ValueRef, is_stale_nan,
 };
 use crate::storage::wal::LogBuffer;
 
@@ -113,7 +114,7 @@ pub(super) enum Verdict {
 
 impl Verdict {
     /// Is it one that came late, whether it is taken or not? A repetition or a conflict is not.
-    fn is_late(&self) -> bool {
+    pub(super) fn is_late(&self) -> bool {
         use RefusalReason::{OutOfBounds, OutOfOrder, TooOld};
         matches!(
             self,
@@ -121,9 +122,15 @@ impl Verdict {
         )
     }
 
-    /// The series has another sample at this instant.
-    pub(super) fn conflict(known: Sample, sample: Sample) -> Self {
-        Self::Refused(RefusalReason::Duplicate { t: sample.t, existing: known.v, new: sample.v })
+    /// The series has another value at this instant.
+    fn conflict(t: TimestampMs, known: ValueRef<'_>, new: ValueRef<'_>) -> Self {
+        Self::Refused(match (known, new) {
+            (ValueRef::Float(existing), ValueRef::Float(new)) => {
+                RefusalReason::Duplicate { t, existing, new }
+            }
+            (_, ValueRef::Float(new)) => RefusalReason::DuplicateOfHistogram { t, new },
+            (_, ValueRef::Histogram(_)) => RefusalReason::DuplicateHistogram(t),
+        })
     }
 }
 
@@ -163,15 +170,19 @@ impl Head {
             for (hint, (entry, samples)) in found.into_iter().zip(each.by_ref().take(group.len())) {
                 let index = match self.find(entry.fingerprint, hint) {
                     Some(index) => index,
-                    None => match self.create(entry, samples, text, bounds, log) {
-                        Ok(index) => index,
-                        Err(reason) => {
-                            let refusal = refusal(entry, text, samples.len(), reason);
-                            appended.refused.push(refusal);
-                            at += 1;
-                            continue;
+                    None => {
+                        let times = samples.iter().map(|sample| sample.t);
+                        let who = (entry.fingerprint, entry.labels);
+                        match self.create(who, times, text, bounds, log) {
+                            Ok(index) => index,
+                            Err(reason) => {
+                                let refusal = refusal(entry.labels, text, samples.len(), reason);
+                                appended.refused.push(refusal);
+                                at += 1;
+                                continue;
+                            }
                         }
-                    },
+                    }
                 };
                 let misplaced = self.append_in_order(index, samples, in_order, &mut span, log);
                 appended.written += (samples.len() - misplaced) as u64;
@@ -183,7 +194,7 @@ impl Head {
         }
         self.widen(span.oldest, span.newest);
         log.finish_part();
-        self.stats.samples_appended += log.take_sample_count();
+        self.count_appended(log);
         appended
     }
 
@@ -223,12 +234,25 @@ impl Head {
         let mut misplaced = 0;
         for sample in samples {
             if series.is_behind(sample.t) && in_order.contains(sample.t) {
+                if series.has_no_floats()
+                    && Self::begin_floats(
+                        series,
+                        (&mut self.rest, &mut self.stats, &mut self.full),
+                        index,
+                        *sample,
+                        log,
+                    )
+                {
+                    span.oldest = span.oldest.min(sample.t);
+                    span.newest = span.newest.max(sample.t);
+                    continue;
+                }
                 log.sample(series.reference, *sample);
                 span.oldest = span.oldest.min(sample.t);
                 span.newest = span.newest.max(sample.t);
-                if let Some(chunk) = series.append(*sample) {
+                if let Some(ended) = series.append(*sample) {
                     let (rest, stats) = (&mut self.rest, &mut self.stats);
-                    Self::keep_chunk(rest, stats, &mut self.full, index, chunk);
+                    Self::keep_ended(rest, stats, &mut self.full, index, ended);
                 }
                 continue;
             }
@@ -236,6 +260,35 @@ impl Head {
             self.misplaced.push(*sample);
         }
         misplaced
+    }
+
+    /// Makes way for a float where none are being written: ends the chunk of histograms, if there is one. `true`: the float says
+    /// that the series has ended, and has become a histogram that says so. Source: `headAppender.Append`, `tsdb/head_append.go`.
+    #[cold]
+    #[inline(never)]
+    fn begin_floats(
+        series: &mut MemSeries,
+        (rest, stats, full): (&mut Paged<SeriesRest>, &mut HeadStats, &mut FullChunks),
+        index: u32,
+        sample: Sample,
+        log: &mut LogBuffer,
+    ) -> bool {
+        let Some(open) = rest.get_mut(index).map(|rest| &mut rest.histogram) else { return false };
+        let Some(histogram) = open else { return false };
+        let is_stale = is_stale_nan(sample.v);
+        let ended = if is_stale {
+            let stale = histogram.stale();
+            log.histogram(series.reference, sample.t, stale);
+            series.append_histogram(open, sample.t, stale)
+        } else {
+            // Replay meets what comes now behind the histograms before it.
+            log.finish_part();
+            series.begin_floats(open)
+        };
+        if let Some(ended) = ended {
+            Self::keep_ended(rest, stats, full, index, ended);
+        }
+        is_stale
     }
 
     #[cold]
@@ -254,13 +307,14 @@ impl Head {
         let (mut refused, mut first) = (0u32, None);
         let mut misplaced = std::mem::take(&mut self.misplaced);
         for sample in misplaced.drain(..) {
-            let verdict = self.judge(index, sample, bounds, None);
+            let value = ValueRef::Float(sample.v);
+            let verdict = self.judge(index, sample.t, value, bounds, None);
             if verdict.is_late() {
                 self.note_lateness(sample.t);
             }
             match verdict {
-                Verdict::Doubtful => appended.doubtful.push(Doubtful { entry: at, sample }),
-                verdict => match self.carry_out(verdict, index, sample, log) {
+                Verdict::Doubtful => appended.doubtful.push(Doubtful::Float { entry: at, sample }),
+                verdict => match self.carry_out(verdict, index, sample.t, value, log) {
                     Ok(()) => appended.written += 1,
                     Err(reason) => {
                         refused += 1;
@@ -271,12 +325,12 @@ impl Head {
         }
         self.misplaced = misplaced;
         if let Some(reason) = first {
-            appended.refused.push(refusal(entry, text, refused as usize, reason));
+            appended.refused.push(refusal(entry.labels, text, refused as usize, reason));
         }
     }
 
     /// Counts a sample that came late; one from the future did not.
-    fn note_lateness(&mut self, t: TimestampMs) {
+    pub(super) fn note_lateness(&mut self, t: TimestampMs) {
         if t < self.newest {
             self.lateness.observe((self.newest.0 as f64 - t.0 as f64) / 1000.0);
         }
@@ -287,15 +341,55 @@ impl Head {
         &mut self,
         verdict: Verdict,
         index: u32,
-        sample: Sample,
+        t: TimestampMs,
+        value: ValueRef<'_>,
         log: &mut LogBuffer,
     ) -> Result<(), RefusalReason> {
         match verdict {
-            Verdict::Late => self.append_late(index, sample, log),
+            Verdict::InOrder => self.append_value(index, t, value, log),
+            Verdict::Late => self.append_late(index, t, value, log),
             Verdict::Refused(reason) => return Err(reason),
-            Verdict::Known | Verdict::InOrder | Verdict::Doubtful => self.stats.samples_known += 1,
+            Verdict::Known | Verdict::Doubtful => self.stats.samples_known += 1,
         }
         Ok(())
+    }
+
+    /// Appends a sample that is later than all others of its series.
+    pub(super) fn append_value(
+        &mut self,
+        index: u32,
+        t: TimestampMs,
+        value: ValueRef<'_>,
+        log: &mut LogBuffer,
+    ) {
+        let Some(series) = self.series.get_mut(index) else { return };
+        let parts = (&mut self.rest, &mut self.stats, &mut self.full);
+        let (rest, stats, full) = parts;
+        let ended = match value {
+            ValueRef::Float(v) => {
+                let sample = Sample { t, v };
+                if series.has_no_floats()
+                    && Self::begin_floats(series, (rest, stats, full), index, sample, log)
+                {
+                    self.widen(t, t);
+                    return;
+                }
+                log.sample(series.reference, sample);
+                series.append(sample)
+            }
+            ValueRef::Histogram(h) => {
+                if !series.has_no_floats() {
+                    log.finish_part(); // replay meets what comes now behind the floats before it
+                }
+                log.histogram(series.reference, t, h);
+                let Some(rest) = rest.get_mut(index) else { return };
+                series.append_histogram(&mut rest.histogram, t, h)
+            }
+        };
+        if let Some(ended) = ended {
+            Self::keep_ended(&mut self.rest, &mut self.stats, &mut self.full, index, ended);
+        }
+        self.widen(t, t);
     }
 
     /// What is to become of a sample of the series at `index`.
@@ -304,49 +398,62 @@ impl Head {
     pub(super) fn judge(
         &self,
         index: u32,
-        sample: Sample,
+        t: TimestampMs,
+        value: ValueRef<'_>,
         bounds: Bounds,
-        spilled: Option<Option<Sample>>,
+        spilled: Option<Option<Value>>,
     ) -> Verdict {
-        if sample.t > bounds.latest || sample.t == TimestampMs::MIN {
+        if t > bounds.latest || t == TimestampMs::MIN {
             return Verdict::Refused(RefusalReason::OutOfBounds);
         }
         let Some((series, rest)) = self.series.get(index).zip(self.rest.get(index)) else {
             return Verdict::Refused(RefusalReason::OutOfBounds); // no series has this index
         };
-        let is_behind = series.is_behind(sample.t);
-        if is_behind && sample.t >= bounds.floor {
+        if series.is_behind(t) && t >= bounds.floor {
             return Verdict::InOrder;
         }
-        match series.sample_at(rest, sample.t).or(spilled.flatten()) {
-            Some(known) if known == sample => Verdict::Known,
-            Some(known) => Verdict::conflict(known, sample),
-            None if !bounds.takes_late(sample.t) => Verdict::Refused(bounds.too_late(sample.t)),
-            None if spilled.is_none() && !self.places_at(index, sample.t).is_empty() => {
-                Verdict::Doubtful
-            }
+        let was_asked = spilled.is_some();
+        match series.value_at(rest, t).or(spilled.flatten()) {
+            Some(known) if known.as_ref().is_same_sample(value) => Verdict::Known,
+            Some(known) => Verdict::conflict(t, known.as_ref(), value),
+            None if !bounds.takes_late(t) => Verdict::Refused(bounds.too_late(t)),
+            None if !was_asked && !self.places_at(index, t).is_empty() => Verdict::Doubtful,
             None => Verdict::Late,
         }
     }
 
-    fn append_late(&mut self, index: u32, sample: Sample, log: &mut LogBuffer) {
+    fn append_late(
+        &mut self,
+        index: u32,
+        t: TimestampMs,
+        value: ValueRef<'_>,
+        log: &mut LogBuffer,
+    ) {
         let Some(series) = self.series.get(index) else { return };
-        log.sample(series.reference, sample);
-        self.stats.samples_late += 1;
-        self.store_late(index, sample);
+        match value {
+            ValueRef::Float(v) => {
+                log.sample(series.reference, Sample { t, v });
+                self.stats.samples_late += 1;
+            }
+            ValueRef::Histogram(h) => {
+                log.histogram(series.reference, t, h);
+                self.stats.histograms_late += 1;
+            }
+        }
+        self.store_late(index, t, value);
     }
 
     /// Puts a late sample that the series does not have to its others.
-    pub(super) fn store_late(&mut self, index: u32, sample: Sample) {
+    pub(super) fn store_late(&mut self, index: u32, t: TimestampMs, value: ValueRef<'_>) {
         let Some(rest) = self.rest.get_mut(index) else { return };
         let late = rest.late.get_or_insert_with(Box::<Late>::default);
-        let Sealed { chunks, bytes } = late.insert(sample, self.generation);
+        let Sealed { chunks, bytes } = late.insert(t, value, self.generation);
         if chunks > 0 {
             self.full.note(index);
         }
         self.stats.chunks += chunks;
         self.stats.chunk_bytes += bytes;
-        self.widen_late(sample.t, sample.t);
+        self.widen_late(t, t);
     }
 
     /// What of the part would be refused if it were appended now. Changes nothing.
@@ -354,53 +461,81 @@ impl Head {
     pub fn check(&self, part: &Part, text: &LabelText, bounds: Bounds) -> Refusals {
         let mut refused = Refusals::default();
         for (entry, samples) in part.iter() {
-            let reason = match self.find(entry.fingerprint, None) {
-                Some(index) => samples.iter().find_map(|sample| {
-                    match self.judge(index, *sample, bounds, None) {
-                        Verdict::Refused(reason) => Some(reason),
-                        _ => None,
-                    }
-                }),
-                None => checked_labels(entry, text).err(),
-            };
-            let unordered = samples.windows(2).any(|pair| matches!(pair, [a, b] if a.t > b.t));
-            let ahead = samples.iter().any(|sample| sample.t > bounds.latest);
-            let out_of_order = unordered && bounds.late_from.is_none();
-            let reason = reason
-                .or(ahead.then_some(RefusalReason::OutOfBounds))
-                .or(out_of_order.then_some(RefusalReason::OutOfOrder));
-            if let Some(reason) = reason {
-                refused.push(refusal(entry, text, samples.len(), reason));
+            let values = samples.iter().map(|sample| (sample.t, ValueRef::Float(sample.v)));
+            let who = (entry.fingerprint, entry.labels);
+            if let Some(reason) = self.check_series(who, values, text, bounds) {
+                refused.push(refusal(entry.labels, text, samples.len(), reason));
+            }
+        }
+        for (entry, histograms) in part.histogram_series() {
+            let count = histograms.len();
+            let within = part.histograms.within(histograms);
+            let values = within.map(|(t, h)| (t, ValueRef::Histogram(h)));
+            let who = (entry.fingerprint, entry.labels);
+            if let Some(reason) = self.check_series(who, values, text, bounds) {
+                refused.push(refusal(entry.labels, text, count, reason));
             }
         }
         refused
     }
 
+    /// The first reason for which something of a series would be refused.
+    fn check_series<'a>(
+        &self,
+        (fingerprint, labels): (Fingerprint, LabelsAt),
+        values: impl Iterator<Item = (TimestampMs, ValueRef<'a>)>,
+        text: &LabelText,
+        bounds: Bounds,
+    ) -> Option<RefusalReason> {
+        let index = self.find(fingerprint, None);
+        if index.is_none()
+            && let Err(reason) = checked_labels(labels, text)
+        {
+            return Some(reason);
+        }
+        let (mut last, mut unordered) = (TimestampMs::MIN, false);
+        let mut refused = None;
+        for (t, value) in values {
+            let verdict = match index {
+                Some(index) => self.judge(index, t, value, bounds, None),
+                None if t > bounds.latest => Verdict::Refused(RefusalReason::OutOfBounds),
+                None => Verdict::InOrder,
+            };
+            if let Verdict::Refused(reason) = verdict {
+                refused.get_or_insert(reason);
+            }
+            unordered |= t < last;
+            last = t;
+        }
+        let out_of_order = unordered && bounds.late_from.is_none();
+        refused.or(out_of_order.then_some(RefusalReason::OutOfOrder))
+    }
+
+    /// Makes a series that is about to have samples at these `times`.
     #[cold]
     #[inline(never)]
     pub(super) fn create(
         &mut self,
-        entry: &PartEntry,
-        samples: &[Sample],
+        (fingerprint, labels): (Fingerprint, LabelsAt),
+        times: impl Iterator<Item = TimestampMs>,
         text: &LabelText,
         bounds: Bounds,
         log: &mut LogBuffer,
     ) -> Result<u32, RefusalReason> {
-        let labels = checked_labels(entry, text)?;
+        let labels = checked_labels(labels, text)?;
         let labels = LabelsRef::trusted(&labels);
         // A series that would have no sample is not made.
         let takes = |t| bounds.takes_late(t) || t >= bounds.floor;
         let mut in_time =
-            samples.iter().filter(|s| s.t <= bounds.latest && s.t != TimestampMs::MIN).peekable();
-        let Some(first) = in_time.peek().map(|sample| sample.t) else {
+            times.filter(|t| *t <= bounds.latest && *t != TimestampMs::MIN).peekable();
+        let Some(first) = in_time.peek().copied() else {
             return Err(RefusalReason::OutOfBounds);
         };
-        if !in_time.any(|sample| takes(sample.t)) {
+        if !in_time.any(takes) {
             return Err(bounds.too_late(first));
         }
         let reference = SeriesRef(self.next_reference);
-        let index =
-            self.add(entry.fingerprint, labels, reference).ok_or(RefusalReason::TooManySeries)?;
+        let index = self.add(fingerprint, labels, reference).ok_or(RefusalReason::TooManySeries)?;
         self.next_reference += 1;
         self.stats.series_created += 1;
         log.series(reference, labels.as_bytes());
@@ -409,13 +544,10 @@ impl Head {
 }
 
 /// The labels of a series that is new to the shard: here they are looked at in full, once.
-fn checked_labels<'a>(
-    entry: &PartEntry,
-    text: &'a LabelText,
-) -> Result<Cow<'a, [u8]>, RefusalReason> {
+fn checked_labels(labels: LabelsAt, text: &LabelText) -> Result<Cow<'_, [u8]>, RefusalReason> {
     let outside =
         LabelsError::NotCanonical { offset: 0, len: 0, what: "a span outside of the request" };
-    let bytes = text.canonical(entry.labels).ok_or(RefusalReason::Labels(outside))?;
+    let bytes = text.canonical(labels).ok_or(RefusalReason::Labels(outside))?;
     if bytes.len() > LABEL_BYTES_MAX {
         return Err(RefusalReason::LabelsTooLong { bytes: bytes.len() });
     }
@@ -425,13 +557,13 @@ fn checked_labels<'a>(
 
 #[cold]
 pub(super) fn refusal(
-    entry: &PartEntry,
+    labels: LabelsAt,
     text: &LabelText,
     samples: usize,
     reason: RefusalReason,
 ) -> Refusal {
     Refusal {
-        series: LabelsRef::trusted(&text.canonical(entry.labels).unwrap_or_default()).to_string(),
+        series: LabelsRef::trusted(&text.canonical(labels).unwrap_or_default()).to_string(),
         samples: u32::try_from(samples).unwrap_or(u32::MAX),
         reason,
     }

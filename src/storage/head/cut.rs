@@ -189,7 +189,7 @@ impl Head {
             }
             if let Some(late) = &mut rest.late {
                 late.truncate(cut.range, cut.generation, |source| match source {
-                    LateSource::Memory(chunk) => bytes += chunk.len(),
+                    LateSource::Memory(_, chunk) => bytes += chunk.len(),
                     LateSource::Spilled(chunk) => spilled.drop_one(*chunk),
                 });
                 if late.is_empty() {
@@ -203,7 +203,7 @@ impl Head {
         }
         let first = rest.spilled.first().and_then(|chunk| range_of(&self.spilled, *chunk));
         let first = first.or_else(|| rest.chunks.first().map(|chunk| chunk.range));
-        let oldest = first.map(TimeRange::min).or_else(|| series.first_open());
+        let oldest = first.or_else(|| series.open_range(rest)).map(TimeRange::min);
         // A chunk that stays because it lies across the end has its beginning in the block already.
         let oldest = oldest.map(|t| if cut.range.contains(t) { cut.range.end() } else { t });
         truncation.in_order = earlier(truncation.in_order, oldest);
@@ -213,18 +213,20 @@ impl Head {
             let behind = settled.filter(|t| *t < self.min_valid);
             truncation.left_behind = earlier(truncation.left_behind, behind);
         }
-        if rest.is_empty() && series.last().is_none() {
+        if rest.is_empty() && series.has_no_floats() {
             truncation.empty.push(index);
         }
     }
 
     /// Ends the open chunk of a series if all of its samples lie in `range`.
     pub(super) fn close_within(&mut self, index: u32, range: BlockRange) {
-        let Some(series) = self.series.get_mut(index) else { return };
-        let lies_within = series.last().is_some_and(|last| range.contains(last.t))
-            && series.first_open().is_some_and(|first| range.contains(first));
-        if lies_within && let Some(chunk) = series.close() {
-            self.keep_full_chunk(index, chunk);
+        let Some((series, rest)) = self.series.get_mut(index).zip(self.rest.get_mut(index)) else {
+            return;
+        };
+        if series.open_range(rest).is_some_and(|open| range.holds(open))
+            && let Some(ended) = series.close(&mut rest.histogram)
+        {
+            Self::keep_ended(&mut self.rest, &mut self.stats, &mut self.full, index, ended);
         }
     }
 
@@ -232,7 +234,7 @@ impl Head {
     pub fn empty_series(&self) -> impl Iterator<Item = u32> {
         self.indexes().filter(|index| {
             let series = self.series.get(*index).zip(self.rest.get(*index));
-            series.is_some_and(|(series, rest)| series.last().is_none() && rest.is_empty())
+            series.is_some_and(|(series, rest)| series.has_no_floats() && rest.is_empty())
         })
     }
 }

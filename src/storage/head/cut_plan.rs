@@ -11,18 +11,19 @@ use ulid::Ulid;
 
 use super::Head;
 use super::cut::Cut;
-use super::late::{self, LateSource};
-use super::spilled::SpilledChunk;
+use super::head_chunk::encoded;
+use super::late::LateSource;
+use super::spilled::{FILES_MAX, SpilledChunk, bytes_there};
 use crate::encoding::record::SpillPlace;
-use crate::encoding::spilled::FRAME_BYTES;
-use crate::model::{SeriesRef, TimeRange, TimestampMs};
+use crate::encoding::spilled::{self, FRAME_BYTES, SpilledHeader};
+use crate::model::{SeriesRef, TimestampMs};
 
 /// Series of a part.
 const PART_SERIES: usize = 4096;
 /// Bytes of texts and chunks with which a part takes no further series.
 const PART_BYTES: usize = 16 << 20;
-/// No spill file has this number: the chunk's bytes are in the part.
-const HERE: u32 = u32::MAX;
+/// No spill file has this number: the chunk is in the part, as a file would have it.
+const HERE: u32 = FILES_MAX - 1;
 
 /// What goes into a block.
 #[derive(Debug)]
@@ -63,16 +64,16 @@ pub(super) struct SeriesPlan<'a> {
 }
 
 impl<'a> SeriesPlan<'a> {
-    /// A chunk's range, whether it is late, and where it is.
-    pub(super) fn chunk(&self, chunk: PlannedChunk) -> Option<(TimeRange, bool, Planned<'a>)> {
+    /// Where a chunk is, or would be.
+    pub(super) fn chunk(&self, chunk: PlannedChunk) -> Option<(SpillPlace, Planned<'a>)> {
         let place = chunk.chunk.place(self.reference, chunk.end)?;
-        let planned = if place.file == HERE {
-            let (start, len) = (place.offset as usize, place.len as usize - FRAME_BYTES);
-            Planned::Here(self.part.bytes.get(start..start + len)?)
-        } else {
-            Planned::There(place)
-        };
-        Some((place.range, place.late, planned))
+        if place.file != HERE {
+            return Some((place, Planned::There));
+        }
+        let frame = self.part.bytes.get(place.offset as usize..)?.get(..place.len as usize)?;
+        let SpillPlace { series, range, encoding, late, .. } = place;
+        let header = SpilledHeader { series, range, encoding, late };
+        Some((place, Planned::Here(spilled::open(frame, header).ok()?)))
     }
 }
 
@@ -91,7 +92,7 @@ pub(super) enum Planned<'a> {
     /// In the part.
     Here(&'a [u8]),
     /// In a spill file.
-    There(SpillPlace),
+    There,
 }
 
 const _: () = {
@@ -152,19 +153,21 @@ impl PlanPart {
         bytes.shrink_to_fit();
     }
 
-    /// Takes the bytes of a chunk in. `false`: it is none of ours, and has no room.
-    fn push(&mut self, range: TimeRange, late: bool, bytes: &[u8]) -> bool {
+    /// Takes a chunk of the series in. `false`: it is none of ours, and has no room.
+    fn push(&mut self, header: SpilledHeader, bytes: &[u8]) -> bool {
+        let SpilledHeader { series, range, encoding, late } = header;
         let end = super::mem_series::range_end(range.min());
+        let start = self.bytes.len();
         let place = || {
-            let len = u32::try_from(bytes.len() + FRAME_BYTES).ok()?;
-            let offset = u32::try_from(self.bytes.len()).ok()?;
-            let series = SeriesRef::default();
-            Some(SpillPlace { series, file: HERE, offset, len, range, late })
+            let len = u32::try_from(bytes_there(bytes.len())? + FRAME_BYTES).ok()?;
+            let offset = u32::try_from(start).ok()?;
+            Some(SpillPlace { series, file: HERE, offset, len, encoding, range, late })
         };
-        let chunk = place().and_then(|place| SpilledChunk::of(&place, end));
-        self.chunks.extend(chunk.map(|chunk| PlannedChunk { end, chunk }));
-        if chunk.is_some() {
-            self.bytes.extend_from_slice(bytes);
+        let chunk = place().and_then(|place| Some((place, SpilledChunk::of(&place, end)?)));
+        if let Some((place, chunk)) = chunk {
+            self.chunks.push(PlannedChunk { end, chunk });
+            spilled::push(&mut self.bytes, header, bytes);
+            self.bytes.resize(start + place.len as usize, 0);
         }
         chunk.is_some()
     }
@@ -236,6 +239,9 @@ impl Head {
         }
         let Some(part) = parts.last_mut() else { return };
         let before = part.chunks.len();
+        let series_ref = series.reference;
+        let header =
+            |range, encoding, late| SpilledHeader { series: series_ref, range, encoding, late };
         for chunk in rest.spilled.iter() {
             let overlaps = self.spilled.range(*chunk).is_some_and(|r| range.overlaps(r));
             if let Some(end) = self.spilled.end(*chunk).filter(|_| overlaps) {
@@ -243,19 +249,19 @@ impl Head {
             }
         }
         for chunk in rest.chunks.iter().filter(|chunk| range.overlaps(chunk.range)) {
-            part.push(chunk.range, false, &chunk.bytes);
+            part.push(header(chunk.range, chunk.encoding, false), &chunk.bytes);
         }
         // One that lies across an end of the range is still open.
-        if let Some(open) = series.open_range().filter(|open| range.overlaps(*open))
-            && let Some(chunk) = series.open_chunk()
+        if series.open_range(rest).is_some_and(|open| range.overlaps(open))
+            && let Some(chunk) = series.open_chunk(rest)
         {
-            part.push(open, false, &chunk.bytes);
+            part.push(header(chunk.range, chunk.encoding, false), &chunk.bytes);
         }
         if let Some(late) = &rest.late {
             for chunk in late.of(range, generation) {
                 match &chunk.source {
-                    LateSource::Memory(bytes) => {
-                        part.push(chunk.range, true, bytes);
+                    LateSource::Memory(encoding, bytes) => {
+                        part.push(header(chunk.range, *encoding, true), bytes);
                     }
                     LateSource::Spilled(spilled) => {
                         let end = self.spilled.end(*spilled);
@@ -264,8 +270,8 @@ impl Head {
                     }
                 }
             }
-            for chunk in late::chunks_of(late.buffered_of(range, generation)) {
-                part.push(chunk.range, true, &chunk.bytes);
+            for chunk in encoded(&late.buffered_of(range, generation)) {
+                part.push(header(chunk.range, chunk.encoding, true), &chunk.bytes);
             }
         }
         if part.chunks.len() == before {

@@ -13,9 +13,8 @@ use super::remove::Removal;
 
 use super::sorted_cut::SortedCut;
 use super::spill::SpillFiles;
-use super::testing::{index_of, keys, labels, sample, saved, send};
+use super::testing::{index_of, keys, labels, number_of, saved, send_numbered};
 use super::*;
-use crate::encoding::xor::XorReader;
 use crate::io::Disk as _;
 use crate::io::sim::{NoPace, SimDisk, run};
 use crate::model::{BlockRange, Labels};
@@ -24,7 +23,8 @@ use crate::storage::wal::LogBuffer;
 const MINUTE: i64 = 60_000;
 const SERIES: u32 = 5;
 
-type Model = BTreeMap<(u32, i64), u64>;
+/// The number of each value.
+type Model = BTreeMap<(u32, i64), u32>;
 
 struct Store {
     head: RefCell<Head>,
@@ -47,20 +47,19 @@ impl Store {
     }
 
     fn send(&mut self, series: u32, t: i64) {
-        let v = f64::from(self.next);
+        let n = self.next;
         self.next += 1;
-        let (mut head, sample) = (self.head.borrow_mut(), sample(t, v));
-        let appended = send(&mut head, &mut self.log, series, &[sample]);
+        let mut head = self.head.borrow_mut();
+        let (appended, part, text) = send_numbered(&mut head, &mut self.log, series, t, n);
         // What is doubtful is asked in other tests; here no instant is sent twice.
         for doubtful in &appended.doubtful {
-            let (part, text) = testing::request(&[(series, vec![sample])]);
             let bounds = head.bounds(TimestampMs(1 << 60));
             let log = &mut self.log;
             let known = head.append_doubtful(&part, &text, *doubtful, None, bounds, log);
-            assert_eq!(known.written, 1);
+            assert_eq!(known.written + known.histograms_written, 1);
         }
         if appended.refused.is_empty() {
-            self.model.insert((series, t), v.to_bits());
+            self.model.insert((series, t), n);
         }
     }
 
@@ -73,10 +72,10 @@ impl Store {
         for series in 0..SERIES {
             let Some(index) = index_of(&self.head.borrow(), series) else { continue };
             let pieces = self.head.borrow().pieces(index, TimeRange::ALL);
-            let (mut samples, mut pace) = (Vec::new(), NoPace);
+            let (mut samples, mut pace) = (Samples::default(), NoPace);
             let read = self.files.read_series(&pieces, TimeRange::ALL, &mut samples, &mut pace);
             assert!(run(read).is_empty());
-            all.extend(samples.iter().map(|s| ((series, s.t.0), s.v.to_bits())));
+            all.extend(samples.iter().map(|(t, value)| ((series, t.0), number_of(value))));
         }
         all
     }
@@ -111,9 +110,10 @@ impl Store {
                 let number = numbers[&set.to_string()];
                 assert!(series.chunks.is_sorted_by(|a, b| a.range.max() < b.range.min()));
                 for chunk in &series.chunks {
-                    for sample in XorReader::new(&chunk.bytes).unwrap().map(Result::unwrap) {
-                        all.insert((number, sample.t.0), sample.v.to_bits());
-                    }
+                    let mut samples = Samples::default();
+                    chunk.read(TimeRange::ALL, &mut samples);
+                    assert_eq!(samples.len(), chunk.sample_count() as usize);
+                    all.extend(samples.iter().map(|(t, v)| ((number, t.0), number_of(v))));
                 }
             }
             assert_eq!(read.count(), 0, "all that was read was asked for");
@@ -217,9 +217,9 @@ proptest! {
         let mut copied = Model::new();
         for piece in pieces {
             sorted.narrow(piece);
-            for (key, v) in store.block(&sorted) {
+            for (key, n) in store.block(&sorted) {
                 prop_assert!(piece.contains(TimestampMs(key.1)));
-                prop_assert_eq!(copied.insert(key, v), None, "twice");
+                prop_assert_eq!(copied.insert(key, n), None, "twice");
             }
         }
         prop_assert_eq!(&copied, &store.model);

@@ -16,13 +16,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::Head;
-use super::late::{self, decoded};
+use super::head_chunk::{decoded, encoded};
 use super::mem_series::SeriesRest;
 use super::spill::{SpillError, SpillFiles};
 use super::spilled::SpillTable;
 use crate::encoding::record::SpillPlace;
 use crate::io::{Disk, Pace};
-use crate::model::{Matcher, Sample, SeriesRef, TimeRange};
+use crate::model::{Matcher, Samples, SamplesMark, SeriesRef, TimeRange};
 use crate::storage::wal::LogBuffer;
 
 /// Series whose chunks are read together.
@@ -31,7 +31,7 @@ const READ_SERIES: usize = 256;
 const DELETE_SERIES: usize = 16;
 
 /// What was read of chunks that have left memory: their samples, by file and offset.
-type Read = BTreeMap<(u32, u32), Vec<Sample>>;
+type Read = BTreeMap<(u32, u32), Samples>;
 
 /// Deletes the samples within `range`, both ends included, of all series for which all `matchers` hold. What says so stands
 /// in `log` afterwards; making that durable is the caller's. How many series had samples there, and what could not be read:
@@ -107,7 +107,8 @@ async fn read_across<D: Disk>(
     for (place, read) in places.iter().zip(spill.read(&places, pace).await) {
         match read {
             Ok(bytes) => {
-                samples.insert((place.file, place.offset), decoded(&bytes).unwrap_or_default());
+                let read = decoded(place.encoding, &bytes).unwrap_or_default();
+                samples.insert((place.file, place.offset), read);
             }
             Err(error) => errors.push(error),
         }
@@ -164,11 +165,12 @@ impl Head {
         if let Some(late) = &mut rest.late {
             late.delete(range, |chunk| take(table, chunk).cloned());
         }
-        let (mut kept, mut left) = (Vec::with_capacity(rest.spilled.len()), Vec::new());
+        let (mut kept, mut left) = (Vec::with_capacity(rest.spilled.len()), Samples::default());
         for chunk in std::mem::take(&mut rest.spilled) {
             if table.range(chunk).is_some_and(|own| own.overlaps(range)) {
-                let samples = take(table, chunk).into_iter().flatten();
-                left.extend(samples.filter(|sample| !range.contains(sample.t)).copied());
+                let mut samples = take(table, chunk).cloned().unwrap_or_default();
+                samples.retain(|t| !range.contains(t));
+                left.merge(SamplesMark::default(), &mut samples);
             } else {
                 kept.push(chunk);
             }
@@ -176,7 +178,7 @@ impl Head {
         rest.spilled = kept.into_boxed_slice();
         if !left.is_empty() {
             let late = rest.late.get_or_insert_default();
-            late::chunks_of(&left).for_each(|chunk| late.push(self.generation, chunk));
+            encoded(&left).into_iter().for_each(|chunk| late.push(self.generation, chunk));
         }
         if rest.late.as_ref().is_some_and(|late| late.is_empty()) {
             rest.late = None;
@@ -185,18 +187,18 @@ impl Head {
             let chunks = std::mem::take(&mut rest.chunks).into_vec();
             rest.chunks = chunks
                 .into_iter()
-                .filter_map(|chunk| {
+                .flat_map(|chunk| {
                     if !chunk.range.overlaps(range) {
-                        return Some(chunk);
+                        return vec![chunk];
                     }
-                    let mut samples = Vec::new();
+                    let mut samples = Samples::default();
                     chunk.read(TimeRange::ALL, &mut samples);
-                    samples.retain(|sample| !range.contains(sample.t));
-                    late::encoded(&samples)
+                    samples.retain(|t| !range.contains(t));
+                    encoded(&samples)
                 })
                 .collect();
         }
-        if let Some(chunk) = series.delete_open(range) {
+        for chunk in series.delete_open(rest, range) {
             rest.push_chunk(chunk);
         }
         let after = (rest.chunk_count(), bytes_in_memory(rest));
@@ -217,6 +219,7 @@ fn lies_within(inner: TimeRange, outer: TimeRange) -> bool {
 /// What the full chunks of a series take in memory.
 fn bytes_in_memory(rest: &SeriesRest) -> u64 {
     let late = rest.late.iter().flat_map(|late| &late.chunks).filter_map(|late| late.bytes());
+    let late = late.map(|(_, bytes)| bytes);
     let full = rest.chunks.iter().map(|chunk| &*chunk.bytes);
     full.chain(late).map(|bytes| bytes.len() as u64).sum()
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::delete::{delete, replayed};
 
 use super::spill::SpillFiles;
-use super::testing::{Replay, index_of, keys, labels, sample, saved, send};
+use super::testing::{Replay, index_of, keys, labels, number_of, saved, send_numbered};
 use super::*;
 use crate::encoding::record::{Record, records};
 use crate::io::Disk as _;
@@ -20,8 +20,8 @@ use crate::storage::wal::LogBuffer;
 const DIR: &str = "head";
 const MINUTE: i64 = 60_000;
 
-/// What the tests compare with: series to time to value.
-type Model = BTreeMap<u32, BTreeMap<i64, u64>>;
+/// What the tests compare with: series to time to the number of the value.
+type Model = BTreeMap<u32, BTreeMap<i64, u32>>;
 
 /// A Head, its log since a checkpoint, and that checkpoint.
 struct World {
@@ -48,11 +48,12 @@ impl World {
         }
     }
 
-    fn send(&mut self, series: u32, t: i64, v: i64) {
+    fn send(&mut self, series: u32, t: i64, n: i64) {
         let (mut head, mut log) = (self.head.borrow_mut(), self.log.borrow_mut());
-        let appended = send(&mut head, &mut log, series, &[sample(t, v as f64)]);
+        let n = u32::try_from(n).unwrap();
+        let (appended, ..) = send_numbered(&mut head, &mut log, series, t, n);
         if appended.written == 1 && appended.doubtful.is_empty() {
-            self.model.entry(series).or_default().entry(t).or_insert((v as f64).to_bits());
+            self.model.entry(series).or_default().entry(t).or_insert(n);
         }
     }
 
@@ -87,12 +88,13 @@ impl World {
         let mut all = Model::new();
         for series in 0..4 {
             let Some(index) = index_of(&head.borrow(), series) else { continue };
-            let (mut out, pieces) = (Vec::new(), head.borrow().pieces(index, TimeRange::ALL));
+            let (mut out, pieces) =
+                (Samples::default(), head.borrow().pieces(index, TimeRange::ALL));
             let pace = &mut NoPace;
             let reading = self.spill.read_series(&pieces, TimeRange::ALL, &mut out, pace);
             assert!(run(reading).is_empty());
             assert_eq!(head.borrow().overlaps(index, TimeRange::ALL), !out.is_empty());
-            all.insert(series, out.iter().map(|s| (s.t.0, s.v.to_bits())).collect());
+            all.insert(series, out.iter().map(|(t, value)| (t.0, number_of(value))).collect());
         }
         all
     }
@@ -166,10 +168,7 @@ fn what_is_sent_again_after_it_was_deleted_is_there_again_and_after_a_restart() 
     world.send(0, 5 * MINUTE, 77);
     world.send(0, 20 * MINUTE, 78);
     world.check();
-    assert_eq!(
-        world.model[&0],
-        BTreeMap::from([(5 * MINUTE, 77f64.to_bits()), (20 * MINUTE, 78f64.to_bits())])
-    );
+    assert_eq!(world.model[&0], BTreeMap::from([(5 * MINUTE, 77), (20 * MINUTE, 78)]));
     assert_eq!(world.restarted(), world.model);
 }
 

@@ -7,64 +7,102 @@
 use std::cell::RefCell;
 
 use super::append::refusal;
-use super::mem_series::sample_at;
+use super::head_chunk::value_at;
 use super::spill::SpillFiles;
 use super::{Appended, Bounds, Head};
 use crate::encoding::record::SpillPlace;
 use crate::io::{Disk, Pace};
-use crate::model::{LabelText, Part, Sample};
+use crate::model::{Fingerprint, LabelText, LabelsAt, Part, Sample, TimestampMs, Value, ValueRef};
 use crate::storage::wal::LogBuffer;
 
 /// A late sample that may be known.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Doubtful {
-    /// Which entry of the part it is of.
-    pub entry: usize,
-    /// The sample.
-    pub sample: Sample,
+pub enum Doubtful {
+    /// A float.
+    Float {
+        /// Which entry of the part it is of.
+        entry: usize,
+        /// The sample.
+        sample: Sample,
+    },
+    /// A native histogram.
+    Histogram {
+        /// What its series is recognised by.
+        fingerprint: Fingerprint,
+        /// The labels of its series.
+        labels: LabelsAt,
+        /// Its place among the part's.
+        at: usize,
+    },
+}
+
+/// A doubtful sample and its series.
+struct Late<'a> {
+    series: (Fingerprint, LabelsAt),
+    t: TimestampMs,
+    value: ValueRef<'a>,
+}
+
+impl Doubtful {
+    fn of(self, part: &Part) -> Option<Late<'_>> {
+        Some(match self {
+            Self::Float { entry, sample } => {
+                let entry = part.entries.get(entry)?;
+                let series = (entry.fingerprint, entry.labels);
+                Late { series, t: sample.t, value: ValueRef::Float(sample.v) }
+            }
+            Self::Histogram { fingerprint, labels, at } => {
+                let (t, histogram) = part.histograms.get(at)?;
+                let value = ValueRef::Histogram(histogram);
+                Late { series: (fingerprint, labels), t, value }
+            }
+        })
+    }
 }
 
 impl Head {
     /// Appends a sample that was doubtful, now that it is known what chunks which have left memory hold at its instant.
     ///
-    /// - `known`: that sample, if there is one.
+    /// - `known`: that value, if there is one.
     pub fn append_doubtful(
         &mut self,
         part: &Part,
         text: &LabelText,
         doubtful: Doubtful,
-        known: Option<Sample>,
+        known: Option<Value>,
         bounds: Bounds,
         log: &mut LogBuffer,
     ) -> Appended {
         let mut appended = Appended::default();
-        let Some(entry) = part.entries.get(doubtful.entry) else { return appended };
+        let Some(Late { series, t, value }) = doubtful.of(part) else { return appended };
         let bounds = bounds.raised_to(self.min_valid);
-        let sample = doubtful.sample;
-        let known_series = match (self.find(entry.fingerprint, None), known) {
-            (Some(index), _) => Ok(index),
+        let is_known = known.as_ref().is_some_and(|known| known.as_ref().is_same_sample(value));
+        let outcome = match self.find(series.0, None) {
             // The series is gone with its chunks, which are in a block now.
-            (None, Some(known)) if known == sample => return Appended { written: 1, ..appended },
-            (None, _) => self.create(entry, &[sample], text, bounds, log),
+            None if is_known => Ok(()),
+            found => {
+                let index = found
+                    .map_or_else(|| self.create(series, [t].into_iter(), text, bounds, log), Ok);
+                index.and_then(|index| {
+                    let verdict = self.judge(index, t, value, bounds, Some(known));
+                    self.carry_out(verdict, index, t, value, log)
+                })
+            }
         };
-        let outcome = known_series.and_then(|index| {
-            let verdict = self.judge(index, sample, bounds, Some(known));
-            self.carry_out(verdict, index, sample, log)
-        });
-        match outcome {
-            Ok(()) => appended.written = 1,
-            Err(reason) => appended.refused.push(refusal(entry, text, 1, reason)),
+        match (outcome, value) {
+            (Ok(()), ValueRef::Float(_)) => appended.written = 1,
+            (Ok(()), ValueRef::Histogram(_)) => appended.histograms_written = 1,
+            (Err(reason), _) => appended.refused.push(refusal(series.1, text, 1, reason)),
         }
         log.finish_part();
-        self.stats.samples_appended += log.take_sample_count();
+        self.count_appended(log);
         appended
     }
 
     /// The chunks that decide what a doubtful sample is.
-    fn places_of(&self, part: &Part, doubtful: Doubtful) -> Vec<SpillPlace> {
-        let entry = part.entries.get(doubtful.entry);
-        let index = entry.and_then(|entry| self.find(entry.fingerprint, None));
-        index.map(|index| self.places_at(index, doubtful.sample.t)).unwrap_or_default()
+    fn places_of(&self, late: &Late<'_>) -> Vec<SpillPlace> {
+        let index = self.find(late.series.0, None);
+        index.map(|index| self.places_at(index, late.t)).unwrap_or_default()
     }
 }
 
@@ -89,20 +127,28 @@ pub async fn resolve<D: Disk>(
         let mut places = Vec::new();
         let mut ends = Vec::with_capacity(some.len());
         for doubtful in some {
-            places.extend(head.borrow().places_of(part, *doubtful));
+            if let Some(late) = doubtful.of(part) {
+                places.extend(head.borrow().places_of(&late));
+            }
             ends.push(places.len());
         }
         let mut read = spill.read(&places, pace).await.into_iter();
         let mut start = 0;
         for (doubtful, end) in some.iter().zip(ends) {
-            let chunks: Vec<_> = read.by_ref().take(end - start).flatten().collect();
-            let known = chunks.iter().find_map(|chunk| sample_at(chunk, doubtful.sample.t));
+            let there = places.get(start..end).unwrap_or_default();
+            let chunks = there.iter().zip(read.by_ref());
+            let chunks: Vec<_> =
+                chunks.filter_map(|(place, read)| Some((place.encoding, read.ok()?))).collect();
+            let known = doubtful.of(part).and_then(|late| {
+                chunks.iter().find_map(|(encoding, chunk)| value_at(*encoding, chunk, late.t))
+            });
             start = end;
             let more = {
                 let (mut head, mut log) = (head.borrow_mut(), log.borrow_mut());
                 head.append_doubtful(part, text, *doubtful, known, bounds, &mut log)
             };
             appended.written += more.written;
+            appended.histograms_written += more.histograms_written;
             appended.refused.append(more.refused);
             pace.breathe().await;
         }

@@ -21,14 +21,22 @@ pub struct FullChunks {
 }
 
 impl FullChunks {
-    /// Copies the bytes of a chunk to those of the others.
+    /// Has the bytes of a chunk written behind those of the others.
+    ///
+    /// - `write`: appends so many bytes.
     #[must_use]
-    pub fn gather(&mut self, chunk: &[u8]) -> Bytes {
-        if self.room.capacity() < chunk.len() {
-            self.room = BytesMut::with_capacity(PIECE_BYTES.max(chunk.len()));
+    pub fn gather(&mut self, bytes: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+        if self.room.capacity() < bytes {
+            self.room = BytesMut::with_capacity(PIECE_BYTES.max(bytes));
         }
-        self.room.extend_from_slice(chunk);
+        write(&mut self.room);
         self.room.split().freeze()
+    }
+
+    /// Copies the bytes of a chunk behind those of the others.
+    #[must_use]
+    pub fn gather_bytes(&mut self, chunk: &[u8]) -> Bytes {
+        self.gather(chunk.len(), |out| out.extend_from_slice(chunk))
     }
 
     /// Notes that a series has one that did not leave yet.
@@ -49,9 +57,9 @@ mod tests {
     #[test]
     fn chunks_lie_behind_each_other_and_a_long_one_by_itself() {
         let mut full = FullChunks::default();
-        let chunks: Vec<Bytes> = [1, 2].map(|byte| full.gather(&[byte; 200])).into();
+        let chunks: Vec<Bytes> = [1, 2].map(|byte| full.gather_bytes(&[byte; 200])).into();
         assert_eq!(chunks[0].as_ptr().wrapping_add(200), chunks[1].as_ptr());
-        assert_eq!(full.gather(&[3; PIECE_BYTES + 1]).len(), PIECE_BYTES + 1);
+        assert_eq!(full.gather_bytes(&[3; PIECE_BYTES + 1]).len(), PIECE_BYTES + 1);
         assert_eq!(chunks, [vec![1; 200], vec![2; 200]]);
     }
 

@@ -8,10 +8,11 @@
 
 use bytes::Bytes;
 
-use super::mem_series::{HeadChunk, range_end, read_chunk, sample_at};
+use super::head_chunk::{self, HeadChunk, decoded, encoded, read_chunk};
 use super::spilled::SpilledChunk;
-use crate::encoding::xor::{Words, XorAppender, XorReader};
-use crate::model::{BlockRange, Sample, TimeRange, TimestampMs};
+use crate::model::{
+    BlockRange, HistogramSample, Sample, Samples, TimeRange, TimestampMs, Value, ValueRef,
+};
 
 /// A buffer with this many samples is sealed. Source: `DefaultOutOfOrderCapMax`, `tsdb/head.go`.
 pub const SAMPLES_MAX: usize = 32;
@@ -20,7 +21,7 @@ pub const SAMPLES_MAX: usize = 32;
 #[derive(Debug, Default)]
 pub struct Late {
     /// Sorted, each instant once.
-    buffer: Vec<Sample>,
+    buffer: Samples,
     /// In which generation those in the buffer came.
     generation: u32,
     /// What was sealed, oldest first.
@@ -41,22 +42,23 @@ pub struct LateChunk {
 /// Where sealed late samples are.
 #[derive(Debug, Clone)]
 pub enum LateSource {
-    /// In memory: Prometheus's XOR encoding.
-    Memory(Bytes),
+    /// In memory: which of Prometheus's encodings, and its bytes.
+    Memory(u8, Bytes),
     /// In a spill file.
     Spilled(SpilledChunk),
 }
 
 impl LateChunk {
     fn of(generation: u32, chunk: HeadChunk) -> Self {
-        Self { generation, range: chunk.range, source: LateSource::Memory(chunk.bytes) }
+        let source = LateSource::Memory(chunk.encoding, chunk.bytes);
+        Self { generation, range: chunk.range, source }
     }
 
-    /// Its bytes, if it is in memory.
+    /// Its encoding and bytes, if it is in memory.
     #[must_use]
-    pub fn bytes(&self) -> Option<&[u8]> {
+    pub fn bytes(&self) -> Option<(u8, &[u8])> {
         match &self.source {
-            LateSource::Memory(bytes) => Some(bytes),
+            LateSource::Memory(encoding, bytes) => Some((*encoding, bytes)),
             LateSource::Spilled(_) => None,
         }
     }
@@ -65,7 +67,7 @@ impl LateChunk {
     #[must_use]
     pub fn spilled(&self) -> Option<SpilledChunk> {
         match &self.source {
-            LateSource::Memory(_) => None,
+            LateSource::Memory(..) => None,
             LateSource::Spilled(chunk) => Some(*chunk),
         }
     }
@@ -75,14 +77,23 @@ impl Late {
     /// Takes a sample over that the series does not have; the number and bytes of chunks that were sealed because of it.
     ///
     /// - `generation`: the current one.
-    pub fn insert(&mut self, sample: Sample, generation: u32) -> Sealed {
+    pub fn insert(&mut self, t: TimestampMs, value: ValueRef<'_>, generation: u32) -> Sealed {
         let mut sealed = Sealed::default();
         if self.generation != generation {
             sealed = self.seal();
             self.generation = generation;
         }
-        let at = self.buffer.partition_point(|other| other.t < sample.t);
-        self.buffer.insert(at, sample);
+        match value {
+            ValueRef::Float(v) => {
+                let at = self.buffer.floats.partition_point(|other| other.t < t);
+                self.buffer.floats.insert(at, Sample { t, v });
+            }
+            ValueRef::Histogram(h) => {
+                let at = self.buffer.histograms.partition_point(|other| other.t < t);
+                let histogram = h.to_histogram();
+                self.buffer.histograms.insert(at, HistogramSample { t, histogram });
+            }
+        }
         if self.buffer.len() >= SAMPLES_MAX {
             sealed += self.seal();
         }
@@ -92,7 +103,7 @@ impl Late {
     /// Turns the buffer into chunks.
     fn seal(&mut self) -> Sealed {
         let mut sealed = Sealed::default();
-        for chunk in chunks_of(&std::mem::take(&mut self.buffer)) {
+        for chunk in encoded(&std::mem::take(&mut self.buffer)) {
             sealed += Sealed { chunks: 1, bytes: chunk.bytes.len() as u64 };
             self.chunks.push(LateChunk::of(self.generation, chunk));
         }
@@ -118,17 +129,13 @@ impl Late {
 
     /// The samples that are not sealed and lie in `range`, if they are of this generation or one before.
     #[must_use]
-    pub fn buffered_of(&self, range: BlockRange, generation: u32) -> &[Sample] {
-        let (start, end) = self.part_of(range, generation);
-        self.buffer.get(start..end).unwrap_or_default()
-    }
-
-    fn part_of(&self, range: BlockRange, generation: u32) -> (usize, usize) {
-        if self.generation > generation {
-            return (0, 0);
+    pub fn buffered_of(&self, range: BlockRange, generation: u32) -> Samples {
+        let mut buffered = Samples::default();
+        if self.generation <= generation {
+            buffered.clone_from(&self.buffer);
+            buffered.retain(|t| range.contains(t));
         }
-        let before = |t| self.buffer.partition_point(|sample| sample.t < t);
-        (before(range.start()), before(range.end()))
+        buffered
     }
 
     /// Drops what [`of`](Self::of) and [`buffered_of`](Self::buffered_of) give.
@@ -147,10 +154,11 @@ impl Late {
             }
             !goes
         });
-        let (start, end) = self.part_of(range, generation);
-        self.buffer.drain(start..end);
+        if self.generation <= generation {
+            self.buffer.retain(|t| !range.contains(t));
+        }
         if self.buffer.is_empty() {
-            self.buffer = Vec::new();
+            self.buffer = Samples::default();
         }
     }
 
@@ -160,9 +168,9 @@ impl Late {
     pub fn delete(
         &mut self,
         range: TimeRange,
-        mut read: impl FnMut(SpilledChunk) -> Option<Vec<Sample>>,
+        mut read: impl FnMut(SpilledChunk) -> Option<Samples>,
     ) {
-        self.buffer.retain(|sample| !range.contains(sample.t));
+        self.buffer.retain(|t| !range.contains(t));
         if !self.overlaps(range) {
             return;
         }
@@ -172,12 +180,13 @@ impl Late {
                 continue;
             }
             let samples = match &chunk.source {
-                LateSource::Memory(bytes) => decoded(bytes),
+                LateSource::Memory(encoding, bytes) => decoded(*encoding, bytes),
                 LateSource::Spilled(place) => read(*place),
             };
             let mut left = samples.unwrap_or_default();
-            left.retain(|sample| !range.contains(sample.t));
-            self.chunks.extend(encoded(&left).map(|left| LateChunk::of(chunk.generation, left)));
+            left.retain(|t| !range.contains(t));
+            let left = encoded(&left).into_iter();
+            self.chunks.extend(left.map(|left| LateChunk::of(chunk.generation, left)));
         }
     }
 
@@ -185,9 +194,9 @@ impl Late {
     #[must_use]
     pub fn oldest(&self, generation: u32) -> Option<TimestampMs> {
         let chunks = self.chunks.iter().filter(|chunk| chunk.generation <= generation);
-        let buffered = self.buffer.first().filter(|_| self.generation <= generation);
+        let buffered = self.buffer.iter().next().filter(|_| self.generation <= generation);
         let oldest = chunks.map(|chunk| chunk.range.min()).min();
-        oldest.into_iter().chain(buffered.map(|sample| sample.t)).min()
+        oldest.into_iter().chain(buffered.map(|(t, _)| t)).min()
     }
 
     /// Not one?
@@ -198,35 +207,38 @@ impl Late {
 
     /// The samples that are not sealed, sorted, and their generation.
     #[must_use]
-    pub fn buffer(&self) -> (&[Sample], u32) {
+    pub fn buffer(&self) -> (&Samples, u32) {
         (&self.buffer, self.generation)
     }
 
-    /// The late sample at `t`, if it is in memory.
+    /// The late value at `t`, if it is in memory.
     #[must_use]
-    pub fn sample_at(&self, t: TimestampMs) -> Option<Sample> {
-        let at = self.buffer.partition_point(|sample| sample.t < t);
-        let buffered = self.buffer.get(at).filter(|sample| sample.t == t);
-        buffered.copied().or_else(|| {
+    pub fn value_at(&self, t: TimestampMs) -> Option<Value> {
+        let buffered = self.buffer.iter().find(|(at, _)| *at == t);
+        buffered.map(|(_, value)| value.to_value()).or_else(|| {
             let there = self.chunks.iter().filter(|late| late.range.contains(t));
-            there.filter_map(LateChunk::bytes).find_map(|bytes| sample_at(bytes, t))
+            there
+                .filter_map(LateChunk::bytes)
+                .find_map(|(encoding, bytes)| head_chunk::value_at(encoding, bytes, t))
         })
     }
 
     /// Appends the late samples within `range` that are in memory to `out`, in no order.
-    pub fn read(&self, range: TimeRange, out: &mut Vec<Sample>) {
+    pub fn read(&self, range: TimeRange, out: &mut Samples) {
         let overlapping = self.chunks.iter().filter(|late| late.range.overlaps(range));
-        for bytes in overlapping.filter_map(LateChunk::bytes) {
-            read_chunk(bytes, range, out);
+        for (encoding, bytes) in overlapping.filter_map(LateChunk::bytes) {
+            read_chunk(encoding, bytes, range, out);
         }
-        out.extend(self.buffer.iter().filter(|sample| range.contains(sample.t)));
+        let Samples { floats, histograms } = &self.buffer;
+        out.floats.extend(floats.iter().filter(|sample| range.contains(sample.t)));
+        out.histograms.extend(histograms.iter().filter(|s| range.contains(s.t)).cloned());
     }
 
     /// Is there a late sample within `range`, or a chunk that overlaps it?
     #[must_use]
     pub fn overlaps(&self, range: TimeRange) -> bool {
         self.chunks.iter().any(|late| late.range.overlaps(range))
-            || self.buffer.iter().any(|sample| range.contains(sample.t))
+            || self.buffer.iter().any(|(t, _)| range.contains(t))
     }
 }
 
@@ -246,50 +258,6 @@ impl std::ops::AddAssign for Sealed {
     }
 }
 
-/// Sorted samples as chunks, one for each aligned two-hour range that they lie in. At most [`SAMPLES_MAX`] of them.
-pub fn chunks_of(samples: &[Sample]) -> impl Iterator<Item = HeadChunk> {
-    let runs = samples.chunk_by(|a, b| range_end(a.t) == range_end(b.t));
-    runs.flat_map(|run| run.chunks(SAMPLES_MAX)).filter_map(encoded)
-}
-
-/// Sorted samples as one chunk; `None` if there are none.
-pub(super) fn encoded(samples: &[Sample]) -> Option<HeadChunk> {
-    let range = TimeRange::new(samples.first()?.t, samples.last()?.t)?;
-    let (mut appender, mut words, mut bytes) = (XorAppender::new(), Words::default(), Vec::new());
-    samples.iter().for_each(|sample| appender.append(&mut words, sample.t, sample.v));
-    appender.write_to(&words, &mut bytes);
-    Some(HeadChunk { range, bytes: bytes.into() })
-}
-
-/// The samples of a chunk, if they are all there and sorted.
-#[must_use]
-pub fn decoded(bytes: &[u8]) -> Option<Vec<Sample>> {
-    let reader = XorReader::new(bytes).ok()?;
-    let promised = usize::from(reader.promised());
-    let samples: Vec<Sample> = reader.map_while(Result::ok).collect();
-    let is_sorted = samples.is_sorted_by(|a, b| a.t < b.t);
-    (samples.len() == promised && is_sorted).then_some(samples)
-}
-
-/// Merges sorted in-order samples, which stand in `out` from `from` on, with late ones in any order: afterwards they are
-/// sorted and each instant stands once. At the same instant the in-order sample wins, then the late one that came first.
-pub fn merge(out: &mut Vec<Sample>, from: usize, late: &mut Vec<Sample>) {
-    if late.is_empty() {
-        return;
-    }
-    late.sort_by_key(|sample| sample.t);
-    out.append(late);
-    if let Some(all) = out.get_mut(from..) {
-        all.sort_by_key(|sample| sample.t); // stable, and quick for two sorted runs
-    }
-    let mut kept: Option<TimestampMs> = None;
-    let mut at = 0;
-    out.retain(|sample| {
-        at += 1;
-        at <= from || kept.replace(sample.t) != Some(sample.t)
-    });
-}
-
 const _: () = assert!(SAMPLES_MAX <= 120, "a sealed chunk is shorter than the Head's chunks are");
 
 #[cfg(test)]
@@ -297,9 +265,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::{AnyHistogramRef, HistogramRef, SamplesMark};
 
-    fn sample(t: i64, v: f64) -> Sample {
-        Sample { t: TimestampMs(t), v }
+    fn insert(late: &mut Late, t: i64, v: f64, generation: u32) -> Sealed {
+        late.insert(TimestampMs(t), ValueRef::Float(v), generation)
     }
 
     #[test]
@@ -307,58 +276,52 @@ mod tests {
         let mut late = Late::default();
         let mut sealed = Sealed::default();
         for i in (0..32).rev() {
-            sealed += late.insert(sample(7_190_000 + i * 1000, i as f64), 3);
+            sealed += insert(&mut late, 7_190_000 + i * 1000, i as f64, 3);
         }
         assert_eq!((sealed.chunks, late.buffer().0.len()), (2, 0));
         let ranges: Vec<_> =
             late.chunks.iter().map(|c| (c.generation, c.range.min().0, c.range.max().0)).collect();
         assert_eq!(ranges, [(3, 7_190_000, 7_199_000), (3, 7_200_000, 7_221_000)]);
-        assert_eq!(late.sample_at(TimestampMs(7_201_000)), Some(sample(7_201_000, 11.0)));
-        assert_eq!(late.sample_at(TimestampMs(7_201_001)), None);
+        assert_eq!(late.value_at(TimestampMs(7_201_000)), Some(Value::Float(11.0)));
+        assert_eq!(late.value_at(TimestampMs(7_201_001)), None);
     }
 
     #[test]
     fn a_new_generation_begins_a_new_chunk() {
         let mut late = Late::default();
-        late.insert(sample(5, 0.0), 1);
-        late.insert(sample(4, 0.0), 2);
+        insert(&mut late, 5, 0.0, 1);
+        insert(&mut late, 4, 0.0, 2);
         assert_eq!(late.chunks.iter().map(|c| c.generation).collect::<Vec<_>>(), [1]);
-        assert_eq!(late.buffer(), (&[sample(4, 0.0)][..], 2));
+        assert_eq!((late.buffer().0.floats[0].t.0, late.buffer().1), (4, 2));
     }
 
     proptest! {
         #[test]
-        fn merging_keeps_the_first_of_each_instant(
-            before in proptest::collection::vec(0i64..50, 0..5),
-            in_order in proptest::collection::btree_set(0i64..50, 0..30),
-            late in proptest::collection::vec(0i64..50, 0..30),
-        ) {
-            let numbered = |from: usize, times: Vec<i64>| -> Vec<Sample> {
-                times.into_iter().enumerate().map(|(i, t)| sample(t, (from + i) as f64)).collect()
-            };
-            let before = numbered(0, before);
-            let (in_order, mut late) = (numbered(100, in_order.into_iter().collect()), numbered(200, late));
-            let mut model = std::collections::BTreeMap::new();
-            for sample in in_order.iter().chain(&late) {
-                model.entry(sample.t).or_insert(*sample);
-            }
-            let mut out = [before.clone(), in_order].concat();
-            merge(&mut out, before.len(), &mut late);
-            let want: Vec<_> = before.into_iter().chain(model.into_values()).collect();
-            prop_assert_eq!(out, want);
-        }
-
-        #[test]
         fn late_samples_read_as_they_came(times in proptest::collection::hash_set(0i64..20_000_000, 0..200)) {
             let mut late = Late::default();
             for t in &times {
-                late.insert(sample(*t, *t as f64), 0);
+                // Histograms among them, whose number is in the count.
+                let h = HistogramRef::<u64> { count: t.cast_unsigned(), ..HistogramRef::empty() };
+                match t % 3 {
+                    0 => late.insert(TimestampMs(*t), ValueRef::Histogram(AnyHistogramRef::Int(h)), 0),
+                    _ => insert(&mut late, *t, *t as f64, 0),
+                };
             }
-            let mut read = Vec::new();
+            let mut read = Samples::default();
             late.read(TimeRange::ALL, &mut read);
-            read.sort_by_key(|s| s.t);
-            let mut want: Vec<_> = times.iter().map(|t| sample(*t, *t as f64)).collect();
-            want.sort_by_key(|s| s.t);
+            read.sort_from(SamplesMark::default());
+            let mut want: Vec<_> = times.into_iter().collect();
+            want.sort_unstable();
+            let read: Vec<_> = read.iter().map(|(t, value)| {
+                let number = match value {
+                    ValueRef::Histogram(AnyHistogramRef::Int(h)) => h.count as f64,
+                    ValueRef::Float(v) => v,
+                    other => panic!("nobody sent {other:?}"),
+                };
+                let is_histogram = matches!(value, ValueRef::Histogram(_));
+                assert_eq!((number, t.0 % 3 == 0), (t.0 as f64, is_histogram));
+                t.0
+            }).collect();
             prop_assert_eq!(read, want);
         }
     }

@@ -4,16 +4,19 @@
 //! range, at 240 samples, above 1,005 bytes, or, decided once at 30 samples, where chunks of about 120 samples divide
 //! the range evenly. Source: `tsdb/head_append.go` (`appendPreprocessor`, `computeChunkEndTime`).
 
-use bytes::Bytes;
-
-use super::late::{self, Late};
+use super::head_chunk::{self, Ended, HeadChunk};
+use super::late::Late;
+use super::open_histogram::OpenHistogram;
 use super::pairs::PairId;
 use super::spilled::SpilledChunk;
 use crate::encoding::chunk_range::predicted_end;
 pub use crate::encoding::chunk_range::{CHUNK_RANGE_MS, range_end};
 use crate::encoding::record::{self, SavedOpenChunk};
-use crate::encoding::xor::{Words, XorAppender, XorReader};
-use crate::model::{Fingerprint, Sample, SeriesRef, TimeRange, TimestampMs};
+use crate::encoding::xor::{self, Words, XorAppender};
+use crate::model::{
+    AnyHistogramRef, Fingerprint, Sample, Samples, SamplesMark, SeriesRef, TimeRange, TimestampMs,
+    Value, ValueRef,
+};
 
 /// What the rule aims at.
 const SAMPLES_PER_CHUNK: u16 = 120;
@@ -57,16 +60,19 @@ pub struct SeriesRest {
     pub chunks: Box<[HeadChunk]>,
     /// Its late samples, if it ever had any.
     pub late: Option<Box<Late>>,
+    /// The chunk of histograms that is being written, if its newest in-order sample is one. Then no floats are.
+    pub histogram: Option<Box<OpenHistogram>>,
 }
 
-const _: () = assert!(size_of::<SeriesRest>() == 56, "a series is counted in bytes");
+const _: () = assert!(size_of::<SeriesRest>() == 64, "a series is counted in bytes");
 
 impl SeriesRest {
-    /// Not one full chunk nor late sample?
+    /// Neither a full chunk nor a late sample nor a histogram?
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.spilled.is_empty()
             && self.chunks.is_empty()
+            && self.histogram.is_none()
             && self.late.as_ref().is_none_or(|late| late.is_empty())
     }
 
@@ -102,40 +108,6 @@ fn push<T>(to: &mut Box<[T]>, element: T) {
     elements.reserve_exact(1);
     elements.push(element);
     *to = elements.into_boxed_slice();
-}
-
-/// A chunk that takes no further sample.
-#[derive(Debug, Clone)]
-pub struct HeadChunk {
-    /// From its first to its last sample.
-    pub range: TimeRange,
-    /// Prometheus's XOR encoding.
-    pub bytes: Bytes,
-}
-
-impl HeadChunk {
-    /// The sample at `t`.
-    #[must_use]
-    pub fn sample_at(&self, t: TimestampMs) -> Option<Sample> {
-        sample_at(&self.bytes, t).filter(|_| self.range.contains(t))
-    }
-
-    /// Appends the samples within `range` to `out`, oldest first.
-    pub fn read(&self, range: TimeRange, out: &mut Vec<Sample>) {
-        read_chunk(&self.bytes, range, out);
-    }
-}
-
-/// The sample of a chunk at `t`.
-#[must_use]
-pub fn sample_at(chunk: &[u8], t: TimestampMs) -> Option<Sample> {
-    XorReader::new(chunk).ok()?.map_while(Result::ok).find(|sample| sample.t == t)
-}
-
-/// Appends the samples of a chunk within `range` to `out`, oldest first.
-pub fn read_chunk(chunk: &[u8], range: TimeRange, out: &mut Vec<Sample>) {
-    let Ok(samples) = XorReader::new(chunk) else { return };
-    out.extend(samples.map_while(Result::ok).filter(|sample| range.contains(sample.t)));
 }
 
 impl MemSeries {
@@ -180,6 +152,19 @@ impl MemSeries {
         TimeRange::new(first.t, self.chunk.last().t)
     }
 
+    /// Takes an open chunk of histograms over from a checkpoint, likewise.
+    pub fn restore_open_histogram(
+        &mut self,
+        histogram: &mut Option<Box<OpenHistogram>>,
+        saved: OpenHistogram,
+    ) -> Option<TimeRange> {
+        let follows = self.chunk.count() == 0 && histogram.is_none();
+        let range = saved.range().filter(|range| follows && self.is_behind(range.min()))?;
+        self.chunk = XorAppender::behind(range.max());
+        *histogram = Some(Box::new(saved));
+        Some(range)
+    }
+
     /// An instant that every in-order sample to come is later than: that of the newest one, if there ever was one.
     #[inline]
     #[must_use]
@@ -202,9 +187,43 @@ impl MemSeries {
         }
     }
 
-    /// Appends a sample that is later than all others; returns the chunk that it ended, if it did.
+    /// Is there no float chunk that is being written? Then one of histograms may be.
     #[inline]
-    pub fn append(&mut self, sample: Sample) -> Option<HeadChunk> {
+    #[must_use]
+    pub fn has_no_floats(&self) -> bool {
+        self.chunk.count() == 0
+    }
+
+    /// Ends the chunk of histograms, if there is one: a float comes.
+    #[must_use]
+    pub fn begin_floats(&mut self, histogram: &mut Option<Box<OpenHistogram>>) -> Option<Ended> {
+        histogram.take().and_then(|open| open.chunk()).map(Ended::Histograms)
+    }
+
+    /// Appends a histogram that is later than all other samples; returns the chunk that it ended, if it did.
+    #[must_use]
+    pub fn append_histogram(
+        &mut self,
+        open: &mut Option<Box<OpenHistogram>>,
+        t: TimestampMs,
+        h: AnyHistogramRef<'_>,
+    ) -> Option<Ended> {
+        debug_assert!(self.is_behind(t), "the Head orders samples before a series sees them");
+        let floats = self.end_floats();
+        self.chunk = XorAppender::behind(t);
+        match open {
+            Some(open) => open.append(t, h),
+            None => {
+                *open = Some(Box::new(OpenHistogram::begin(t, h)));
+                floats
+            }
+        }
+    }
+
+    /// Appends a float that is later than all other samples; returns the chunk that it ended, if it did. There is no chunk of
+    /// histograms that is being written (see [`begin_floats`](Self::begin_floats)).
+    #[inline]
+    pub fn append(&mut self, sample: Sample) -> Option<Ended> {
         debug_assert!(
             self.is_behind(sample.t),
             "the Head orders samples before a series sees them"
@@ -215,7 +234,7 @@ impl MemSeries {
     }
 
     #[inline]
-    fn end_chunk_before(&mut self, t: TimestampMs) -> Option<HeadChunk> {
+    fn end_chunk_before(&mut self, t: TimestampMs) -> Option<Ended> {
         let count = self.chunk.count();
         if count == 0 {
             self.next_at = range_end(t);
@@ -230,97 +249,119 @@ impl MemSeries {
 
     #[cold]
     #[inline(never)]
-    fn cut(&mut self, t: TimestampMs) -> Option<HeadChunk> {
-        let chunk = self.open_chunk();
+    fn cut(&mut self, t: TimestampMs) -> Option<Ended> {
+        let successor = self.chunk.successor();
+        let ended = self.end_floats();
         // All series fill their chunks at about the same time, and would all keep the room of their longest one.
-        (self.chunk, self.words) = (self.chunk.successor(), Words::default());
+        self.chunk = successor;
         self.next_at = range_end(t);
-        chunk
+        ended
+    }
+
+    /// Ends the float chunk; `None` if it has no sample.
+    fn end_floats(&mut self) -> Option<Ended> {
+        let range = TimeRange::new(self.first_float()?, self.last()?.t)?;
+        let appender = std::mem::replace(&mut self.chunk, XorAppender::behind(range.max()));
+        Some(Ended::Floats(range, appender, std::mem::take(&mut self.words)))
     }
 
     #[cold]
     fn predicted_end(&self) -> TimestampMs {
-        match self.open_chunk() {
-            Some(chunk) => predicted_end(chunk.range, self.next_at, TIMES_A_QUARTER),
-            None => self.next_at,
+        let range = self.first_float().and_then(|first| TimeRange::new(first, self.newest()));
+        range.map_or(self.next_at, |range| predicted_end(range, self.next_at, TIMES_A_QUARTER))
+    }
+
+    /// A copy of the chunk that is being written; `None` if there is none.
+    #[must_use]
+    pub fn open_chunk(&self, rest: &SeriesRest) -> Option<HeadChunk> {
+        let range = self.open_range(rest)?;
+        if let Some(open) = &rest.histogram {
+            return open.chunk();
         }
-    }
-
-    /// A copy of the chunk that is being written; `None` if it has no sample.
-    #[must_use]
-    pub fn open_chunk(&self) -> Option<HeadChunk> {
-        let last = self.last()?;
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(self.chunk.len_bytes());
         self.chunk.write_to(&self.words, &mut bytes);
-        let range = TimeRange::new(self.first_open()?, last.t)?;
-        Some(HeadChunk { range, bytes: bytes.into() })
+        Some(HeadChunk { range, encoding: xor::ENCODING, bytes: bytes.into() })
     }
 
-    /// The sample at `t`, looked for in everything that is in memory.
+    /// The value at `t`, looked for in everything that is in memory.
     #[must_use]
-    pub fn sample_at(&self, rest: &SeriesRest, t: TimestampMs) -> Option<Sample> {
-        let late = || rest.late.as_ref()?.sample_at(t);
-        let full = || rest.chunks.iter().rev().find(|chunk| chunk.range.contains(t))?.sample_at(t);
-        let open = || self.open_chunk()?.sample_at(t);
-        let newest = self.last().filter(|last| last.t == t);
+    pub fn value_at(&self, rest: &SeriesRest, t: TimestampMs) -> Option<Value> {
+        let late = || rest.late.as_ref()?.value_at(t);
+        let full = || rest.chunks.iter().rev().find(|chunk| chunk.range.contains(t))?.value_at(t);
+        let open = || self.open_chunk(rest)?.value_at(t);
+        let newest = self.last().filter(|last| last.t == t).map(|last| Value::Float(last.v));
         newest.or_else(late).or_else(full).or_else(open)
     }
 
     /// Does a chunk of the series in memory overlap `range`, or a late sample lie in it?
     #[must_use]
     pub fn overlaps(&self, rest: &SeriesRest, range: TimeRange) -> bool {
-        let open = || self.open_range().is_some_and(|open| open.overlaps(range));
+        let open = || self.open_range(rest).is_some_and(|open| open.overlaps(range));
         let late = || rest.late.as_ref().is_some_and(|late| late.overlaps(range));
         rest.chunks.iter().any(|chunk| chunk.range.overlaps(range)) || open() || late()
     }
 
-    /// When the open chunk's first sample is; `None` if it has none.
-    #[must_use]
-    pub fn first_open(&self) -> Option<TimestampMs> {
+    /// When the first float of the open chunk is; `None` if it has none.
+    fn first_float(&self) -> Option<TimestampMs> {
         self.chunk.first_t(&self.words)
     }
 
-    /// From the open chunk's first to its last sample; `None` if it has none.
+    /// From the first to the last sample of the chunk that is being written; `None` if there is none.
     #[must_use]
-    pub fn open_range(&self) -> Option<TimeRange> {
-        TimeRange::new(self.first_open()?, self.last()?.t)
+    pub fn open_range(&self, rest: &SeriesRest) -> Option<TimeRange> {
+        if let Some(open) = &rest.histogram {
+            return open.range();
+        }
+        TimeRange::new(self.first_float()?, self.last()?.t)
     }
 
-    /// Ends the open chunk, whatever it holds; every sample to come is later than it. `None` if it has no sample.
-    pub fn close(&mut self) -> Option<HeadChunk> {
-        let chunk = self.open_chunk()?;
-        self.chunk = XorAppender::behind(chunk.range.max());
-        self.words = Words::default();
-        Some(chunk)
+    /// Ends the open chunk, whatever it holds; every sample to come is later than it. `None` if there is none.
+    #[must_use]
+    pub fn close(&mut self, histogram: &mut Option<Box<OpenHistogram>>) -> Option<Ended> {
+        self.begin_floats(histogram).or_else(|| self.end_floats())
     }
 
-    /// Deletes the samples of the open chunk within `range`. If its newest one is among them, what is left is given back as a
-    /// chunk that is full, so that every sample to come is still later than all that there ever were.
-    pub fn delete_open(&mut self, range: TimeRange) -> Option<HeadChunk> {
-        let open = self.open_chunk().filter(|open| open.range.overlaps(range))?;
-        let mut left = Vec::new();
+    /// Deletes the samples of the open chunk within `range`. What is left of it is given back as chunks that are full if its
+    /// newest sample is among those deleted, so that every sample to come is still later than all that there ever were.
+    #[must_use]
+    pub fn delete_open(&mut self, rest: &mut SeriesRest, range: TimeRange) -> Vec<HeadChunk> {
+        let open = self.open_chunk(rest).filter(|open| open.range.overlaps(range));
+        let Some(open) = open else { return Vec::new() };
+        let mut left = Samples::default();
         open.read(TimeRange::ALL, &mut left);
-        left.retain(|sample| !range.contains(sample.t));
-        self.words = Words::default();
+        left.retain(|t| !range.contains(t));
+        (self.words, rest.histogram) = (Words::default(), None);
         if range.contains(open.range.max()) {
             self.chunk = XorAppender::behind(open.range.max());
-            return late::encoded(&left);
+            return head_chunk::encoded(&left);
         }
         self.chunk = XorAppender::new();
-        left.iter().for_each(|sample| self.chunk.append(&mut self.words, sample.t, sample.v));
-        None
+        let mut ended = Vec::new();
+        for (t, value) in left.iter() {
+            let chunk = match value {
+                // It was one chunk, and stays one.
+                ValueRef::Float(v) => {
+                    self.chunk.append(&mut self.words, t, v);
+                    None
+                }
+                ValueRef::Histogram(h) => self.append_histogram(&mut rest.histogram, t, h),
+            };
+            ended.extend(chunk.map(Ended::into_chunk));
+        }
+        ended
     }
 
     /// Appends the samples within `range` that are in memory to `out`, oldest first, each instant once.
-    pub fn read(&self, rest: &SeriesRest, range: TimeRange, out: &mut Vec<Sample>) {
-        let from = out.len();
+    pub fn read(&self, rest: &SeriesRest, range: TimeRange, out: &mut Samples) {
+        let mark = out.mark();
         let full = rest.chunks.iter().filter(|chunk| chunk.range.overlaps(range));
-        let open = self.last().filter(|last| last.t >= range.min()).and_then(|_| self.open_chunk());
+        let open = (self.newest() >= range.min()).then(|| self.open_chunk(rest)).flatten();
         full.chain(&open).for_each(|chunk| chunk.read(range, out));
         if let Some(late) = &rest.late {
-            let mut samples = Vec::new();
+            let mut samples = Samples::default();
             late.read(range, &mut samples);
-            late::merge(out, from, &mut samples);
+            samples.sort_from(SamplesMark::default());
+            out.merge(mark, &mut samples);
         }
     }
 }
@@ -330,6 +371,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::encoding::chunk::promised;
 
     fn series() -> (MemSeries, SeriesRest) {
         let fingerprint = Fingerprint::default();
@@ -340,7 +382,7 @@ mod tests {
         let (mut series, mut rest) = series();
         for sample in samples {
             if let Some(chunk) = series.append(sample) {
-                rest.push_chunk(chunk);
+                rest.push_chunk(chunk.into_chunk());
             }
         }
         (series, rest)
@@ -357,8 +399,7 @@ mod tests {
         // 1,600,000,000 s lies 1,600 s into its two hours: 374 samples are left of them, which is three chunks. In the
         // next two hours there are 480 samples, four chunks.
         let (_, rest) = fill(every(15_000, 600, |_| 1.0));
-        let counts: Vec<u16> =
-            rest.chunks.iter().map(|c| XorReader::new(&c.bytes).unwrap().promised()).collect();
+        let counts: Vec<u16> = rest.chunks.iter().map(|c| promised(&c.bytes)).collect();
         assert_eq!(counts, [125, 125, 124, 120]);
     }
 
@@ -368,7 +409,7 @@ mod tests {
         let slow = every(15_000, 31, |_| 1.0);
         let fast = (1..300).map(|i| Sample { t: slow[30].t.saturating_add(i), v: 1.0 });
         let (_, rest) = fill(slow.iter().copied().chain(fast));
-        assert_eq!(XorReader::new(&rest.chunks[0].bytes).unwrap().promised(), 240);
+        assert_eq!(promised(&rest.chunks[0].bytes), 240);
     }
 
     #[test]
@@ -384,9 +425,10 @@ mod tests {
         let samples = every(15_000, 400, |i| i as f64);
         let (series, rest) = fill(samples.clone());
         for at in [0, 1, 133, 134, 250, 399] {
-            assert_eq!(series.sample_at(&rest, samples[at].t), Some(samples[at]), "sample {at}");
+            let known = Some(Value::Float(samples[at].v));
+            assert_eq!(series.value_at(&rest, samples[at].t), known, "sample {at}");
             let before = samples[at].t.saturating_sub(1);
-            assert_eq!(series.sample_at(&rest, before), None, "before sample {at}");
+            assert_eq!(series.value_at(&rest, before), None, "before sample {at}");
         }
     }
 
@@ -402,10 +444,10 @@ mod tests {
                 .collect();
             let (series, rest) = fill(samples.clone());
             let range = TimeRange::new(TimestampMs(from), TimestampMs(from + len)).unwrap();
-            let mut read = Vec::new();
+            let mut read = Samples::default();
             series.read(&rest, range, &mut read);
             let want: Vec<_> = samples.into_iter().filter(|s| range.contains(s.t)).collect();
-            prop_assert_eq!(read, want);
+            prop_assert_eq!(read.floats, want);
         }
     }
 }

@@ -17,8 +17,13 @@ pub mod doubt;
 pub mod exemplars;
 pub mod families;
 pub mod full_chunks;
+pub mod head_chunk;
+pub mod histograms;
+#[cfg(test)]
+mod histograms_test;
 pub mod late;
 pub mod mem_series;
+pub mod open_histogram;
 pub mod paged;
 pub mod pairs;
 pub mod pieces;
@@ -43,15 +48,16 @@ use doubt::Doubtful;
 use exemplars::Exemplars;
 use families::Families;
 use full_chunks::FullChunks;
-use mem_series::{HeadChunk, MemSeries, SeriesRest};
+use head_chunk::{Ended, HeadChunk};
+use mem_series::{MemSeries, SeriesRest};
 use paged::{Paged, prefetch};
 use pairs::{PairId, Pairs};
 use spilled::SpillTable;
 use table::HashTable;
 
 use crate::model::{
-    Fingerprint, Fingerprinter, Labels, LabelsRef, RecentLabels, Refusals, Sample, SeriesRef,
-    Tally, TimeRange, TimestampMs,
+    Fingerprint, Fingerprinter, Labels, LabelsRef, RecentLabels, Refusals, Sample, Samples,
+    SeriesRef, Tally, TimeRange, TimestampMs, Value,
 };
 
 /// How far ahead of the clock a sample may be, in milliseconds. Source: `maxAheadTime`, `storage/remote/write_handler.go`.
@@ -85,7 +91,7 @@ pub struct Head {
     /// The files of chunks that have left memory.
     spilled: SpillTable,
     /// Samples that the log repeats or that came late, while it is replayed.
-    replayed_late: Vec<(u32, Sample)>,
+    replayed_late: Vec<(u32, TimestampMs, Value)>,
     /// The cut that has begun and not ended.
     cut: Option<Cut>,
     /// All samples, and those in order, of before the truncation that is going on.
@@ -117,10 +123,14 @@ pub struct HeadStats {
     pub chunks_removed: u64,
     /// Chunks that have left memory.
     pub chunks_spilled: u64,
-    /// Samples appended since the start, late ones included; those replayed are not counted.
+    /// Floats appended since the start, late ones included; those replayed are not counted.
     pub samples_appended: u64,
-    /// Late samples among them.
+    /// Native histograms likewise.
+    pub histograms_appended: u64,
+    /// Late ones among the floats.
     pub samples_late: u64,
+    /// Among the histograms.
+    pub histograms_late: u64,
     /// Samples that were known already, to the bit.
     pub samples_known: u64,
     /// Series made since the start; those replayed are not counted.
@@ -138,8 +148,10 @@ pub struct HeadStats {
 /// What became of one part of a request.
 #[derive(Debug, Default, PartialEq)]
 pub struct Appended {
-    /// Samples that the store now has because or before of this request.
+    /// Floats that the store now has because or before of this request.
     pub written: u64,
+    /// Native histograms likewise.
+    pub histograms_written: u64,
     /// What was refused, and why.
     pub refused: Refusals,
     /// Late samples of which only the disk knows what they are: to be given to [`doubt::resolve`]. Neither written nor
@@ -235,7 +247,9 @@ impl Head {
         self.exemplars.count_on(&before.exemplars);
         stats.chunks_removed += before_stats.chunks_removed;
         stats.samples_appended += before_stats.samples_appended;
+        stats.histograms_appended += before_stats.histograms_appended;
         stats.samples_late += before_stats.samples_late;
+        stats.histograms_late += before_stats.histograms_late;
         stats.samples_known += before_stats.samples_known;
         stats.series_created += before_stats.series_created;
         stats.series_removed += before_stats.series_removed;
@@ -285,8 +299,20 @@ impl Head {
         Self::keep_chunk(&mut self.rest, &mut self.stats, &mut self.full, index, chunk);
     }
 
+    /// Takes a chunk of a series over that has just ended.
     #[cold]
     #[inline(never)]
+    fn keep_ended(
+        rest: &mut Paged<SeriesRest>,
+        stats: &mut HeadStats,
+        full: &mut FullChunks,
+        index: u32,
+        ended: Ended,
+    ) {
+        let chunk = ended.gather(full);
+        Self::keep_chunk(rest, stats, full, index, chunk);
+    }
+
     fn keep_chunk(
         rest: &mut Paged<SeriesRest>,
         stats: &mut HeadStats,
@@ -297,7 +323,7 @@ impl Head {
         let Some(rest) = rest.get_mut(index) else { return };
         stats.chunks += 1;
         stats.chunk_bytes += chunk.bytes.len() as u64;
-        rest.push_chunk(HeadChunk { bytes: full.gather(&chunk.bytes), ..chunk });
+        rest.push_chunk(chunk);
         full.note(index);
     }
 
@@ -341,7 +367,7 @@ impl Head {
 
     /// Appends the samples within `range` of the series at `index` that are in memory to `out`, oldest first, each instant
     /// once. All of them are in its [`pieces`](Self::pieces).
-    pub fn read(&self, index: u32, range: TimeRange, out: &mut Vec<Sample>) {
+    pub fn read(&self, index: u32, range: TimeRange, out: &mut Samples) {
         if let (Some(series), Some(rest)) = (self.series.get(index), self.rest.get(index)) {
             series.read(rest, range, out);
         }

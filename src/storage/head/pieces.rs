@@ -6,16 +6,18 @@
 use bytes::Bytes;
 
 use super::Head;
-use super::late::{self, LateSource};
-use super::mem_series::read_chunk;
+use super::head_chunk::{encoded, read_chunk};
+use super::late::LateSource;
 use crate::encoding::record::SpillPlace;
-use crate::model::{Sample, TimeRange, TimestampMs};
+use crate::model::{Samples, SamplesMark, TimeRange, TimestampMs};
 
 /// A part of a series.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChunkPiece {
     /// From its first to its last sample.
     pub range: TimeRange,
+    /// Which of Prometheus's encodings.
+    pub encoding: u8,
     /// Did its samples come late?
     pub late: bool,
     /// Where it is.
@@ -25,7 +27,7 @@ pub struct ChunkPiece {
 /// Where a part of a series is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PieceSource {
-    /// Here: Prometheus's XOR encoding.
+    /// Here.
     Bytes(Bytes),
     /// In a spill file.
     Spilled(SpillPlace),
@@ -39,31 +41,36 @@ impl Head {
         let Some((series, rest)) = self.series.get(index).zip(self.rest.get(index)) else {
             return Vec::new();
         };
-        let here = |range, late, bytes: &Bytes| ChunkPiece {
+        let here = |range, late, encoding, bytes: &Bytes| ChunkPiece {
             range,
+            encoding,
             late,
             source: PieceSource::Bytes(bytes.clone()),
         };
         let there = |chunk| {
             let place = self.spilled.place(chunk, series.reference)?;
-            let (range, late) = (place.range, place.late);
-            Some(ChunkPiece { range, late, source: PieceSource::Spilled(place) })
+            let SpillPlace { range, encoding, late, .. } = place;
+            Some(ChunkPiece { range, encoding, late, source: PieceSource::Spilled(place) })
         };
         let mut pieces: Vec<ChunkPiece> = rest.spilled.iter().copied().filter_map(there).collect();
-        pieces.extend(rest.chunks.iter().map(|chunk| here(chunk.range, false, &chunk.bytes)));
+        let full = rest.chunks.iter();
+        pieces.extend(full.map(|chunk| here(chunk.range, false, chunk.encoding, &chunk.bytes)));
         pieces.retain(|piece| piece.range.overlaps(range));
-        let open = series.last().filter(|last| last.t >= range.min()).and(series.open_chunk());
-        let open = open.filter(|open| open.range.overlaps(range));
-        pieces.extend(open.map(|open| here(open.range, false, &open.bytes)));
+        let open = series.open_range(rest).filter(|open| open.overlaps(range));
+        let open = open.and_then(|_| series.open_chunk(rest));
+        pieces.extend(open.map(|open| here(open.range, false, open.encoding, &open.bytes)));
         let Some(late) = &rest.late else { return pieces };
         for chunk in late.chunks.iter().filter(|chunk| chunk.range.overlaps(range)) {
             match &chunk.source {
-                LateSource::Memory(bytes) => pieces.push(here(chunk.range, true, bytes)),
+                LateSource::Memory(encoding, bytes) => {
+                    pieces.push(here(chunk.range, true, *encoding, bytes));
+                }
                 LateSource::Spilled(chunk) => pieces.extend(there(*chunk)),
             }
         }
-        let buffered = late::chunks_of(late.buffer().0).filter(|chunk| chunk.range.overlaps(range));
-        pieces.extend(buffered.map(|chunk| here(chunk.range, true, &chunk.bytes)));
+        let buffered = encoded(late.buffer().0).into_iter();
+        let buffered = buffered.filter(|chunk| chunk.range.overlaps(range));
+        pieces.extend(buffered.map(|chunk| here(chunk.range, true, chunk.encoding, &chunk.bytes)));
         pieces
     }
 
@@ -86,7 +93,7 @@ impl Head {
             return false;
         };
         let spilled = |chunk| self.spilled.range(chunk).is_some_and(|r| r.overlaps(range));
-        range == TimeRange::ALL && !(rest.is_empty() && series.last().is_none())
+        range == TimeRange::ALL && !(rest.is_empty() && series.has_no_floats())
             || rest.spilled.iter().copied().any(spilled)
             || series.overlaps(rest, range)
     }
@@ -94,15 +101,16 @@ impl Head {
 
 /// Appends the samples within `range` to `out`, oldest first, each instant once.
 ///
-/// - `pieces`: the bytes of pieces in their order, and whether they are late.
+/// - `pieces`: encoding and bytes of pieces in their order, and whether they are late.
 pub fn read_pieces<'a>(
-    pieces: impl IntoIterator<Item = (&'a [u8], bool)>,
+    pieces: impl IntoIterator<Item = (u8, &'a [u8], bool)>,
     range: TimeRange,
-    out: &mut Vec<Sample>,
+    out: &mut Samples,
 ) {
-    let (from, mut late) = (out.len(), Vec::new());
-    for (bytes, is_late) in pieces {
-        read_chunk(bytes, range, if is_late { &mut late } else { out });
+    let (mark, mut late) = (out.mark(), Samples::default());
+    for (encoding, bytes, is_late) in pieces {
+        read_chunk(encoding, bytes, range, if is_late { &mut late } else { out });
     }
-    late::merge(out, from, &mut late);
+    late.sort_from(SamplesMark::default());
+    out.merge(mark, &mut late);
 }

@@ -57,7 +57,7 @@ impl Head {
 
     fn remove_if_empty(&mut self, index: u32, removal: &mut Removal) {
         let Some((series, rest)) = self.series.get(index).zip(self.rest.get(index)) else { return };
-        if series.reference == SeriesRef::default() || series.last().is_some() || !rest.is_empty() {
+        if series.reference == SeriesRef::default() || !series.has_no_floats() || !rest.is_empty() {
             return;
         }
         let check = series.fingerprint.check;

@@ -7,18 +7,20 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-
 use super::Head;
+use super::head_chunk::{HeadChunk, decoded, encoded};
 use super::late::{self, Late, LateChunk};
-use super::mem_series::{HeadChunk, SeriesRest, range_end};
+use super::mem_series::{SeriesRest, range_end};
+use super::open_histogram::OpenHistogram;
 use super::pairs::{PairId, Pairs};
-use super::spilled::CHUNK_BYTES_MAX;
+use crate::encoding::chunk::ChunkReader;
 use crate::encoding::record::{
-    self, SavedChunk, SavedOpenChunk, SavedSeriesBody, SpillPlace, SpilledBody,
+    self, SavedChunk, SavedOpenChunk, SavedOpenHistogram, SavedSeriesBody, SpillPlace, SpilledBody,
 };
-use crate::encoding::xor;
-use crate::model::{Fingerprint, LabelsRef, Sample, SeriesRef, TimeRange};
+use crate::model::{
+    AnyHistogramRef, Fingerprint, LabelsRef, Sample, Samples, SeriesRef, TimeRange, TimestampMs,
+    Value, ValueRef,
+};
 
 /// So many samples that are late or known are gathered before they are sorted out.
 const REPLAYED_LATE_MAX: usize = 1 << 16;
@@ -65,43 +67,80 @@ impl Head {
         self.add_at(index, fingerprint, pairs, named)
     }
 
-    /// Takes a sample over that the log tells of; one that the series has already is passed over. What is late may not be
+    /// Takes a float over that the log tells of; one that the series has already is passed over. What is late may not be
     /// seen before [`finish_replay`](Self::finish_replay).
     pub fn replay_sample(&mut self, index: u32, sample: Sample) {
         let Some(series) = self.series.get_mut(index) else { return };
         if !series.is_behind(sample.t) {
             // Nearly all that a log repeats is the newest sample that the checkpoint had.
             if series.last() != Some(sample) {
-                self.replayed_late.push((index, sample));
-            }
-            if self.replayed_late.len() >= REPLAYED_LATE_MAX {
-                self.finish_replay();
+                self.put_aside(index, sample.t, Value::Float(sample.v));
             }
             return;
         }
-        if let Some(chunk) = series.append(sample) {
-            self.keep_full_chunk(index, chunk);
+        let ended = match self.rest.get_mut(index).filter(|_| series.has_no_floats()) {
+            Some(rest) => series.begin_floats(&mut rest.histogram).or(series.append(sample)),
+            None => series.append(sample),
+        };
+        if let Some(ended) = ended {
+            Self::keep_ended(&mut self.rest, &mut self.stats, &mut self.full, index, ended);
         }
         self.widen(sample.t, sample.t);
+    }
+
+    /// Takes a native histogram over that the log tells of, likewise. `false`: it is none.
+    pub fn replay_histogram(&mut self, index: u32, t: TimestampMs, h: AnyHistogramRef<'_>) -> bool {
+        let is_whole = h.is_stale()
+            || match h {
+                AnyHistogramRef::Int(h) => h.validate().is_ok(),
+                AnyHistogramRef::Float(h) => h.validate().is_ok(),
+            };
+        let Some((series, rest)) = self.series.get_mut(index).zip(self.rest.get_mut(index)) else {
+            return true;
+        };
+        if !is_whole {
+            return false;
+        }
+        if !series.is_behind(t) {
+            let newest = rest.histogram.as_ref().and_then(|open| open.last());
+            if newest.is_none_or(|(at, newest)| at != t || !newest.is_same_sample(h)) {
+                self.put_aside(index, t, ValueRef::Histogram(h).to_value());
+            }
+            return true;
+        }
+        if let Some(ended) = series.append_histogram(&mut rest.histogram, t, h) {
+            Self::keep_ended(&mut self.rest, &mut self.stats, &mut self.full, index, ended);
+        }
+        self.widen(t, t);
+        true
+    }
+
+    /// Gathers what is late, or known.
+    fn put_aside(&mut self, index: u32, t: TimestampMs, value: Value) {
+        self.replayed_late.push((index, t, value));
+        if self.replayed_late.len() >= REPLAYED_LATE_MAX {
+            self.finish_replay();
+        }
     }
 
     /// Sorts out what of the samples that were replayed so far is late and what the series had already.
     pub fn finish_replay(&mut self) {
         let mut replayed = std::mem::take(&mut self.replayed_late);
-        replayed.sort_by_key(|(index, sample)| (*index, sample.t));
-        replayed.dedup_by_key(|(index, sample)| (*index, sample.t));
-        let mut known = Vec::new();
-        for of_one in replayed.chunk_by(|(a, _), (b, _)| a == b) {
-            let (Some((index, first)), Some((_, last))) = (of_one.first(), of_one.last()) else {
+        replayed.sort_by_key(|(index, t, _)| (*index, *t));
+        replayed.dedup_by_key(|(index, t, _)| (*index, *t));
+        let mut known = Samples::default();
+        for of_one in replayed.chunk_by(|(a, ..), (b, ..)| a == b) {
+            let (Some((index, first, _)), Some((_, last, _))) = (of_one.first(), of_one.last())
+            else {
                 continue;
             };
             known.clear();
-            if let Some(range) = TimeRange::new(first.t, last.t) {
+            if let Some(range) = TimeRange::new(*first, *last) {
                 self.read(*index, range, &mut known);
             }
-            for (index, sample) in of_one {
-                if known.binary_search_by_key(&sample.t, |known| known.t).is_err() {
-                    self.store_late(*index, *sample);
+            for (index, t, value) in of_one {
+                if !known.has(*t) {
+                    self.store_late(*index, *t, value.as_ref());
                 }
             }
         }
@@ -112,14 +151,17 @@ impl Head {
     /// Takes a full chunk over that a checkpoint tells of. `false`: it cannot be read, or does not follow the samples
     /// that the series has.
     pub fn replay_chunk(&mut self, index: u32, saved: SavedChunk<'_>) -> bool {
-        let Some(series) = self.series.get_mut(index) else { return false };
-        let follows = series.last().is_none() && series.is_behind(saved.range.min());
-        let is_ours = saved.encoding == xor::ENCODING && saved.bytes.len() <= CHUNK_BYTES_MAX;
-        if !is_ours || !follows {
+        let Some((series, rest)) = self.series.get_mut(index).zip(self.rest.get(index)) else {
+            return false;
+        };
+        let is_open = !series.has_no_floats() || rest.histogram.is_some();
+        let follows = !is_open && series.is_behind(saved.range.min());
+        if ChunkReader::new(saved.encoding, saved.bytes).is_err() || !follows {
             return false;
         }
         series.restore_behind(saved.range.max());
-        let chunk = HeadChunk { range: saved.range, bytes: Bytes::copy_from_slice(saved.bytes) };
+        let bytes = self.full.gather_bytes(saved.bytes);
+        let chunk = HeadChunk { range: saved.range, encoding: saved.encoding, bytes };
         self.keep_full_chunk(index, chunk);
         self.widen(saved.range.min(), saved.range.max());
         true
@@ -131,7 +173,8 @@ impl Head {
         else {
             return false;
         };
-        let is_behind = series.last().is_none() && series.is_behind(place.range.min());
+        let is_open = !series.has_no_floats() || rest.histogram.is_some();
+        let is_behind = !is_open && series.is_behind(place.range.min());
         let follows = is_behind && rest.chunks.is_empty();
         if !follows && !place.late {
             return false;
@@ -153,20 +196,23 @@ impl Head {
 
     /// Takes late samples over that a checkpoint tells of. `false`: they cannot be read.
     pub fn replay_late_chunk(&mut self, index: u32, saved: SavedChunk<'_>) -> bool {
-        let samples = late::decoded(saved.bytes).filter(|_| saved.encoding == xor::ENCODING);
+        let samples = decoded(saved.encoding, saved.bytes);
         let (Some(samples), Some(rest)) = (samples, self.rest.get_mut(index)) else { return false };
-        let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return false };
+        let mut times = samples.iter().map(|(t, _)| t);
+        let Some(first) = times.next() else { return false };
+        let last = times.last().unwrap_or(first);
         let is_full = samples.len() == late::SAMPLES_MAX;
-        if is_full && range_end(first.t) == range_end(last.t) {
-            let Some(range) = TimeRange::new(first.t, last.t) else { return false };
-            let chunk = HeadChunk { range, bytes: Bytes::copy_from_slice(saved.bytes) };
+        if is_full && range_end(first) == range_end(last) {
+            let Some(range) = TimeRange::new(first, last) else { return false };
+            let bytes = self.full.gather_bytes(saved.bytes);
+            let chunk = HeadChunk { range, encoding: saved.encoding, bytes };
             rest.late.get_or_insert_default().push(self.generation, chunk);
             self.full.note(index);
             self.stats.chunks += 1;
             self.stats.chunk_bytes += saved.bytes.len() as u64;
-            self.widen_late(first.t, last.t);
+            self.widen_late(first, last);
         } else {
-            samples.iter().for_each(|sample| self.store_late(index, *sample));
+            samples.iter().for_each(|(t, value)| self.store_late(index, t, value));
         }
         true
     }
@@ -178,6 +224,19 @@ impl Head {
         else {
             return false;
         };
+        self.widen(range.min(), range.max());
+        true
+    }
+
+    /// Takes an open chunk of histograms over that a checkpoint tells of. `false`: as for [`replay_chunk`](Self::replay_chunk).
+    pub fn replay_open_histogram(&mut self, index: u32, saved: SavedOpenHistogram<'_>) -> bool {
+        let Some((series, rest)) = self.series.get_mut(index).zip(self.rest.get_mut(index)) else {
+            return false;
+        };
+        let restored = OpenHistogram::restored(saved);
+        let range =
+            restored.and_then(|open| series.restore_open_histogram(&mut rest.histogram, open));
+        let Some(range) = range else { return false };
         self.widen(range.min(), range.max());
         true
     }
@@ -220,7 +279,7 @@ impl Head {
                 record::push_chunk(
                     &mut records.chunks,
                     series.reference,
-                    xor::ENCODING,
+                    chunk.encoding,
                     chunk.range,
                     &chunk.bytes,
                 );
@@ -231,6 +290,9 @@ impl Head {
                 }
             }
             series.save_open_chunk(&mut records.open);
+            if let Some(open) = &rest.histogram {
+                open.save(series.reference, &mut records.open_histograms);
+            }
             if let Some(late) = &rest.late {
                 for chunk in late.chunks.iter().filter_map(LateChunk::spilled) {
                     if let Some(place) = self.spilled.place(chunk, series.reference) {
@@ -315,27 +377,29 @@ struct Records {
     series: SeriesToSave,
     chunks: Vec<u8>,
     open: Vec<u8>,
+    open_histograms: Vec<u8>,
     late: Vec<u8>,
     spilled: SpilledBody,
 }
 
 impl Records {
     fn len(&self) -> usize {
-        let chunks = self.chunks.len() + self.open.len() + self.late.len();
+        let open = self.open.len() + self.open_histograms.len();
+        let chunks = self.chunks.len() + open + self.late.len();
         self.series.body.len() + self.spilled.len() + chunks
     }
 
     fn push_late(&mut self, reference: SeriesRef, late: &Late) {
-        let buffered = late::chunks_of(late.buffer().0);
-        let mut push = |range, bytes: &[u8]| {
-            record::push_chunk(&mut self.late, reference, xor::ENCODING, range, bytes);
+        let mut push = |range, encoding, bytes: &[u8]| {
+            record::push_chunk(&mut self.late, reference, encoding, range, bytes);
         };
         for late in &late.chunks {
-            if let Some(bytes) = late.bytes() {
-                push(late.range, bytes);
+            if let Some((encoding, bytes)) = late.bytes() {
+                push(late.range, encoding, bytes);
             }
         }
-        buffered.for_each(|chunk| push(chunk.range, &chunk.bytes));
+        let buffered = encoded(late.buffer().0);
+        buffered.iter().for_each(|chunk| push(chunk.range, chunk.encoding, &chunk.bytes));
     }
 
     fn finish(self, payload: &mut Vec<u8>) {
@@ -350,6 +414,9 @@ impl Records {
         }
         if !self.open.is_empty() {
             record::push_open_chunks(payload, &self.open);
+        }
+        if !self.open_histograms.is_empty() {
+            record::push_open_histograms(payload, &self.open_histograms);
         }
         if !self.late.is_empty() {
             record::push_late_chunks(payload, &self.late);
@@ -366,8 +433,8 @@ mod tests {
     use crate::model::{Fingerprinter, Labels, TimestampMs};
     use crate::storage::wal::LogBuffer;
 
-    fn samples_of(head: &Head, series: u32) -> Vec<Sample> {
-        let mut samples = Vec::new();
+    fn samples_of(head: &Head, series: u32) -> Samples {
+        let mut samples = Samples::default();
         head.read(series, TimeRange::ALL, &mut samples);
         samples
     }
@@ -412,12 +479,14 @@ mod tests {
                 if at == saved_at {
                     payload = saved(&head, 1 << 20);
                 }
-                let sample = testing::sample(t * 100_000, *t as f64);
-                let before = head.stats().samples_appended;
-                testing::send(&mut head, &mut log, 0, &[sample]);
-                let is_new = head.stats().samples_appended > before;
-                if at >= log_from && is_new {
-                    logged.push(sample);
+                let (t, n) = (t * 100_000, u32::try_from(*t).unwrap());
+                let appended = |head: &Head| {
+                    head.stats().samples_appended + head.stats().histograms_appended
+                };
+                let before = appended(&head);
+                testing::send_numbered(&mut head, &mut log, 0, t, n);
+                if at >= log_from && appended(&head) > before {
+                    logged.push((t, n));
                 }
             }
             let mut back = Head::new(keys());
@@ -426,11 +495,23 @@ mod tests {
             let index = back.replay_series(labels.as_ref(), SeriesRef(1)).unwrap();
             // Without a checkpoint of it, everything is in the log.
             if payload.is_empty() {
-                logged = testing::read(&head, 0);
+                let all = testing::read_all(&head, 0);
+                logged = all.iter().map(|(t, value)| (t.0, testing::number_of(value))).collect();
             }
-            logged.iter().for_each(|sample| back.replay_sample(index, *sample));
+            for (t, n) in logged {
+                match testing::numbered(n) {
+                    Value::Float(v) => back.replay_sample(index, testing::sample(t, v)),
+                    Value::Histogram(h) => {
+                        prop_assert!(back.replay_histogram(index, TimestampMs(t), h.as_ref()));
+                    }
+                }
+            }
             back.finish_replay();
-            prop_assert_eq!(testing::read(&back, 0), testing::read(&head, 0));
+            let numbers = |head: &Head| -> Vec<(i64, u32)> {
+                let all = testing::read_all(head, 0);
+                all.iter().map(|(t, value)| (t.0, testing::number_of(value))).collect()
+            };
+            prop_assert_eq!(numbers(&back), numbers(&head));
             prop_assert_eq!(back.stats().range, head.stats().range);
         }
     }

@@ -12,12 +12,10 @@ use bytes::Bytes;
 
 use super::cut::Cut;
 use super::cut_plan::{CutPlan, PlanPart, Planned, SeriesPlan};
-use super::late;
-use super::mem_series::{HeadChunk, MemSeries, read_chunk};
+use super::head_chunk::{HeadChunk, encoded, read_chunk};
 use super::spill::{ReadChunk, SpillError};
 use crate::encoding::record::SpillPlace;
-use crate::encoding::xor::{self, XorReader};
-use crate::model::{BlockRange, LabelsRef, Sample, TimeRange};
+use crate::model::{BlockRange, LabelsRef, Samples, SamplesMark};
 
 /// A plan in a block's order.
 #[derive(Debug)]
@@ -40,28 +38,9 @@ pub struct CutSeries {
     /// Names and values, as indexes of symbols.
     pub labels: Vec<(u32, u32)>,
     /// Its chunks: they follow each other in time. None if all of them were lost.
-    pub chunks: Vec<CutChunk>,
+    pub chunks: Vec<HeadChunk>,
     /// Chunks that could not be read, and are missing.
     pub lost: Vec<SpillError>,
-}
-
-/// A chunk of a block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CutChunk {
-    /// From its first to its last sample.
-    pub range: TimeRange,
-    /// Which of Prometheus's encodings.
-    pub encoding: u8,
-    /// Its bytes.
-    pub bytes: Bytes,
-}
-
-impl CutChunk {
-    /// How many samples it says it has.
-    #[must_use]
-    pub fn sample_count(&self) -> u32 {
-        XorReader::new(&self.bytes).map_or(0, |samples| u32::from(samples.promised()))
-    }
 }
 
 impl CutPlan {
@@ -193,8 +172,8 @@ impl SortedCut {
         for (part, at) in self.order.get(series).unwrap_or_default() {
             let Some(of) = self.planned(*part, *at) else { continue };
             for chunk in of.chunks {
-                if let Some((range, _, Planned::There(place))) = of.chunk(*chunk)
-                    && self.range.overlaps(range)
+                if let Some((place, Planned::There)) = of.chunk(*chunk)
+                    && self.range.overlaps(place.range)
                 {
                     places.push(place);
                 }
@@ -220,13 +199,15 @@ impl SortedCut {
         let of = self.planned(part, at)?;
         let labels =
             of.pairs.iter().filter_map(|rank| self.pairs.get(*rank as usize).copied()).collect();
-        let (mut in_order, mut late, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut in_order, mut late, mut lost) = (Vec::new(), Samples::default(), Vec::new());
         for chunk in of.chunks {
-            let planned = of.chunk(*chunk).filter(|(range, ..)| self.range.overlaps(*range));
-            let Some((range, is_late, planned)) = planned else { continue };
+            let planned = of.chunk(*chunk).filter(|(place, _)| self.range.overlaps(place.range));
+            let Some((SpillPlace { range, encoding, late: is_late, .. }, planned)) = planned else {
+                continue;
+            };
             let bytes = match planned {
                 Planned::Here(bytes) => Bytes::copy_from_slice(bytes),
-                Planned::There(_) => match read.next() {
+                Planned::There => match read.next() {
                     Some(Ok(bytes)) => bytes,
                     Some(Err(error)) => {
                         lost.push(error);
@@ -236,60 +217,40 @@ impl SortedCut {
                 },
             };
             if is_late {
-                read_chunk(&bytes, self.range.inclusive(), &mut late);
+                read_chunk(encoding, &bytes, self.range.inclusive(), &mut late);
             } else {
-                in_order.push(HeadChunk { range, bytes });
+                in_order.push(HeadChunk { range, encoding, bytes });
             }
         }
-        Some(CutSeries { labels, chunks: merge(in_order, &mut late, self.range), lost })
+        Some(CutSeries { labels, chunks: merge(in_order, late, self.range), lost })
     }
 }
 
 /// The chunks of a block: those that are in order, with the late samples, which are in any order.
-fn merge(in_order: Vec<HeadChunk>, late: &mut Vec<Sample>, block: BlockRange) -> Vec<CutChunk> {
-    let mut sorted = Vec::new();
-    late::merge(&mut sorted, 0, late);
-    let mut late = &sorted[..];
-    let (mut chunks, mut run) = (Vec::new(), Vec::new());
+fn merge(in_order: Vec<HeadChunk>, mut late: Samples, block: BlockRange) -> Vec<HeadChunk> {
+    late.sort_from(SamplesMark::default());
+    let mut late = late.iter().peekable();
+    let (mut chunks, mut run) = (Vec::new(), Samples::default());
     for chunk in in_order {
-        let before = late.partition_point(|sample| sample.t < chunk.range.min());
-        let within = late.partition_point(|sample| sample.t <= chunk.range.max());
-        let (first, rest) = late.split_at(before);
-        let (mut between, rest) = {
-            let (between, rest) = rest.split_at(within - before);
-            (between.to_vec(), rest)
-        };
-        late = rest;
-        run.extend_from_slice(first);
+        while let Some((t, value)) = late.next_if(|(t, _)| *t < chunk.range.min()) {
+            run.push(t, value);
+        }
+        let mut between = Samples::default();
+        while let Some((t, value)) = late.next_if(|(t, _)| *t <= chunk.range.max()) {
+            between.push(t, value);
+        }
         if between.is_empty() && block.holds(chunk.range) {
-            encode(&mut run, &mut chunks);
-            let HeadChunk { range, bytes } = chunk;
-            chunks.push(CutChunk { range, encoding: xor::ENCODING, bytes });
+            chunks.extend(encoded(&std::mem::take(&mut run)));
+            chunks.push(chunk);
         } else {
-            let from = run.len();
+            let mark = run.mark();
             chunk.read(block.inclusive(), &mut run);
-            late::merge(&mut run, from, &mut between);
+            run.merge(mark, &mut between);
         }
     }
-    run.extend_from_slice(late);
-    encode(&mut run, &mut chunks);
+    late.for_each(|(t, value)| run.push(t, value));
+    chunks.extend(encoded(&run));
     chunks
-}
-
-/// Encodes samples as the Head would, and takes them off.
-fn encode(run: &mut Vec<Sample>, chunks: &mut Vec<CutChunk>) {
-    let mut series = MemSeries::default();
-    let mut push = |chunk: Option<HeadChunk>| {
-        chunks.extend(chunk.map(|HeadChunk { range, bytes }| CutChunk {
-            range,
-            encoding: xor::ENCODING,
-            bytes,
-        }));
-    };
-    for sample in run.drain(..) {
-        push(series.append(sample));
-    }
-    push(series.close());
 }
 
 #[cfg(test)]
@@ -300,34 +261,27 @@ mod tests {
 
     use super::super::testing::sample;
     use super::*;
-    use crate::encoding::xor::XorReader;
-    use crate::model::TimestampMs;
+    use crate::model::{Sample, TimeRange, TimestampMs};
 
     const MINUTE: i64 = 60_000;
 
-    fn chunks_of(samples: &[Sample]) -> Vec<HeadChunk> {
-        let mut encoded = Vec::new();
-        encode(&mut samples.to_vec(), &mut encoded);
-        encoded
-            .into_iter()
-            .map(|CutChunk { range, bytes, .. }| HeadChunk { range, bytes })
-            .collect()
+    fn floats(samples: &[Sample]) -> Samples {
+        Samples { floats: samples.to_vec(), histograms: Vec::new() }
     }
 
-    fn read(chunks: &[CutChunk]) -> Vec<Sample> {
-        chunks
-            .iter()
-            .flat_map(|chunk| XorReader::new(&chunk.bytes).unwrap().map(Result::unwrap))
-            .collect()
+    fn read(chunks: &[HeadChunk]) -> Vec<Sample> {
+        let mut samples = Samples::default();
+        chunks.iter().for_each(|chunk| chunk.read(TimeRange::ALL, &mut samples));
+        samples.floats
     }
 
     #[test]
     fn only_the_chunk_that_a_late_sample_lies_in_is_encoded_anew() {
         let in_order: Vec<_> = (0..480).map(|i| sample(i * 15_000, i as f64)).collect();
-        let chunks = chunks_of(&in_order);
-        let mut late = vec![sample(40 * MINUTE + 1, -1.0)];
+        let chunks = encoded(&floats(&in_order));
+        let late = floats(&[sample(40 * MINUTE + 1, -1.0)]);
         let block = BlockRange::new(TimestampMs(0), TimestampMs(120 * MINUTE)).unwrap();
-        let merged = merge(chunks.clone(), &mut late, block);
+        let merged = merge(chunks.clone(), late, block);
         let same: Vec<bool> =
             chunks.iter().map(|chunk| merged.iter().any(|m| m.bytes == chunk.bytes)).collect();
         assert_eq!(same, [true, false, true, true]);
@@ -350,15 +304,14 @@ mod tests {
             let mut model: BTreeMap<_, _> =
                 in_order.clone().into_iter().filter(|(_, s)| block.contains(s.t)).collect();
             late.iter().for_each(|s| { model.entry(s.t.0).or_insert(*s); });
-            let chunks = chunks_of(&in_order.into_values().collect::<Vec<_>>());
+            let chunks = encoded(&floats(&in_order.into_values().collect::<Vec<_>>()));
             let overlapping = chunks.into_iter().filter(|chunk| block.overlaps(chunk.range)).collect();
-            let merged = merge(overlapping, &mut late, block);
+            let merged = merge(overlapping, floats(&late), block);
             prop_assert_eq!(read(&merged), model.into_values().collect::<Vec<_>>());
             prop_assert!(merged.iter().all(|chunk| block.holds(chunk.range)));
             prop_assert!(merged.is_sorted_by(|a, b| a.range.max() < b.range.min()));
             for chunk in &merged {
-                let samples = XorReader::new(&chunk.bytes).unwrap().map(Result::unwrap);
-                let times: Vec<_> = samples.map(|s| s.t).collect();
+                let times: Vec<_> = read(std::slice::from_ref(chunk)).iter().map(|s| s.t).collect();
                 prop_assert_eq!((times.first(), times.last()), (Some(&chunk.range.min()), Some(&chunk.range.max())));
             }
         }

@@ -20,11 +20,11 @@ use bytes::Bytes;
 use super::Head;
 use super::pieces::{ChunkPiece, PieceSource, read_pieces};
 use super::spill_batch::{BATCH_BYTES, RangeBatch, SpillBatch};
+use super::spilled::FILES_MAX;
 use crate::encoding::record::SpillPlace;
 use crate::encoding::spilled::{self, SpilledError, SpilledHeader};
-use crate::encoding::xor;
 use crate::io::{BLOCK_BYTES, Disk, File, Pace, same_error};
-use crate::model::{Sample, TimeRange, TimestampMs};
+use crate::model::{Samples, TimeRange, TimestampMs};
 use crate::storage::quarantine::Marked;
 use crate::storage::reads::ReadCounter;
 use crate::storage::replay::Damage;
@@ -288,7 +288,8 @@ impl<D: Disk> SpillFiles<D> {
             return Ok(writing);
         }
         let number = self.next_number.get();
-        let next = number.checked_add(1).ok_or_else(|| io::Error::other("no more file numbers"))?;
+        let next = number.checked_add(1).filter(|next| *next < FILES_MAX);
+        let next = next.ok_or_else(|| io::Error::other("no more file numbers"))?;
         self.next_number.set(next);
         let file = Rc::new(self.disk.create(&self.path(number), 0).await?);
         self.open.borrow_mut().insert(number, Rc::clone(&file));
@@ -375,8 +376,8 @@ impl<D: Disk> SpillFiles<D> {
     }
 
     fn opened(&self, place: SpillPlace, frame: &[u8]) -> ReadChunk {
-        let SpillPlace { series, range, late, offset, .. } = place;
-        let wanted = SpilledHeader { series, range, encoding: xor::ENCODING, late };
+        let SpillPlace { series, range, encoding, late, offset, .. } = place;
+        let wanted = SpilledHeader { series, range, encoding, late };
         spilled::open(frame, wanted)
             .map(Bytes::copy_from_slice)
             .map_err(|source| SpillError::Damaged { path: self.path(place.file), offset, source })
@@ -394,7 +395,7 @@ impl<D: Disk> SpillFiles<D> {
         &self,
         pieces: &[ChunkPiece],
         range: TimeRange,
-        out: &mut Vec<Sample>,
+        out: &mut Samples,
         pace: &mut impl Pace,
     ) -> Vec<SpillError> {
         let places: Vec<SpillPlace> = pieces.iter().filter_map(ChunkPiece::place).collect();
@@ -403,13 +404,16 @@ impl<D: Disk> SpillFiles<D> {
         let (mut bytes, mut errors) = (Vec::with_capacity(pieces.len()), Vec::new());
         for piece in pieces {
             match (&piece.source, piece.place().and_then(|_| read.next())) {
-                (PieceSource::Bytes(here), _) => bytes.push((here.clone(), piece.late)),
-                (_, Some(Ok(there))) => bytes.push((there, piece.late)),
+                (PieceSource::Bytes(here), _) => {
+                    bytes.push((piece.encoding, here.clone(), piece.late))
+                }
+                (_, Some(Ok(there))) => bytes.push((piece.encoding, there, piece.late)),
                 (_, Some(Err(error))) => errors.push(error),
                 (_, None) => {}
             }
         }
-        read_pieces(bytes.iter().map(|(bytes, late)| (&**bytes, *late)), range, out);
+        let pieces = bytes.iter().map(|(encoding, bytes, late)| (*encoding, &**bytes, *late));
+        read_pieces(pieces, range, out);
         errors
     }
 

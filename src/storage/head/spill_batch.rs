@@ -9,10 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::Head;
 use super::late::LateSource;
 use super::mem_series::range_end;
-use super::spilled::SpilledChunk;
+use super::spilled::{SpilledChunk, bytes_there};
 use crate::encoding::record::SpillPlace;
 use crate::encoding::spilled::{self, SpilledHeader};
-use crate::encoding::xor;
 use crate::model::TimestampMs;
 
 /// A batch is written when it has reached this, in bytes.
@@ -54,15 +53,18 @@ impl SpillBatch {
         generation: Option<u32>,
     ) -> bool {
         let end = range_end(header.range.min());
-        let SpilledHeader { series, range, late, .. } = header;
-        let Ok(len) = u32::try_from(bytes.len() + spilled::FRAME_BYTES) else { return false };
-        let place = SpillPlace { series, file: 0, offset: 0, len, range, late };
+        let SpilledHeader { series, range, encoding, late } = header;
+        let len = bytes_there(bytes.len()).map(|len| u32::try_from(len + spilled::FRAME_BYTES));
+        let Some(Ok(len)) = len else { return false };
+        let place = SpillPlace { series, file: 0, offset: 0, len, encoding, range, late };
         if SpilledChunk::of(&place, end).is_none() {
             return false;
         }
         let batch = self.ranges.entry(end).or_default();
-        let Ok(offset) = u32::try_from(batch.bytes.len()) else { return false };
+        let start = batch.bytes.len();
+        let Ok(offset) = u32::try_from(start) else { return false };
         spilled::push(&mut batch.bytes, header, bytes);
+        batch.bytes.resize(start + len as usize, 0);
         self.bytes += len as usize;
         batch.chunks.push(Leaving { index, place: SpillPlace { offset, ..place }, generation });
         true
@@ -97,20 +99,17 @@ impl Head {
 
     fn gather(&self, index: u32, batch: &mut SpillBatch) {
         let Some((series, rest)) = self.series.get(index).zip(self.rest.get(index)) else { return };
-        let header = |range, late| SpilledHeader {
-            series: series.reference,
-            range,
-            encoding: xor::ENCODING,
-            late,
-        };
+        let series = series.reference;
+        let header = |range, encoding, late| SpilledHeader { series, range, encoding, late };
         for chunk in &rest.chunks {
-            if !batch.push(index, header(chunk.range, false), &chunk.bytes, None) {
+            if !batch.push(index, header(chunk.range, chunk.encoding, false), &chunk.bytes, None) {
                 break; // chunks leave memory in their order
             }
         }
         for chunk in rest.late.iter().flat_map(|late| &late.chunks) {
-            if let Some(bytes) = chunk.bytes() {
-                batch.push(index, header(chunk.range, true), bytes, Some(chunk.generation));
+            if let Some((encoding, bytes)) = chunk.bytes() {
+                let header = header(chunk.range, encoding, true);
+                batch.push(index, header, bytes, Some(chunk.generation));
             }
         }
     }
@@ -137,7 +136,7 @@ impl Head {
                     });
                     let Some(chunk) = it else { continue };
                     let Some(place) = self.spilled.add(&leaving.place) else { continue };
-                    let len = chunk.bytes().map_or(0, <[u8]>::len);
+                    let len = chunk.bytes().map_or(0, |(_, bytes)| bytes.len());
                     chunk.source = LateSource::Spilled(place);
                     len
                 }

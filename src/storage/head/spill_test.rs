@@ -52,10 +52,10 @@ fn read_all(
 ) -> (Vec<Vec<Sample>>, usize) {
     let mut errors = 0;
     let all = (0..SERIES).map(|series| {
-        let mut out = Vec::new();
+        let mut out = Samples::default();
         let pieces = head.pieces(index_of(head, series).unwrap(), range);
         errors += run(files.read_series(&pieces, range, &mut out, &mut NoPace)).len();
-        out
+        out.floats
     });
     (all.collect(), errors)
 }

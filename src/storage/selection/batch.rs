@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::{BlockChunk, FoundSeries, Selected, note, note_text};
 use crate::encoding::xor::{self, XorReader};
 use crate::io::{Disk, Pace};
-use crate::model::{Labels, Sample, TimeRange, TimestampMs};
+use crate::model::{Labels, Sample, Samples, TimeRange, TimestampMs};
 use crate::storage::block::BlockError;
 use crate::storage::block::reader::ChunkResult;
 use crate::storage::head::pieces::{ChunkPiece, PieceSource, read_pieces};
@@ -173,17 +173,18 @@ impl<D: Disk> Selected<D> {
         let mut here = Vec::new();
         for piece in of_head.pieces.next().unwrap_or_default() {
             match piece.source {
-                PieceSource::Bytes(bytes) => here.push((bytes, piece.late)),
+                PieceSource::Bytes(bytes) => here.push((piece.encoding, bytes, piece.late)),
                 PieceSource::Spilled(_) => match of_head.read.next() {
-                    Some(Ok(bytes)) => here.push((bytes, piece.late)),
+                    Some(Ok(bytes)) => here.push((piece.encoding, bytes, piece.late)),
                     Some(Err(error)) => note_text(&mut self.damage, error.to_string()),
                     None => {}
                 },
             }
         }
-        let mut more = Vec::new();
-        read_pieces(here.iter().map(|(bytes, late)| (&**bytes, *late)), run.window, &mut more);
-        merge_into(samples, start, &mut more);
+        let mut more = Samples::default();
+        let pieces = here.iter().map(|(encoding, bytes, late)| (*encoding, &**bytes, *late));
+        read_pieces(pieces, run.window, &mut more);
+        merge_into(samples, start, &mut more.floats);
     }
 }
 

@@ -4,14 +4,16 @@
 //! first sample. Its buffers begin with room for a batch header, so that sealing copies nothing.
 
 use crate::encoding::batch::{HEADER_BYTES, PAYLOAD_BYTES_MAX};
-use crate::encoding::record::{self, CutRecord, LoggedSample};
-use crate::model::refusal::LABEL_BYTES_MAX;
-use crate::model::{Sample, SeriesRef, TimeRange};
+use crate::encoding::record::{self, CutRecord, HistogramsBody, LoggedSample};
+use crate::model::refusal::{HISTOGRAM_PARTS_MAX, LABEL_BYTES_MAX};
+use crate::model::{AnyHistogramRef, Sample, SeriesRef, TimeRange, TimestampMs};
 
 /// Samples that are gathered into one record at most.
 const RECORD_SAMPLES_MAX: usize = 1 << 16;
 /// Label bytes that are gathered into one record, unless a single set is larger.
 const RECORD_LABEL_BYTES: usize = 1 << 20;
+/// Bytes of histograms that are gathered into one record, unless a single one is larger.
+const RECORD_HISTOGRAM_BYTES: usize = 1 << 20;
 /// A payload that has reached this takes no further record, in bytes.
 const PAYLOAD_BYTES_FULL: usize = PAYLOAD_BYTES_MAX / 4;
 
@@ -22,6 +24,11 @@ const _: () = assert!(
 const _: () = assert!(
     PAYLOAD_BYTES_FULL + RECORD_LABEL_BYTES + LABEL_BYTES_MAX + 64 < PAYLOAD_BYTES_MAX,
     "labels always fit"
+);
+const _: () = assert!(
+    PAYLOAD_BYTES_FULL + RECORD_HISTOGRAM_BYTES + HISTOGRAM_PARTS_MAX * 15 + 128
+        < PAYLOAD_BYTES_MAX,
+    "histograms always fit: a part of one takes 15 bytes at most"
 );
 
 /// Records on their way to the log.
@@ -36,6 +43,9 @@ pub struct LogBuffer {
     labels_first: SeriesRef,
     labels_count: u32,
     sample_count: u64,
+    histograms: HistogramsBody,
+    float_histograms: HistogramsBody,
+    histogram_count: u64,
     /// Buffers to be used again.
     spare: Vec<Vec<u8>>,
 }
@@ -64,6 +74,23 @@ impl LogBuffer {
     pub fn sample(&mut self, series: SeriesRef, sample: Sample) {
         self.samples.push(LoggedSample { series, sample });
         if self.samples.len() == RECORD_SAMPLES_MAX {
+            self.finish_part();
+        }
+    }
+
+    /// Gathers one native histogram.
+    pub fn histogram(&mut self, series: SeriesRef, t: TimestampMs, histogram: AnyHistogramRef<'_>) {
+        let body = match histogram {
+            AnyHistogramRef::Int(h) => {
+                self.histograms.push(series, t, h);
+                &self.histograms
+            }
+            AnyHistogramRef::Float(h) => {
+                self.float_histograms.push(series, t, h);
+                &self.float_histograms
+            }
+        };
+        if body.len() >= RECORD_HISTOGRAM_BYTES {
             self.finish_part();
         }
     }
@@ -109,14 +136,27 @@ impl LogBuffer {
     /// Turns what was gathered into records. Until then a commit does not see it.
     pub fn finish_part(&mut self) {
         self.finish_series();
-        if self.samples.is_empty() {
-            return;
+        if !self.samples.is_empty() {
+            self.sample_count += self.samples.len() as u64;
+            let samples = std::mem::take(&mut self.samples);
+            record::push_samples(self.payload(), &samples);
+            self.samples = samples;
+            self.samples.clear();
         }
-        self.sample_count += self.samples.len() as u64;
-        let samples = std::mem::take(&mut self.samples);
-        record::push_samples(self.payload(), &samples);
-        self.samples = samples;
-        self.samples.clear();
+        if !self.histograms.is_empty() {
+            self.histogram_count += self.histograms.count() as u64;
+            let mut body = std::mem::take(&mut self.histograms);
+            record::push_histograms::<u64>(self.payload(), &body);
+            body.clear();
+            self.histograms = body;
+        }
+        if !self.float_histograms.is_empty() {
+            self.histogram_count += self.float_histograms.count() as u64;
+            let mut body = std::mem::take(&mut self.float_histograms);
+            record::push_histograms::<f64>(self.payload(), &body);
+            body.clear();
+            self.float_histograms = body;
+        }
     }
 
     fn finish_series(&mut self) {
@@ -142,7 +182,12 @@ impl LogBuffer {
         &mut self.current
     }
 
-    /// How many samples were put into records since this was last asked.
+    /// How many native histograms were put into records since this was last asked.
+    pub fn take_histogram_count(&mut self) -> u64 {
+        std::mem::take(&mut self.histogram_count)
+    }
+
+    /// How many floats were put into records since this was last asked.
     pub fn take_sample_count(&mut self) -> u64 {
         std::mem::take(&mut self.sample_count)
     }
