@@ -42,4 +42,5 @@ mod serve;
 mod server;
 mod snapshot;
 mod unreadable;
+mod values;
 mod whole_store;

@@ -10,8 +10,8 @@ use floodplain::encoding::block::meta::{BlockMeta, Origin, Ulid};
 use floodplain::io::Disk;
 use floodplain::io::sim::{NoPace, SimDisk};
 use floodplain::model::{
-    Fingerprinter, LabelText, Labels, LabelsAt, Matcher, Part, PartEntry, Refusals, Sample, Span,
-    TimeRange, TimestampMs,
+    Fingerprinter, HistogramEntry, LabelText, Labels, LabelsAt, Matcher, Part, PartEntry, Refusals,
+    Sample, Span, TimeRange, TimestampMs, Value,
 };
 use floodplain::storage::block::{self, Block, IndexCache};
 use floodplain::storage::blocks::{self, Inventory, Listed};
@@ -29,13 +29,14 @@ use floodplain::storage::head::delete as of_head;
 use floodplain::storage::head::doubt::resolve;
 use floodplain::storage::head::remove::Removal;
 use floodplain::storage::head::spill::SpillFiles;
-use floodplain::storage::head::{Appended, Head};
+use floodplain::storage::head::Head;
 use floodplain::storage::replay::Layout;
 use floodplain::storage::selection::{Batch, Selected};
 use floodplain::storage::served::{Served, ServedBlock};
 use floodplain::storage::wal::{LogBuffer, SyncMode, WalWriter};
 
 use crate::attached::{Attached, EXEMPLARS_MAX};
+use crate::values::value_of;
 
 /// Series to time to value bits.
 pub type Samples = BTreeMap<String, BTreeMap<i64, u64>>;
@@ -115,20 +116,37 @@ pub async fn append_own(
         let offset = u32::try_from(text.body.len()).unwrap();
         let len = u32::try_from(labels.as_bytes().len()).unwrap();
         text.body.extend_from_slice(labels.as_bytes());
-        let sample = |(t, v): (&i64, &u64)| Sample { t: TimestampMs(*t), v: f64::from_bits(*v) };
-        part.samples.extend(values.iter().map(sample));
-        let samples_end = u32::try_from(part.samples.len()).unwrap();
         let labels = LabelsAt::Canonical(Span { offset, len });
-        part.entries.push(PartEntry { fingerprint, labels, samples_end });
+        let (samples, histograms) = (part.samples.len(), part.histograms.len());
+        for (t, bits) in values {
+            let t = TimestampMs(*t);
+            match value_of(*bits) {
+                Value::Float(v) => part.samples.push(Sample { t, v }),
+                Value::Histogram(histogram) => part.histograms.push(t, histogram.as_ref()),
+            }
+        }
+        if part.samples.len() > samples {
+            let samples_end = u32::try_from(part.samples.len()).unwrap();
+            part.entries.push(PartEntry { fingerprint, labels, samples_end });
+        }
+        if part.histograms.len() > histograms {
+            let end = u32::try_from(part.histograms.len()).unwrap();
+            part.histogram_entries.push(HistogramEntry { fingerprint, labels, end });
+        }
     }
     let bounds = head.borrow().bounds(now);
-    let Appended { mut refused, doubtful, .. } = head.borrow_mut().append(
-        &part,
-        0..part.entries.len(),
-        &text,
-        bounds,
-        &mut log.borrow_mut(),
-    );
+    let (mut refused, mut doubtful) = (Refusals::default(), Vec::new());
+    {
+        let (mut head, mut log) = (head.borrow_mut(), log.borrow_mut());
+        let entries = 0..part.entries.len();
+        let floats = head.append(&part, entries, &text, bounds, &mut log);
+        let entries = 0..part.histogram_entries.len();
+        let histograms = head.append_histograms(&part, entries, &text, bounds, &mut log);
+        for appended in [floats, histograms] {
+            refused.append(appended.refused);
+            doubtful.extend(appended.doubtful);
+        }
+    }
     let resolved = resolve(head, log, spill, &part, &text, &doubtful, bounds, &mut NoPace).await;
     refused.append(resolved.refused);
     assert_eq!(refused, Refusals::default(), "only what must be taken is sent");
