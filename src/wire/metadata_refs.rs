@@ -1,7 +1,8 @@
 //! What a 2.0 request says of metric families. Senders repeat it with every series; here it is taken once.
 //!
-//! Series of a family stand side by side, so most are known by the one before. What former requests have said is known by a
-//! key, which is put together from hashes that there are; whoever gets an entry twice finds that he has it.
+//! Within a request most are known by their numbers alone, what it has said of a name having a place by the name's. What
+//! former requests have said is known by a key, which is put together from hashes that there are; whoever gets an entry
+//! twice finds that he has it.
 
 use super::WireError;
 use super::batch_writer::BatchWriter;
@@ -17,14 +18,23 @@ const NO_NAME: u32 = u32::MAX;
 /// A metric name, as a place in the symbols, and what is said of it.
 type Said = (u32, MetadataRefs);
 
-/// What has been met last in a request.
+/// So many names have a place, a power of two.
+const PLACES: usize = 256;
+
+/// What has been met in a request, but for what has given its place to another.
 pub(super) struct Met {
-    last: Said,
+    said: [Said; PLACES],
 }
 
 impl Met {
     pub(super) fn new() -> Self {
-        Self { last: (NO_NAME, MetadataRefs::default()) }
+        Self { said: [(NO_NAME, MetadataRefs::default()); PLACES] }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "a remainder is below what it is divided by")]
+    fn place(&mut self, name: u32) -> &mut Said {
+        &mut self.said[name as usize % PLACES]
     }
 
     /// Takes what is said of the series whose references lie at `references`, the metric name in front.
@@ -37,7 +47,9 @@ impl Met {
         writer: &mut BatchWriter<'_, P>,
     ) -> Result<(), WireError> {
         match metric_name(table.body, references) {
-            Some(name) if self.last != (name, refs) => self.take(table, name, refs, writer),
+            Some(name) if *self.place(name) != (name, refs) => {
+                self.take(table, name, refs, writer)
+            }
             _ => Ok(()),
         }
     }
@@ -51,7 +63,7 @@ impl Met {
         refs: MetadataRefs,
         writer: &mut BatchWriter<'_, P>,
     ) -> Result<(), WireError> {
-        self.last = (name, refs);
+        *self.place(name) = (name, refs);
         match entry(table, name, refs) {
             Some(entry) if !writer.told.knows(entry.key) => {
                 writer.put_metadata(table.body, entry, entry.family.offset as usize)
