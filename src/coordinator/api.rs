@@ -15,7 +15,8 @@ use crate::query::{Answer, EvalRange, Options, QueryError};
 pub use crate::shard::cursor::{ENCODING, ReadChunk, ReadSeries};
 pub use crate::shard::status;
 pub use crate::shard::{
-    BLOCK_MS, BlockMeta, EXEMPLARS_MAX, RETENTION_MS, ShardStatus, StorageOptions, SyncMode,
+    BLOCK_MS, BlockMeta, EXEMPLARS_MAX, FloatChunks, RETENTION_MS, ShardStatus, StorageOptions,
+    SyncMode,
 };
 
 /// The store as one core sees it. Cheap to clone.

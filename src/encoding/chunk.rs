@@ -6,8 +6,8 @@
 //! What a series has in several chunks may be of several encodings. Takes any bytes, as the readers of the encodings do.
 
 use super::histogram::{Coded, HistogramChunkError, HistogramReader};
-use super::xor::{self, XorError, XorReader};
-use super::xor2::{self, Xor2Error, Xor2Reader};
+use super::xor::{self, Words, XorAppender, XorError, XorReader};
+use super::xor2::{self, Xor2Appender, Xor2Error, Xor2Reader};
 use crate::model::{
     AnyHistogram, AnyHistogramRef, HistogramSample, Sample, Samples, TimestampMs, ValueRef,
 };
@@ -165,6 +165,49 @@ pub fn read(
     Ok(())
 }
 
+/// How chunks of floats are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FloatChunks {
+    /// Encoding 1, which every reader of blocks knows.
+    #[default]
+    Xor,
+    /// Encoding 4, which is smaller where values repeat and times are regular.
+    Xor2,
+}
+
+impl FloatChunks {
+    /// A chunk of floats as it is to be written: its encoding and its bytes; `None`: as it is. So is one of histograms, or one
+    /// that cannot be read.
+    #[must_use]
+    pub fn written(self, encoding: u8, bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
+        let mut out = Vec::new();
+        match (self, encoding) {
+            (Self::Xor2, xor::ENCODING) => {
+                let mut appender = Xor2Appender::new();
+                for sample in XorReader::new(bytes).ok()? {
+                    let Sample { t, v } = sample.ok()?;
+                    appender.append(UNKNOWN_START, t, v);
+                }
+                appender.write_to(&mut out);
+                Some((xor2::ENCODING, out))
+            }
+            (Self::Xor, xor2::ENCODING) => {
+                let (mut appender, mut words) = (XorAppender::new(), Words::default());
+                for started in Xor2Reader::new(bytes).ok()? {
+                    let Sample { t, v } = started.ok()?.sample;
+                    appender.append(&mut words, t, v);
+                }
+                appender.write_to(&words, &mut out);
+                Some((xor::ENCODING, out))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Since when a counter counts of which nobody has said it.
+const UNKNOWN_START: TimestampMs = TimestampMs(0);
+
 /// How many samples a chunk of any encoding says it has.
 #[must_use]
 pub fn promised(bytes: &[u8]) -> u16 {
@@ -175,8 +218,6 @@ pub fn promised(bytes: &[u8]) -> u16 {
 mod tests {
     use super::*;
     use crate::encoding::histogram::HistogramAppender;
-    use crate::encoding::xor::{Words, XorAppender};
-    use crate::encoding::xor2::Xor2Appender;
     use crate::model::HistogramRef;
 
     const TIMES: [i64; 3] = [5, 7, 1000];
@@ -220,6 +261,19 @@ mod tests {
             assert_eq!(at_once, one_by_one, "encoding {encoding}");
             assert_eq!(at_once.floats.is_empty(), [2, 3].contains(&encoding));
         }
+    }
+
+    #[test]
+    fn chunks_of_floats_are_written_as_they_are_to_be_and_others_stay() {
+        let all = chunks();
+        let written = |to: FloatChunks, at: usize| to.written(all[at].0, &all[at].1);
+        assert_eq!(written(FloatChunks::Xor2, 0), Some(all[3].clone()));
+        assert_eq!(written(FloatChunks::Xor, 3), Some(all[0].clone()));
+        for (to, at) in [(FloatChunks::Xor, 0), (FloatChunks::Xor2, 3), (FloatChunks::Xor2, 1)] {
+            assert_eq!(written(to, at), None);
+        }
+        let cut = &all[0].1[..all[0].1.len() - 1];
+        assert_eq!(FloatChunks::Xor2.written(xor::ENCODING, cut), None);
     }
 
     #[test]

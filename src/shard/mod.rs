@@ -40,7 +40,7 @@ pub use deleting::NotDone;
 pub use exemplars::ExemplarSelection;
 use life::Life;
 use opening::Opening;
-pub use options::{BLOCK_MS, EXEMPLARS_MAX, RETENTION_MS, StorageOptions};
+pub use options::{BLOCK_MS, EXEMPLARS_MAX, FloatChunks, RETENTION_MS, StorageOptions};
 use replaying::Replaying;
 pub use request::{BlockMeta, FoldRequest, Request, Response, Selection, Stored};
 use snapshotting::{SnapshotStep, discard_snapshot};
@@ -311,6 +311,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         if let Some(life) = &*self.0.life.borrow() {
             let mut head = life.head.borrow_mut();
             head.set_window(storage.out_of_order_window_ms);
+            head.set_float_chunks(storage.float_chunks);
             head.set_exemplars_max(storage.exemplars_of_shard(life.own.shards));
         }
     }

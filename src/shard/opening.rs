@@ -111,6 +111,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         };
         // As late as can be: it may have changed while the files were read.
         head.set_window(self.storage().out_of_order_window_ms);
+        head.set_float_chunks(self.storage().float_chunks);
         head.set_exemplars_max(self.storage().exemplars_of_shard(shards));
         let life = Rc::new(Life {
             head: Rc::new(RefCell::new(head)),

@@ -1,6 +1,7 @@
 //! How a shard keeps its data: for how long, how much of it, how late it may come, and in blocks of what length.
 
 use super::backlog::Limits;
+pub use crate::storage::head::FloatChunks;
 
 /// The stretch of time of a block as it is cut from a Head: two hours. Blocks are aligned to it.
 pub const BLOCK_MS: i64 = 2 * 3_600_000;
@@ -23,6 +24,8 @@ pub struct StorageOptions {
     /// How much older than the newest sample of the Head a sample may be, in milliseconds, if its series has a newer one
     /// already. Zero: not at all.
     pub out_of_order_window_ms: i64,
+    /// In which encoding blocks that are cut from now on have floats.
+    pub float_chunks: FloatChunks,
     /// How many exemplars are kept, of all shards together. Zero: none.
     pub exemplars_max: u64,
     /// Compaction makes no block that is longer than this, in milliseconds; at least [`BLOCK_MS`].
@@ -55,6 +58,7 @@ impl Default for StorageOptions {
             retention_ms: Some(RETENTION_MS),
             retention_bytes: None,
             out_of_order_window_ms: 3_600_000,
+            float_chunks: FloatChunks::default(),
             exemplars_max: EXEMPLARS_MAX,
             max_block_ms: Self::max_block_ms(Some(RETENTION_MS)),
             index_cache_bytes: 64 << 20,

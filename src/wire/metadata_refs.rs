@@ -47,9 +47,7 @@ impl Met {
         writer: &mut BatchWriter<'_, P>,
     ) -> Result<(), WireError> {
         match metric_name(table.body, references) {
-            Some(name) if *self.place(name) != (name, refs) => {
-                self.take(table, name, refs, writer)
-            }
+            Some(name) if *self.place(name) != (name, refs) => self.take(table, name, refs, writer),
             _ => Ok(()),
         }
     }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | late samples | `--storage.tsdb.out-of-order-time-window` | `storage.tsdb.out_of_order_time_window` |
 //! | how long, and how much | `--storage.tsdb.retention.time`, `.size` | `storage.tsdb.retention`, both at once |
+//! | chunks of floats in blocks | none | `storage.tsdb.chunk_encoding.floats` |
 //! | how many exemplars | `--storage.exemplars.max-exemplars` | `storage.exemplars.max_exemplars` |
 //! | how long blocks become | `--storage.tsdb.max-block-duration` | none |
 //!
@@ -11,7 +12,7 @@
 
 use std::fmt;
 
-use super::Config;
+use super::{Config, FloatChunks};
 use crate::coordinator::api::StorageOptions;
 use crate::model::TimestampMs;
 use crate::query::durations::format_duration_ms;
@@ -55,6 +56,7 @@ fn storage(flags: &ServeFlags, config: &Config) -> StorageOptions {
     if let Some(window_ms) = config.out_of_order_window_ms {
         storage.out_of_order_window_ms = window_ms;
     }
+    storage.float_chunks = config.float_chunks.unwrap_or_default();
     if let Some(max) = config.exemplars_max {
         // As in Prometheus, a number below zero keeps none.
         storage.exemplars_max = u64::try_from(max).unwrap_or(0);
@@ -91,6 +93,7 @@ pub fn changes(before: &InForce, now: &InForce) -> Vec<Change> {
         ("storage.tsdb.out_of_order_time_window", before.window(), now.window()),
         ("storage.tsdb.retention.time", before.time(), now.time()),
         ("storage.tsdb.retention.size", before.size(), now.size()),
+        ("storage.tsdb.chunk_encoding.floats", before.float_chunks(), now.float_chunks()),
         ("storage.exemplars.max_exemplars", before.exemplars(), now.exemplars()),
     ];
     let changed = told.into_iter().filter(|(_, before, now)| before != now);
@@ -108,6 +111,14 @@ impl InForce {
 
     fn time(&self) -> String {
         self.storage.retention_ms.map_or_else(|| "for ever".to_owned(), format_duration_ms)
+    }
+
+    pub(super) fn float_chunks(&self) -> String {
+        let name = match self.storage.float_chunks {
+            FloatChunks::Xor => "xor",
+            FloatChunks::Xor2 => "xor2",
+        };
+        name.to_owned()
     }
 
     fn exemplars(&self) -> String {

@@ -28,6 +28,7 @@ pub use current::Current;
 pub use fault::{ConfigError, Notice};
 pub use in_force::InForce;
 
+pub use crate::coordinator::api::FloatChunks;
 use crate::model::Labels;
 
 /// What a configuration file says; what it does not say is `None` or empty.
@@ -52,15 +53,6 @@ pub struct Retention {
     pub time_ms: i64,
     /// 0 is no limit.
     pub bytes: u64,
-}
-
-/// An encoding of chunks of floats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FloatChunks {
-    /// `xor`, which every reader of blocks knows.
-    Xor,
-    /// `xor2`.
-    Xor2,
 }
 
 impl Config {

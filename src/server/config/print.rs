@@ -11,7 +11,8 @@ use crate::server::byte_size::ByteSize;
 
 /// The YAML of what holds.
 #[must_use]
-pub fn print(InForce { config, storage, .. }: &InForce) -> String {
+pub fn print(in_force: &InForce) -> String {
+    let InForce { config, storage, .. } = in_force;
     let mut yaml = String::new();
     // Writing to a `String` does not fail.
     if config.external_labels.is_empty() {
@@ -30,6 +31,8 @@ pub fn print(InForce { config, storage, .. }: &InForce) -> String {
         let size = ByteSize(usize::try_from(bytes).unwrap_or(usize::MAX));
         let _ = writeln!(yaml, "      size: {size}");
     }
+    let floats = in_force.float_chunks();
+    let _ = writeln!(yaml, "    chunk_encoding:\n      floats: {floats}");
     let _ = writeln!(yaml, "  exemplars:\n    max_exemplars: {}", storage.exemplars_max);
     yaml
 }
@@ -54,7 +57,7 @@ mod tests {
     use super::*;
     use crate::coordinator::api::StorageOptions;
     use crate::model::TimestampMs;
-    use crate::server::config::{Config, Retention, read};
+    use crate::server::config::{Config, FloatChunks, Retention, read};
 
     fn in_force(config: Config, storage: StorageOptions) -> InForce {
         InForce { config, storage, since: TimestampMs(0) }
@@ -70,6 +73,8 @@ storage:
     out_of_order_time_window: 1h
     retention:
       time: 15d
+    chunk_encoding:
+      floats: xor
   exemplars:
     max_exemplars: 100000
 ";
@@ -96,14 +101,16 @@ storage:
             window_ms in 0_i64..100_000_000,
             time_ms in 0_i64..100_000_000_000,
             bytes in 0_u64..1 << 50,
-            exemplars_max in 0_i64..1 << 40,
+            exemplars_max in 0_i64..1 << 40, is_xor2: bool,
         ) {
+            let float_chunks = if is_xor2 { FloatChunks::Xor2 } else { FloatChunks::Xor };
             let config = Config { external_labels: labels.clone(), ..Config::default() };
             let storage = StorageOptions {
                 out_of_order_window_ms: window_ms,
                 retention_ms: Some(time_ms).filter(|ms| *ms > 0),
                 retention_bytes: Some(bytes).filter(|bytes| *bytes > 0),
                 exemplars_max: exemplars_max.cast_unsigned(),
+                float_chunks,
                 ..StorageOptions::default()
             };
             let printed = print(&in_force(config, storage));
@@ -114,7 +121,7 @@ storage:
                 out_of_order_window_ms: Some(window_ms),
                 retention: Some(Retention { time_ms, bytes }),
                 exemplars_max: Some(exemplars_max),
-                ..Config::default()
+                float_chunks: Some(float_chunks),
             };
             prop_assert_eq!(again.config, expected);
         }

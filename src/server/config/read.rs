@@ -176,13 +176,7 @@ fn chunk_encoding(findings: &mut Findings, config: &mut Config, node: &Node) {
         config.float_chunks = match findings.text(&entry.node, PATH) {
             None | Some("") => None,
             Some("xor") => Some(FloatChunks::Xor),
-            Some("xor2") => {
-                let message = format!(
-                    "{PATH} has no effect: chunks of floats are not written as xor2 yet, but as xor"
-                );
-                findings.notice(entry.place, message);
-                Some(FloatChunks::Xor2)
-            }
+            Some("xor2") => Some(FloatChunks::Xor2),
             Some(text) => {
                 let why = format!("{text:?} is no such encoding; write xor or xor2");
                 findings.wrong_value(entry.node.place, PATH, why);
@@ -330,7 +324,7 @@ storage:
   tsdb: {chunk_encoding: {floats: xor2}, stale_series_compaction_threshold: 0.5}
 ";
         let notices = notices(text);
-        let keys = ["validation_scheme", "floats", "stale_series"];
+        let keys = ["validation_scheme", "stale_series"];
         assert_eq!(notices.len(), keys.len(), "{notices:?}");
         for (notice, key) in notices.iter().zip(keys) {
             assert!(notice.contains(key), "{notice} is not about {key}");

@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 
 use ulid::Ulid;
 
-use super::Head;
 use super::cut::Cut;
 use super::head_chunk::encoded;
 use super::late::LateSource;
 use super::spilled::{FILES_MAX, SpilledChunk, bytes_there};
+use super::{FloatChunks, Head};
 use crate::encoding::record::SpillPlace;
 use crate::encoding::spilled::{self, FRAME_BYTES, SpilledHeader};
 use crate::model::{SeriesRef, TimestampMs};
@@ -29,6 +29,8 @@ const HERE: u32 = FILES_MAX - 1;
 #[derive(Debug)]
 pub struct CutPlan {
     pub(super) cut: Cut,
+    /// How the block has floats.
+    pub(super) floats: FloatChunks,
     pub(super) parts: Vec<PlanPart>,
 }
 
@@ -190,7 +192,7 @@ impl Extraction {
     #[must_use]
     pub fn of(head: &Head, cut: Cut) -> Self {
         let numbers = vec![0; head.pairs.ids_end() as usize];
-        let plan = CutPlan { cut, parts: Vec::new() };
+        let plan = CutPlan { cut, floats: head.float_chunks, parts: Vec::new() };
         Self { plan, next: 0, numbers, pairs: 0, copies: false }
     }
 

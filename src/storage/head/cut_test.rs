@@ -11,6 +11,7 @@ use super::cut::{Cut, Truncation};
 use super::cut_plan::Extraction;
 use super::remove::Removal;
 
+use super::FloatChunks;
 use super::sorted_cut::SortedCut;
 use super::spill::SpillFiles;
 use super::testing::{index_of, keys, labels, number_of, saved, send_numbered};
@@ -260,6 +261,25 @@ fn what_is_left_behind_is_cut_after_the_next_cut_of_what_is_in_order() {
     let stats = store.head.borrow().stats();
     assert_eq!(stats.range, stats.in_order);
     assert_eq!(stats.range.unwrap().min().0, minute(600));
+}
+
+#[test]
+fn blocks_have_floats_in_the_encoding_that_the_head_was_told() {
+    let mut store = Store::new();
+    (0..16).for_each(|m| store.send(0, m * MINUTE));
+    store.spill();
+    for (told, encoding) in [(FloatChunks::Xor2, 4), (FloatChunks::Xor, 1)] {
+        store.head.borrow_mut().set_float_chunks(told);
+        let head = store.head.borrow();
+        let mut extraction = Extraction::of_all(&head);
+        drop(head);
+        while !store.head.borrow_mut().extract_some(&mut extraction, 2) {}
+        let sorted = extraction.into_plan().into_sorted();
+        let read = run(store.files.read(&sorted.places(0..1), &mut NoPace));
+        let series = sorted.series(0, &mut read.into_iter()).unwrap();
+        assert!(series.chunks.iter().all(|chunk| chunk.encoding == encoding), "{told:?}");
+        assert_eq!(store.block(&sorted), store.model);
+    }
 }
 
 #[test]

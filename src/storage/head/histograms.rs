@@ -31,7 +31,9 @@ impl Head {
             let series = match self.find(entry.fingerprint, None) {
                 Some(index) => Ok(index),
                 None => {
-                    let times = part.histograms.within(places.clone()).map(|(t, _)| t);
+                    // One of which nothing can be stored is not made.
+                    let fitting = part.histograms.within(places.clone());
+                    let times = fitting.filter(|(_, h)| too_large(*h).is_none()).map(|(t, _)| t);
                     let who = (entry.fingerprint, entry.labels);
                     self.create(who, times, text, bounds, log)
                 }
@@ -39,6 +41,9 @@ impl Head {
             let index = match series {
                 Ok(index) => index,
                 Err(reason) => {
+                    let large =
+                        part.histograms.within(places.clone()).find_map(|(_, h)| too_large(h));
+                    let reason = large.unwrap_or(reason);
                     appended.refused.push(refusal(entry.labels, text, places.len(), reason));
                     continue;
                 }

@@ -35,6 +35,13 @@ fn float(t: i64, count: f64) -> HistogramSample {
     HistogramSample { t: TimestampMs(t), histogram: AnyHistogram::Float(h.to_histogram()) }
 }
 
+/// One with more parts than are taken.
+fn huge(t: i64) -> HistogramSample {
+    let bounds: Vec<f64> = (0..=HISTOGRAM_PARTS_MAX).map(|n| n as f64).collect();
+    let huge = HistogramRef::<f64> { schema: -53, custom_values: &bounds, ..HistogramRef::empty() };
+    HistogramSample { t: TimestampMs(t), histogram: AnyHistogram::Float(huge.to_histogram()) }
+}
+
 /// The samples of a series as they come out of its chunks, and the encodings of these.
 fn pieces(head: &Head, series: u32) -> Vec<(u8, bool)> {
     let pieces = head.pieces(index_of(head, series).unwrap(), TimeRange::ALL);
@@ -135,15 +142,20 @@ fn late_histograms_are_taken_within_the_window_and_sealed_as_late_floats_are() {
 #[test]
 fn a_histogram_that_no_record_could_hold_is_refused_and_those_beside_it_are_taken() {
     let (mut head, mut log) = (Head::new(keys()), LogBuffer::new());
-    let bounds: Vec<f64> = (0..=HISTOGRAM_PARTS_MAX).map(|n| n as f64).collect();
-    let huge = HistogramRef::<f64> { schema: -53, custom_values: &bounds, ..HistogramRef::empty() };
-    let huge = AnyHistogram::Float(huge.to_histogram());
-    let huge = HistogramSample { t: TimestampMs(2), histogram: huge };
-    let appended = send_histograms(&mut head, &mut log, 0, &[int(1, 1), huge, int(3, 3)]);
+    let appended = send_histograms(&mut head, &mut log, 0, &[int(1, 1), huge(2), int(3, 3)]);
     let parts = HISTOGRAM_PARTS_MAX + 1;
     assert_eq!(appended.refused.named[0].reason, RefusalReason::HistogramTooLarge { parts });
     assert_eq!((appended.histograms_written, appended.refused.samples.total()), (2, 1));
     assert_eq!(read_all(&head, 0).len(), 2);
+}
+
+#[test] // a series without samples would stay until the next cut
+fn a_histogram_that_is_refused_makes_no_series() {
+    let (mut head, mut log) = (Head::new(keys()), LogBuffer::new());
+    let refused = send_histograms(&mut head, &mut log, 0, &[huge(2)]).refused;
+    let parts = HISTOGRAM_PARTS_MAX + 1;
+    assert_eq!(refused.named[0].reason, RefusalReason::HistogramTooLarge { parts });
+    assert_eq!((head.stats().series, log.is_empty()), (0, true));
 }
 
 #[test]

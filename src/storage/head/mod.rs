@@ -55,6 +55,7 @@ use pairs::{PairId, Pairs};
 use spilled::SpillTable;
 use table::HashTable;
 
+pub use crate::encoding::chunk::FloatChunks;
 use crate::model::{
     Fingerprint, Fingerprinter, Labels, LabelsRef, RecentLabels, Refusals, Sample, Samples,
     SeriesRef, Tally, TimeRange, TimestampMs, Value,
@@ -79,6 +80,8 @@ pub struct Head {
     next_reference: u64,
     /// How far behind the newest sample late ones are taken, in milliseconds; 0: they are not.
     window_ms: i64,
+    /// How blocks have floats.
+    float_chunks: FloatChunks,
     /// Nothing is appended in order before this.
     min_valid: TimestampMs,
     /// The newest sample that there ever was.
@@ -180,6 +183,7 @@ impl Head {
             rest: Paged::new(),
             next_reference: 1,
             window_ms,
+            float_chunks: FloatChunks::default(),
             min_valid: TimestampMs::MIN,
             newest: TimestampMs::MIN,
             generation: 0,
@@ -204,6 +208,11 @@ impl Head {
     pub fn set_window(&mut self, window_ms: i64) {
         self.window_ms = window_ms;
         self.exemplars.set_window(window_ms);
+    }
+
+    /// From now on blocks are cut that have floats so.
+    pub fn set_float_chunks(&mut self, float_chunks: FloatChunks) {
+        self.float_chunks = float_chunks;
     }
 
     /// How many series there ever were: their indexes are numbers below.

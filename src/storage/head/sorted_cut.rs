@@ -3,6 +3,7 @@
 //! Runs on the thread that writes the block. Series are sorted without their texts: the pairs are, and then the numbers that
 //! they have in that order. A chunk goes into the block as it is unless late samples lie between its own, or it lies across
 //! an end of the block: then it is encoded anew, by the rule by which the Head ends chunks.
+//! Floats are in the encoding that the Head was told, whatever they had in memory.
 //! A copy of all that a Head has goes into several blocks: it is looked at one piece of time after the other.
 
 use std::collections::{BTreeSet, HashMap};
@@ -10,6 +11,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::FloatChunks;
 use super::cut::Cut;
 use super::cut_plan::{CutPlan, PlanPart, Planned, SeriesPlan};
 use super::head_chunk::{HeadChunk, encoded, read_chunk};
@@ -21,6 +23,7 @@ use crate::model::{BlockRange, LabelsRef, Samples, SamplesMark};
 #[derive(Debug)]
 pub struct SortedCut {
     cut: Cut,
+    floats: FloatChunks,
     /// What is looked at of it.
     range: BlockRange,
     parts: Vec<PlanPart>,
@@ -47,7 +50,7 @@ impl CutPlan {
     /// Sorts: long work, for a thread of its own.
     #[must_use]
     pub fn into_sorted(self) -> SortedCut {
-        let Self { cut, mut parts } = self;
+        let Self { cut, floats, mut parts } = self;
         let texts = parts.iter().flat_map(PlanPart::labels);
         let mut numbers: HashMap<&str, u32, foldhash::fast::RandomState> = HashMap::default();
         let mut distinct: Vec<&str> = Vec::new();
@@ -82,7 +85,7 @@ impl CutPlan {
         let pairs_of =
             |(part, at): (u32, u32)| Some(parts.get(part as usize)?.of(at as usize)?.pairs);
         order.sort_unstable_by(|a, b| pairs_of(*a).cmp(&pairs_of(*b)));
-        SortedCut { cut, range: cut.range, symbols, pairs, order, parts }
+        SortedCut { cut, floats, range: cut.range, symbols, pairs, order, parts }
     }
 }
 
@@ -222,7 +225,13 @@ impl SortedCut {
                 in_order.push(HeadChunk { range, encoding, bytes });
             }
         }
-        Some(CutSeries { labels, chunks: merge(in_order, late, self.range), lost })
+        let mut chunks = merge(in_order, late, self.range);
+        for chunk in &mut chunks {
+            if let Some((encoding, bytes)) = self.floats.written(chunk.encoding, &chunk.bytes) {
+                (chunk.encoding, chunk.bytes) = (encoding, bytes.into());
+            }
+        }
+        Some(CutSeries { labels, chunks, lost })
     }
 }
 
