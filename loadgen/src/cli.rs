@@ -12,6 +12,7 @@ use crate::http::Url;
 use crate::quantity::{
     StartTime, parse_bytes, parse_count, parse_count_u32, parse_duration, parse_start_time,
 };
+pub use crate::read::Comparison;
 
 /// Floods a Prometheus remote-write receiver honestly, and checks that what it acknowledged can be read back.
 #[derive(Debug, Parser)]
@@ -48,6 +49,8 @@ pub enum Command {
     Flood(Box<FloodArgs>),
     /// Read back by PromQL what a flood's ledger says was acknowledged
     Verify(VerifyArgs),
+    /// Ask once by remote read, and measure
+    Read(ReadArgs),
     /// Answer every write with success and store nothing: shows what the generator itself can do
     Sink(SinkArgs),
 }
@@ -253,6 +256,68 @@ pub struct VerifyArgs {
     pub quiet: bool,
 }
 
+const READ_HELP: &str = "\
+The answer is counted as it comes, its frames are checked, and thrown away. First byte: from the request's last byte \
+to the first piece of the body. Memory: what /proc says of --pid every 5 ms while the server answers.
+
+Exit code: 0 if there was anything to read, 1 if not, 2 if it could not be told.";
+
+/// Options of `read`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = READ_HELP)]
+pub struct ReadArgs {
+    /// Where to read from
+    #[arg(long, default_value = "http://127.0.0.1:9090/api/v1/read")]
+    pub url: Url,
+
+    /// Which series: name=value, name!=value, name=~regex or name!~regex; may be given several times
+    #[arg(long = "match", default_value = "__name__=~.+", value_parser = parse_match, value_name = "MATCHER")]
+    pub matchers: Vec<Match>,
+
+    /// From when
+    #[arg(long, default_value = "now-6h", value_parser = parse_start_time, value_name = "TIME")]
+    pub from: StartTime,
+
+    /// Until when
+    #[arg(long, default_value = "now-0s", value_parser = parse_start_time, value_name = "TIME")]
+    pub to: StartTime,
+
+    /// Ask for samples in one message and not for streamed chunks
+    #[arg(long)]
+    pub samples: bool,
+
+    /// A header line to add, e.g. 'X-Scope-OrgID: demo'; may be given several times
+    #[arg(long = "header", value_parser = parse_header, value_name = "LINE")]
+    pub headers: Vec<String>,
+
+    /// How long the answer may take
+    #[arg(long, default_value = "5m", value_parser = parse_duration)]
+    pub timeout: Duration,
+
+    /// Process id of the server: adds its CPU seconds and memory
+    #[arg(long)]
+    pub pid: Option<u32>,
+
+    /// Allow asking another machine
+    #[arg(long)]
+    pub allow_remote: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A label matcher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// Of which label.
+    pub name: String,
+    /// How it is compared.
+    pub comparison: Comparison,
+    /// With what.
+    pub value: String,
+}
+
 /// Options of `sink`.
 #[derive(Debug, Clone, Args)]
 pub struct SinkArgs {
@@ -267,6 +332,23 @@ fn parse_protocol(text: &str) -> Result<Protocol, String> {
         "2.0" | "2" | "v2" => Ok(Protocol::V2),
         _ => Err("remote write has the protocols 1.0 and 2.0".to_owned()),
     }
+}
+
+fn parse_match(text: &str) -> Result<Match, String> {
+    let at = text.find(['=', '!']).ok_or("a matcher has the form name=value")?;
+    let (name, rest) = text.split_at(at);
+    let known = [
+        ("=~", Comparison::Regex),
+        ("!~", Comparison::NotRegex),
+        ("!=", Comparison::NotEqual),
+        ("=", Comparison::Equal),
+    ];
+    let found = known.iter().find_map(|(sign, how)| Some((rest.strip_prefix(sign)?, *how)));
+    let (value, comparison) = found.ok_or("a matcher compares with =, !=, =~ or !~")?;
+    if name.is_empty() {
+        return Err("a matcher begins with the name of a label".to_owned());
+    }
+    Ok(Match { name: name.to_owned(), comparison, value: value.to_owned() })
 }
 
 fn parse_header(text: &str) -> Result<String, String> {
@@ -314,6 +396,23 @@ mod tests {
             assert_eq!(flood(&["--protocol", name]).unwrap().protocol, Protocol::V2);
         }
         assert!(flood(&["--protocol", "3.0"]).is_err());
+    }
+
+    #[test]
+    fn matchers_are_written_as_in_promql_without_quotes() {
+        let known = [
+            ("a=b=c", Comparison::Equal, "b=c"),
+            ("a!=", Comparison::NotEqual, ""),
+            ("a=~b|c", Comparison::Regex, "b|c"),
+            ("a!~.+", Comparison::NotRegex, ".+"),
+        ];
+        for (text, comparison, value) in known {
+            let expected = Match { name: "a".into(), comparison, value: value.into() };
+            assert_eq!(parse_match(text), Ok(expected));
+        }
+        for wrong in ["a", "=b", "a!b"] {
+            assert!(parse_match(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod population;
 pub mod process;
 pub mod quantity;
+pub mod read;
 pub mod sink;
 pub mod timeline;
 pub mod verify;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use floodplain_loadgen::cli::{Cli, Command};
-use floodplain_loadgen::{flood, sink, verify};
+use floodplain_loadgen::{flood, read, sink, verify};
 
 /// It could not be run as asked; 1 is for a result that is bad news.
 const FAILED: u8 = 2;
@@ -23,6 +23,10 @@ fn main() -> ExitCode {
                 report.ok
             })
         }
+        Command::Read(args) => read::run(&args).map_err(|error| error.to_string()).map(|report| {
+            println!("{}", if args.json { report.json() } else { report.table() });
+            report.ok
+        }),
         Command::Sink(args) => sink::run(&args).map_err(|error| error.to_string()),
     };
     match done {

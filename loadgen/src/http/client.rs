@@ -87,6 +87,33 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn exchange(&mut self, head: &[u8], body: &[u8]) -> Result<Response, ClientError> {
+        let bytes_max = self.body_bytes_max;
+        self.exchange_as(head, body, |connection, deadline| {
+            connection.response(bytes_max, Some(deadline))
+        })
+    }
+
+    /// The same, handing the body to `each` as it comes, with the status; what is given back has none.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn exchange_in_pieces(
+        &mut self,
+        head: &[u8],
+        body: &[u8],
+        each: &mut dyn FnMut(u16, &[u8]),
+    ) -> Result<Response, ClientError> {
+        self.exchange_as(head, body, |connection, deadline| {
+            connection.response_in_pieces(usize::MAX, Some(deadline), each)
+        })
+    }
+
+    fn exchange_as(
+        &mut self,
+        head: &[u8],
+        body: &[u8],
+        answer: impl FnOnce(&mut Reader<TcpStream>, Instant) -> Result<(Response, bool), ResponseError>,
+    ) -> Result<Response, ClientError> {
         self.connect()?;
         let Some(mut connection) = self.connection.take() else {
             return Err(ClientError::Answer(ResponseError::Closed));
@@ -95,7 +122,7 @@ impl Client {
         // A server may refuse before it has read all of the body and close: then its answer is worth more than the
         // broken pipe.
         let deadline = Instant::now() + self.timeout;
-        let answer = connection.response(self.body_bytes_max, Some(deadline));
+        let answer = answer(&mut connection, deadline);
         match (sent, answer) {
             (Ok(()), Ok((response, keeps_alive))) => {
                 self.connection = Some(connection).filter(|_| keeps_alive);

@@ -84,6 +84,22 @@ impl<R: Read> Reader<R> {
         body_bytes_max: usize,
         deadline: Option<Instant>,
     ) -> Result<(Response, bool), ResponseError> {
+        let mut body = Vec::new();
+        let mut each = |_, piece: &[u8]| body.extend_from_slice(piece);
+        let (head, keeps_alive) = self.response_in_pieces(body_bytes_max, deadline, &mut each)?;
+        Ok((Response { body, ..head }, keeps_alive))
+    }
+
+    /// The same, handing the body to `each` as it comes, with the status; what is given back has none.
+    ///
+    /// # Errors
+    /// See [`ResponseError`]. After an error the stream is of no use any more.
+    pub fn response_in_pieces(
+        &mut self,
+        body_bytes_max: usize,
+        deadline: Option<Instant>,
+        each: &mut dyn FnMut(u16, &[u8]),
+    ) -> Result<(Response, bool), ResponseError> {
         self.deadline = deadline;
         let head = loop {
             let head = self.head()?;
@@ -93,15 +109,16 @@ impl<R: Read> Reader<R> {
         };
         let (framing, keeps_alive) = (framing(&head)?, head.keeps_alive());
         let keeps_alive = keeps_alive && framing != Framing::UntilClose;
-        let body = match framing {
+        let mut each = |piece: &[u8]| each(head.status, piece);
+        match framing {
             Framing::Length(len) if len > body_bytes_max => {
                 return Err(ResponseError::TooLong(body_bytes_max));
             }
-            Framing::Length(len) => self.take(len)?,
-            Framing::Chunked => self.chunks(body_bytes_max)?,
-            Framing::UntilClose => self.until_close(body_bytes_max)?,
-        };
-        Ok((Response { body, ..head }, keeps_alive))
+            Framing::Length(len) => self.pieces(len, &mut each)?,
+            Framing::Chunked => self.chunks(body_bytes_max, &mut each)?,
+            Framing::UntilClose => self.until_close(body_bytes_max, &mut each)?,
+        }
+        Ok((head, keeps_alive))
     }
 
     fn head(&mut self) -> Result<Response, ResponseError> {
@@ -124,8 +141,12 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn chunks(&mut self, bytes_max: usize) -> Result<Vec<u8>, ResponseError> {
-        let mut body = Vec::new();
+    fn chunks(
+        &mut self,
+        bytes_max: usize,
+        each: &mut impl FnMut(&[u8]),
+    ) -> Result<(), ResponseError> {
+        let mut left = bytes_max;
         loop {
             let line = self.line()?;
             let size = line.split(';').next().unwrap_or_default().trim();
@@ -134,26 +155,51 @@ impl<R: Read> Reader<R> {
             }
             let size = usize::from_str_radix(size, 16)
                 .ok()
-                .filter(|size| body.len().saturating_add(*size) <= bytes_max)
+                .filter(|size| *size <= left)
                 .ok_or(ResponseError::TooLong(bytes_max))?;
             if size == 0 {
                 while !self.line()?.is_empty() {} // trailers
-                return Ok(body);
+                return Ok(());
             }
-            body.extend_from_slice(&self.take(size)?);
+            left -= size;
+            self.pieces(size, each)?;
             if !self.line()?.is_empty() {
                 return Err(ResponseError::Malformed("a chunk longer than its size"));
             }
         }
     }
 
-    fn until_close(&mut self, bytes_max: usize) -> Result<Vec<u8>, ResponseError> {
-        while self.more()? {
-            if self.buffer.len() > bytes_max {
-                return Err(ResponseError::TooLong(bytes_max));
+    fn until_close(
+        &mut self,
+        bytes_max: usize,
+        each: &mut impl FnMut(&[u8]),
+    ) -> Result<(), ResponseError> {
+        let mut left = bytes_max;
+        loop {
+            left = left.checked_sub(self.buffer.len()).ok_or(ResponseError::TooLong(bytes_max))?;
+            each(&self.buffer);
+            self.buffer.clear();
+            if !self.more()? {
+                return Ok(());
             }
         }
-        Ok(std::mem::take(&mut self.buffer))
+    }
+
+    /// Hands out the next `len` bytes as they come.
+    fn pieces(&mut self, len: usize, each: &mut impl FnMut(&[u8])) -> Result<(), ResponseError> {
+        let mut left = len;
+        loop {
+            let now = left.min(self.buffer.len());
+            each(self.buffer.get(..now).unwrap_or_default());
+            self.buffer.drain(..now);
+            left -= now;
+            if left == 0 {
+                return Ok(());
+            }
+            if !self.more()? {
+                return Err(ResponseError::Cut);
+            }
+        }
     }
 
     /// A line of at most a head's length, without its CR LF.
