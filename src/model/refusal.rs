@@ -189,7 +189,4 @@ pub enum RefusalReason {
     /// The shard has as many series as it can number.
     #[error("the shard holds as many series as it can number; start with more shards")]
     TooManySeries,
-    /// Something this version does not store yet; says what.
-    #[error("{0} are not supported yet")]
-    Unsupported(&'static str),
 }

@@ -104,6 +104,7 @@ enum Refused {
 /// What a write came to.
 struct Written {
     samples: u64,
+    histograms: u64,
     exemplars: u64,
     /// What is to be told of what was refused; empty if nothing was.
     refusals: String,
@@ -138,7 +139,8 @@ where
     if outcome.is_ok() {
         server.counters.write_durations.observe(watch.elapsed());
     }
-    let written = outcome.as_ref().map(|written| [written.samples, 0, written.exemplars]);
+    let written =
+        outcome.as_ref().map(|written| [written.samples, written.histograms, written.exemplars]);
     let written = written.unwrap_or_default();
     let mut reply = answer(server, outcome);
     if content.message == Message::V2 {
@@ -244,7 +246,7 @@ where
         let refusals = refusal_text(batch.refused.iter(), counts.refused_series);
         server.writes.log(content.message, &refusals, counts.refused_series);
         keep(&server.writes.batches, batch, held_bytes);
-        return Ok(Written { samples: 0, exemplars: 0, refusals });
+        return Ok(Written { samples: 0, histograms: 0, exemplars: 0, refusals });
     }
 
     match server.ready_for(Need::Writes, OPENING_MAX).await {
@@ -258,7 +260,7 @@ where
     };
     let WriteOutcome {
         written,
-        histograms_written: _,
+        histograms_written,
         refused,
         refused_series,
         exemplars_written,
@@ -269,8 +271,14 @@ where
         batch.is_told();
     }
     match content.message {
-        Message::V1 => server.counters.written_v1.add(written),
-        Message::V2 => server.counters.written_v2.add(written),
+        Message::V1 => {
+            server.counters.written_v1.add(written);
+            server.counters.histograms_v1.add(histograms_written);
+        }
+        Message::V2 => {
+            server.counters.written_v2.add(written);
+            server.counters.histograms_v2.add(histograms_written);
+        }
     }
     let mut refusals = String::new();
     if content.message == Message::V1 {
@@ -284,7 +292,12 @@ where
         server.writes.log(content.message, &refusals, series);
     }
     keep(&server.writes.batches, batch, held_bytes);
-    Ok(Written { samples: written, exemplars: exemplars_written, refusals })
+    Ok(Written {
+        samples: written,
+        histograms: histograms_written,
+        exemplars: exemplars_written,
+        refusals,
+    })
 }
 
 fn decode<S: Store>(
@@ -309,6 +322,8 @@ fn held_bytes(batch: &WriteBatch) -> usize {
     let part = |part: &crate::model::Part| {
         size_of_val(part.entries.as_slice())
             + size_of_val(part.samples.as_slice())
+            + size_of_val(part.histogram_entries.as_slice())
+            + part.histograms.bytes()
             + size_of_val(part.metadata.as_slice())
             + size_of_val(part.exemplars.as_slice())
     };
@@ -325,7 +340,7 @@ fn keep<T>(spares: &RefCell<Vec<T>>, spare: T, bytes: impl Fn(&T) -> usize) {
     }
 }
 
-/// - `written`: samples, histograms, which are not stored yet, and exemplars.
+/// - `written`: samples, histograms and exemplars.
 fn say_written(headers: &mut HeaderMap, written: [u64; 3]) {
     for (name, n) in WRITTEN.into_iter().zip(written) {
         headers.insert(name, HeaderValue::from(n));

@@ -7,7 +7,7 @@ pub struct Counts {
     pub series: u64,
     /// Float samples, refused ones included.
     pub samples: u64,
-    /// Native histograms. Not stored yet: their series are refused with them.
+    /// Native histograms, refused ones included.
     pub histograms: u64,
     /// Exemplars, refused ones included.
     pub exemplars: u64,
@@ -19,6 +19,14 @@ pub struct Counts {
     pub refused_series: u64,
     /// The float samples and histograms of those series.
     pub refused_samples: u64,
+}
+
+impl Counts {
+    /// Samples and histograms.
+    #[must_use]
+    pub fn values(&self) -> u64 {
+        self.samples + self.histograms
+    }
 }
 
 impl std::ops::AddAssign for Counts {

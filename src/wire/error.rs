@@ -61,16 +61,6 @@ pub enum WireError {
         /// What was sent.
         found: &'static str,
     },
-    /// A part off the hot path that `prost` does not decode.
-    #[error("byte {offset}: {message} does not decode: {source}")]
-    Nested {
-        /// Where the part starts.
-        offset: usize,
-        /// What it should be.
-        message: &'static str,
-        /// What is wrong.
-        source: prost::DecodeError,
-    },
     /// More samples than one request may carry.
     #[error("byte {offset}: more than {max} samples in one request; send smaller ones")]
     TooManySamples {
@@ -93,6 +83,16 @@ pub enum WireError {
     )]
     ExemplarsTooLarge {
         /// Where the exemplar stands that is one too many.
+        offset: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Native histograms that, read, are larger than one request may hold.
+    #[error(
+        "byte {offset}: the histograms of this request are larger than {max} bytes when read; send smaller requests"
+    )]
+    HistogramsTooLarge {
+        /// Where the one stands that is one too many.
         offset: usize,
         /// The limit.
         max: usize,

@@ -19,6 +19,7 @@ mod batch_writer;
 mod cpu;
 mod exemplars;
 mod fields;
+mod histogram;
 mod label_set;
 mod label_walk;
 mod metadata_refs;

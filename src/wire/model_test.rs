@@ -9,16 +9,22 @@ use prost::Message;
 
 use super::proto::{v1, v2};
 use super::{Counts, WireError, decode_v1, decode_v2};
+use crate::model::histogram::testing::{Step, floats, integers, steps};
+use crate::model::histogram::{Span, schema};
 use crate::model::labels::push_canonical;
 use crate::model::metadata::{family_of, family_route};
 use crate::model::{
-    Fingerprinter, LabelsRef, MetricType, Sample, TimestampMs, WriteBatch, route_hash,
+    AnyHistogram, Count, Fingerprinter, FloatHistogram, HistogramRef, HistogramSample,
+    IntHistogram, LabelsRef, MetricType, ResetHint, Sample, TimestampMs, WriteBatch, route_hash,
 };
 
 const SHARDS: usize = 3;
 
 /// A series of a batch: its canonical label bytes and its samples.
 pub(super) type Stored = (Vec<u8>, Vec<Sample>);
+
+/// Likewise its histograms.
+type StoredHistograms = (Vec<u8>, Vec<HistogramSample>);
 
 /// What is said of a family: its name, its type, its help text and its unit.
 type Said = (Vec<u8>, MetricType, Vec<u8>, Vec<u8>);
@@ -31,6 +37,7 @@ type Example = (Vec<u8>, Vec<u8>, u64, i64);
 #[derive(Debug, PartialEq)]
 pub(super) struct Outcome {
     pub(super) parts: Vec<Vec<Stored>>,
+    pub(super) histograms: Vec<Vec<StoredHistograms>>,
     /// Of each part. A walk may give an entry twice.
     pub(super) metadata: Vec<BTreeSet<Said>>,
     /// Of each part, in order.
@@ -56,11 +63,13 @@ fn walked(
     if let Err(error) = result {
         assert!(batch.parts.iter().all(|part| part.is_empty() && part.samples.is_empty()));
         assert!(batch.parts.iter().all(|part| part.metadata.is_empty()));
+        assert!(batch.parts.iter().all(|part| part.histograms.is_empty()));
         assert!(batch.parts.iter().all(|part| part.exemplars.is_empty()));
         assert!(batch.refused.is_empty() && counts == Counts::default());
         return Err(error);
     }
     let (mut parts, mut metadata, mut exemplars) = (Vec::new(), Vec::new(), Vec::new());
+    let mut histograms = Vec::new();
     for (index, part) in batch.parts.iter().enumerate() {
         let text = |span| batch.text.get(span).unwrap().to_vec();
         let said =
@@ -82,9 +91,21 @@ fn walked(
         }
         assert_eq!(part.samples.len(), part.entries.last().map_or(0, |e| e.samples_end as usize));
         parts.push(stored);
+        let mut of_part = Vec::new();
+        for (entry, places) in part.histogram_series() {
+            let labels = batch.text.canonical(entry.labels).unwrap();
+            assert_eq!(entry.fingerprint, fingerprinter.of(LabelsRef::trusted(&labels)));
+            assert_eq!(part_of(entry.fingerprint.route), index);
+            let all = part.histograms.within(places);
+            let all = all.map(|(t, h)| HistogramSample { t, histogram: h.to_histogram() });
+            of_part.push((labels.to_vec(), all.collect()));
+        }
+        let end = part.histogram_entries.last().map_or(0, |entry| entry.end as usize);
+        assert_eq!(part.histograms.len(), end);
+        histograms.push(of_part);
     }
     let refused = batch.refused.iter().map(|r| (r.samples, r.reason.to_string())).collect();
-    Ok(Outcome { parts, metadata, exemplars, refused, counts })
+    Ok(Outcome { parts, histograms, metadata, exemplars, refused, counts })
 }
 
 fn walked_v1(body: &[u8]) -> Result<Outcome, WireError> {
@@ -99,7 +120,9 @@ impl Outcome {
     fn new() -> Self {
         let (parts, metadata) = (vec![Vec::new(); SHARDS], vec![BTreeSet::new(); SHARDS]);
         let exemplars = vec![Vec::new(); SHARDS];
-        Self { parts, metadata, exemplars, refused: Vec::new(), counts: Counts::default() }
+        let histograms = vec![Vec::new(); SHARDS];
+        let counts = Counts::default();
+        Self { parts, histograms, metadata, exemplars, refused: Vec::new(), counts }
     }
 
     /// What is to become of an exemplar of a series that is taken.
@@ -136,19 +159,30 @@ impl Outcome {
         &mut self,
         labels: &[(Vec<u8>, Vec<u8>)],
         samples: Vec<Sample>,
-        histograms: usize,
+        histograms: Vec<Result<HistogramSample, String>>,
     ) -> bool {
         let refused = self.counts.refused_series;
-        self.labelled(labels, samples, histograms);
-        self.counts.refused_series == refused || histograms > 0 && self.is_about_histograms()
+        self.labelled(labels, samples.len() + histograms.len());
+        if self.counts.refused_series > refused {
+            return false;
+        }
+        let (good, bad): (Vec<_>, Vec<_>) = histograms.into_iter().partition(Result::is_ok);
+        if let Some(Err(why)) = bad.first() {
+            self.refuse(bad.len(), why.clone());
+        }
+        let canonical = canonical(labels);
+        let part = part_of(route_hash(LabelsRef::trusted(&canonical)));
+        if !samples.is_empty() {
+            self.parts[part].push((canonical.clone(), samples));
+        }
+        if !good.is_empty() {
+            self.histograms[part].push((canonical, good.into_iter().flatten().collect()));
+        }
+        true
     }
 
-    fn is_about_histograms(&self) -> bool {
-        self.refused.last().is_some_and(|(_, why)| why.starts_with("native histograms"))
-    }
-
-    fn labelled(&mut self, labels: &[(Vec<u8>, Vec<u8>)], samples: Vec<Sample>, histograms: usize) {
-        let all = samples.len() + histograms;
+    /// Refuses a series of so many values whose labels are no set.
+    fn labelled(&mut self, labels: &[(Vec<u8>, Vec<u8>)], all: usize) {
         let mut set = BTreeMap::new();
         let mut twice = BTreeMap::new();
         for (name, value) in labels {
@@ -167,18 +201,85 @@ impl Outcome {
         }
         if let Some((name, ())) = twice.first_key_value() {
             let name = shown(name);
-            return self.refuse(all, format!("label name \"{name}\" is not unique"));
+            self.refuse(all, format!("label name \"{name}\" is not unique"));
         }
-        if histograms > 0 {
-            self.refuse(histograms, "native histograms are not supported yet");
-        }
-        if samples.is_empty() {
-            return;
-        }
-        let canonical = canonical(labels);
-        let route = route_hash(LabelsRef::trusted(&canonical));
-        self.parts[part_of(route)].push((canonical, samples));
     }
+}
+
+/// What is to become of a histogram: it, or why it is refused.
+fn histogram(h: &v1::Histogram) -> Result<HistogramSample, String> {
+    let spans = |spans: &[v1::BucketSpan]| -> Vec<Span> {
+        spans.iter().map(|s| Span { offset: s.offset, length: s.length }).collect()
+    };
+    let (positive, negative) = (spans(&h.positive_spans), spans(&h.negative_spans));
+    let known = u8::try_from(h.reset_hint).ok().and_then(ResetHint::of_number);
+    let reset_hint = known.unwrap_or_default();
+    let (schema, sum) = (h.schema, h.sum);
+    let histogram = if let Some(v1::Count::Float(count)) = h.count {
+        let zero_count = match h.zero_count {
+            Some(v1::ZeroCount::Float(n)) => n,
+            _ => 0.0,
+        };
+        let h = HistogramRef::<f64> {
+            reset_hint,
+            schema,
+            zero_threshold: h.zero_threshold,
+            count,
+            zero_count,
+            sum,
+            positive_spans: &positive,
+            negative_spans: &negative,
+            positive_buckets: &h.positive_counts,
+            negative_buckets: &h.negative_counts,
+            custom_values: &h.custom_values,
+        };
+        AnyHistogram::Float(stored(h)?)
+    } else {
+        let count = match h.count {
+            Some(v1::Count::Int(n)) => n,
+            _ => 0,
+        };
+        let zero_count = match h.zero_count {
+            Some(v1::ZeroCount::Int(n)) => n,
+            _ => 0,
+        };
+        let h = HistogramRef::<u64> {
+            reset_hint,
+            schema,
+            zero_threshold: h.zero_threshold,
+            count,
+            zero_count,
+            sum,
+            positive_spans: &positive,
+            negative_spans: &negative,
+            positive_buckets: &h.positive_deltas,
+            negative_buckets: &h.negative_deltas,
+            custom_values: &h.custom_values,
+        };
+        AnyHistogram::Int(stored(h)?)
+    };
+    Ok(HistogramSample { t: TimestampMs(h.timestamp), histogram })
+}
+
+fn stored<C: Count>(h: HistogramRef<'_, C>) -> Result<crate::model::Histogram<C>, String> {
+    if h.is_stale() {
+        return Ok(
+            HistogramRef { reset_hint: h.reset_hint, ..HistogramRef::stale() }.to_histogram()
+        );
+    }
+    let reduced = schema::is_too_fine(h.schema).then(|| h.reduced(schema::MAX));
+    let coarse = match &reduced {
+        Some(Ok(reduced)) => reduced.as_ref(),
+        Some(Err(_)) => HistogramRef { schema: schema::MAX, ..h },
+        None => h,
+    };
+    coarse.validate().map_err(|error| error.to_string())?;
+    Ok(coarse.to_histogram())
+}
+
+/// Histograms as 2.0 has them, as 1.0 has them: they share all numbers but one.
+fn of_v1(h: &v2::Histogram) -> v1::Histogram {
+    v1::Histogram::decode(&h.encode_to_vec()[..]).unwrap()
 }
 
 /// The canonical bytes of a set.
@@ -216,9 +317,10 @@ fn expected_v1(body: &[u8]) -> Outcome {
         outcome.counts.samples += samples.len() as u64;
         outcome.counts.histograms += series.histograms.len() as u64;
         outcome.counts.exemplars += series.exemplars.len() as u64;
-        let has_values = !samples.is_empty() || !series.histograms.is_empty();
+        let histograms: Vec<_> = series.histograms.iter().map(histogram).collect();
+        let has_values = !samples.is_empty() || !histograms.is_empty();
         if (has_values || !series.exemplars.is_empty())
-            && outcome.series(&labels, samples, series.histograms.len())
+            && outcome.series(&labels, samples, histograms)
         {
             for e in series.exemplars {
                 let own = e.labels.into_iter().map(|l| (l.name, l.value)).collect();
@@ -273,7 +375,8 @@ pub(super) fn expected_v2(body: &[u8]) -> Outcome {
         let symbol = |r: u32| symbols[r as usize].clone();
         let labels: Vec<_> =
             refs.chunks(2).map(|pair| (symbol(pair[0]), symbol(pair[1]))).collect();
-        let is_set = outcome.series(&labels, samples, series.histograms.len());
+        let histograms = series.histograms.iter().map(|h| histogram(&of_v1(h))).collect();
+        let is_set = outcome.series(&labels, samples, histograms);
         for e in series.exemplars.iter().filter(|_| is_set) {
             let refs = &e.labels_refs;
             if refs.len() % 2 != 0 {
@@ -489,6 +592,95 @@ fn label_field(name: &str, value: &str) -> Spelled {
     bytes(1, spell(&sent))
 }
 
+fn int_message(h: &IntHistogram) -> v1::Histogram {
+    let h = h.as_ref();
+    v1::Histogram {
+        count: Some(v1::Count::Int(h.count)),
+        zero_count: Some(v1::ZeroCount::Int(h.zero_count)),
+        positive_deltas: h.positive_buckets.to_vec(),
+        negative_deltas: h.negative_buckets.to_vec(),
+        ..message(h)
+    }
+}
+
+fn float_message(h: &FloatHistogram) -> v1::Histogram {
+    let h = h.as_ref();
+    v1::Histogram {
+        count: Some(v1::Count::Float(h.count)),
+        zero_count: Some(v1::ZeroCount::Float(h.zero_count)),
+        positive_counts: h.positive_buckets.to_vec(),
+        negative_counts: h.negative_buckets.to_vec(),
+        ..message(h)
+    }
+}
+
+/// What both kinds have.
+fn message<C: Count>(h: HistogramRef<'_, C>) -> v1::Histogram {
+    let spans = |spans: &[Span]| -> Vec<v1::BucketSpan> {
+        spans.iter().map(|s| v1::BucketSpan { offset: s.offset, length: s.length }).collect()
+    };
+    v1::Histogram {
+        sum: h.sum,
+        schema: h.schema,
+        zero_threshold: h.zero_threshold,
+        positive_spans: spans(h.positive_spans),
+        negative_spans: spans(h.negative_spans),
+        reset_hint: i32::from(h.reset_hint.number()),
+        timestamp: 1_700_000_000_000,
+        custom_values: h.custom_values.to_vec(),
+        ..Default::default()
+    }
+}
+
+/// What makes of a good histogram another one, mostly a bad one; and fields in another spelling behind it.
+fn spoilt(mut h: v1::Histogram, how: u8, by: i32) -> Vec<u8> {
+    match how {
+        0 => h.schema = by,
+        1 => h.schema = 9 + by.rem_euclid(44),
+        2 => h.count = None,
+        3 => h.zero_count = Some(v1::ZeroCount::Float(f64::from(by))),
+        4 => h.positive_deltas.push(i64::from(by)),
+        5 => h.negative_spans.push(v1::BucketSpan { offset: by, length: 1 }),
+        6 => h.custom_values.push(f64::from(by)),
+        7 => h.reset_hint = by,
+        8 => h.sum = f64::NAN,
+        9 => h.positive_counts.clear(),
+        _ => {}
+    }
+    let mut bytes = h.encode_to_vec();
+    match how {
+        10 => {
+            // One by one what is packed elsewhere, and a sum that counts because it is the last one.
+            for field in [
+                plain(12, Content::Varint(u64::from(by.unsigned_abs()))),
+                plain(13, Content::Fixed64(1.5_f64.to_bits())),
+                plain(3, Content::Fixed64(2.5_f64.to_bits())),
+                plain(2, Content::Fixed64(f64::from(by).to_bits())),
+                plain(17, Content::Varint(5)),
+                plain(4, Content::Varint(u64::from(by.cast_unsigned()) << 32 | 6)),
+            ] {
+                bytes.extend(spell(&[field]));
+            }
+        }
+        11 => bytes.extend(spell(&[plain(1, Content::Varint(u64::from(by.cast_unsigned())))])),
+        _ => {}
+    }
+    bytes
+}
+
+/// Messages of histograms, good ones mostly.
+fn histograms() -> impl Strategy<Value = Vec<u8>> {
+    let good = (steps(), any::<bool>()).prop_map(|(steps, of_floats): (Vec<Step>, bool)| {
+        match of_floats {
+            true => floats(&steps).last().map(float_message),
+            false => integers(&steps).last().map(int_message),
+        }
+        .unwrap_or_default()
+    });
+    (good, 0u8..24, prop_oneof![-60i32..60, any::<i32>()])
+        .prop_map(|(good, how, by)| spoilt(good, how, by))
+}
+
 /// What else a series of 1.0 may carry.
 fn extras_v1() -> impl Strategy<Value = Vec<Spelled>> {
     let label = (select(vec!["trace_id", "span_id", "é", ""]), text(200))
@@ -500,14 +692,9 @@ fn extras_v1() -> impl Strategy<Value = Vec<Spelled>> {
             disordered(labels.into_iter().chain([value, t]).collect())
                 .prop_map(move |fields| Spelled { excess, ..bytes(3, spell(&fields)) })
         });
-    let histogram = v1::Histogram {
-        count: Some(v1::Count::Int(3)),
-        sum: 2.5,
-        timestamp: 9,
-        ..Default::default()
-    };
-    let one = prop_oneof![2 => exemplar, 1 => Just(bytes(4, histogram.encode_to_vec()))];
-    prop_oneof![6 => Just(Vec::new()), 1 => vec(one, 1..3)]
+    let histogram = histograms().prop_map(|histogram| bytes(4, histogram));
+    let one = prop_oneof![2 => exemplar, 2 => histogram];
+    prop_oneof![6 => Just(Vec::new()), 1 => vec(one, 1..4)]
 }
 
 /// A series as `prost` writes it.
@@ -593,7 +780,7 @@ fn series_v2() -> impl Strategy<Value = SeriesV2> {
         let labels_refs = labels_refs.to_vec();
         bytes(4, v2::Exemplar { labels_refs, value: 1.5, timestamp: 7 }.encode_to_vec())
     };
-    let histogram = v2::Histogram { schema: -53, custom_values: vec![1.0], ..Default::default() };
+    let histogram = histograms().prop_map(|histogram| bytes(3, histogram));
     let extra = select(vec![
         metadata(1, 300, 0),
         metadata(3, 1, 2),
@@ -606,9 +793,9 @@ fn series_v2() -> impl Strategy<Value = SeriesV2> {
         exemplar(&[]),
         exemplar(&[1, 2, 3]),
         exemplar(&[1, 400]),
-        bytes(3, histogram.encode_to_vec()),
         plain(6, Content::Varint(5)),
     ]);
+    let extra = prop_oneof![12 => extra, 2 => histogram];
     (
         labels(),
         vec((a_sample(), start), 0..3),

@@ -11,8 +11,6 @@
 
 use std::ops::Range;
 
-use prost::Message;
-
 use super::batch_writer::{BatchWriter, Behind, Series, fill, span};
 use super::exemplars::{self, Pair};
 use super::fields::Fields;
@@ -20,7 +18,7 @@ use super::label_set::check_labels;
 use super::label_walk::Neighbours;
 use super::padded::{Padded, Place};
 use super::plain_sample::Version;
-use super::{Counts, WireError, proto};
+use super::{Counts, WireError};
 use crate::model::told::FORGOTTEN;
 use crate::model::{
     Fingerprinter, LabelsAt, MetadataAt, MetricType, Sample, Span, TimestampMs, WriteBatch,
@@ -155,7 +153,7 @@ fn any_series<'b, P: Fn(u64) -> usize>(
 ) -> Result<(), WireError> {
     let labels = &mut Vec::new();
     time_series(body.body(), place, (series, labels), writer)?;
-    if series.samples.is_empty() && series.histograms == 0 && series.exemplars.is_empty() {
+    if series.has_no_values() && series.exemplars.is_empty() {
         return Ok(());
     }
     if let Some(taken) = writer.take(series, rewritten, body).series {
@@ -196,15 +194,15 @@ fn time_series<'b, P: Fn(u64) -> usize>(
                 series.exemplars.push(place.into());
             }
             4 => {
-                nested::<proto::v1::Histogram>(body, field.bytes("TimeSeries")?, "Histogram")?;
-                series.histograms += 1;
+                let before = (writer.counts.values(), writer.histogram_bytes);
+                series.push_histogram(body, field.bytes("TimeSeries")?, before)?;
             }
             _ => {}
         }
     }
     writer.counts.series += 1;
     writer.counts.samples += series.samples.len() as u64;
-    writer.counts.histograms += u64::from(series.histograms);
+    writer.counts.histograms += u64::from(series.histogram_count());
     Ok(())
 }
 
@@ -262,20 +260,6 @@ fn sample(body: &[u8], place: Range<usize>) -> Result<Sample, WireError> {
         }
     }
     Ok(sample)
-}
-
-/// Looks whether a part off the hot path is what it should be.
-pub(super) fn nested<M: Message + Default>(
-    body: &[u8],
-    place: Range<usize>,
-    message: &'static str,
-) -> Result<M, WireError> {
-    let offset = place.start;
-    M::decode(body.get(place).unwrap_or_default()).map_err(|source| WireError::Nested {
-        offset,
-        message,
-        source,
-    })
 }
 
 #[cfg(test)]

@@ -21,8 +21,7 @@ use super::metadata_refs::Met;
 use super::padded::{PADDING_BYTES, Padded, Place};
 use super::plain_sample::{MetadataRefs, Version};
 use super::references::{References, Table};
-use super::write_v1::nested;
-use super::{Counts, DECODED_BYTES_MAX, WireError, proto, symbols};
+use super::{Counts, DECODED_BYTES_MAX, WireError, symbols};
 use crate::model::labels::METRIC_NAME;
 use crate::model::refusal::LABEL_BYTES_MAX;
 use crate::model::{
@@ -246,8 +245,7 @@ impl<'b> Walk<'b, '_> {
         let Self { table, series, references, rewritten, .. } = self;
         references.clear();
         let metadata = time_series(table.body.body(), place, series, references, writer)?;
-        let all = u32::try_from(series.samples.len()).unwrap_or(u32::MAX);
-        let all = all.saturating_add(series.histograms);
+        let all = series.value_count();
         let is_empty = all == 0 && series.exemplars.is_empty();
         let resolved = pairs(*table, references, |name, value| series.labels.push(name, value));
         let resolved = resolved.and_then(|()| find(*table, metadata));
@@ -290,8 +288,8 @@ fn time_series<P: Fn(u64) -> usize>(
                 series.push(sample, writer.counts.samples, field.offset)?;
             }
             3 => {
-                nested::<proto::v2::Histogram>(body, field.bytes("TimeSeries")?, "Histogram")?;
-                series.histograms += 1;
+                let before = (writer.counts.values(), writer.histogram_bytes);
+                series.push_histogram(body, field.bytes("TimeSeries")?, before)?;
             }
             4 => {
                 let place = field.bytes("TimeSeries")?;
@@ -309,7 +307,7 @@ fn time_series<P: Fn(u64) -> usize>(
     }
     writer.counts.series += 1;
     writer.counts.samples += series.samples.len() as u64;
-    writer.counts.histograms += u64::from(series.histograms);
+    writer.counts.histograms += u64::from(series.histogram_count());
     writer.counts.metadata += u64::from(metadata.is_some());
     Ok(metadata)
 }

@@ -143,6 +143,11 @@ impl HistogramList {
         Ends { positive_spans, negative_spans: self.spans.len(), ..Ends::default() }
     }
 
+    /// Appends those of another list.
+    pub fn append(&mut self, others: &Self) {
+        others.within(0..others.len()).for_each(|(t, histogram)| self.push(t, histogram));
+    }
+
     /// The one at this place.
     #[must_use]
     pub fn get(&self, at: usize) -> Option<(TimestampMs, AnyHistogramRef<'_>)> {

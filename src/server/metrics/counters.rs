@@ -89,7 +89,7 @@ pub const STATUSES: [u16; 19] =
 /// Why samples were refused while their request was decoded, in the order of the counters. The last one is for the
 /// series that a request with very many bad ones does not name.
 pub const REFUSALS: [&str; 6] =
-    ["no_metric_name", "labels", "label_refs", "no_samples", "unsupported", "unnamed"];
+    ["no_metric_name", "labels", "label_refs", "no_samples", "histogram", "unnamed"];
 
 /// What one core counts.
 #[derive(Debug)]
@@ -115,6 +115,10 @@ pub struct CoreCounters {
     pub written_v1: Counter,
     /// Samples that were written by remote write 2.0.
     pub written_v2: Counter,
+    /// Native histograms of 1.0 that were acknowledged.
+    pub histograms_v1: Counter,
+    /// Of 2.0.
+    pub histograms_v2: Counter,
     /// Bytes of bodies of writes, as sent.
     pub body_bytes: Counter,
     /// Bytes that they unpacked to.
@@ -145,6 +149,8 @@ impl Default for CoreCounters {
             panics: counter(),
             written_v1: counter(),
             written_v2: counter(),
+            histograms_v1: counter(),
+            histograms_v2: counter(),
             body_bytes: counter(),
             unpacked_bytes: counter(),
             refused_exemplars: counter(),
@@ -191,14 +197,13 @@ fn refusal_class(reason: &RefusalReason) -> usize {
         RefusalReason::Labels(_) => 1,
         RefusalReason::SymbolRef { .. } | RefusalReason::OddLabelRefs(_) => 2,
         RefusalReason::NoSamples => 3,
-        RefusalReason::Histogram(_) | RefusalReason::Unsupported(_) => 4,
+        RefusalReason::Histogram(_) | RefusalReason::HistogramTooLarge { .. } => 4,
         RefusalReason::OutOfOrder
         | RefusalReason::OutOfBounds
         | RefusalReason::TooOld
         | RefusalReason::Duplicate { .. }
         | RefusalReason::DuplicateOfHistogram { .. }
         | RefusalReason::DuplicateHistogram(_)
-        | RefusalReason::HistogramTooLarge { .. }
         | RefusalReason::OutOfOrderExemplar
         | RefusalReason::LabelsTooLong { .. }
         | RefusalReason::TooManySeries => REFUSALS.len() - 1,
@@ -342,10 +347,10 @@ mod tests {
         let cores = Counters::for_cores(1);
         let named = [
             refusal(RefusalReason::NoMetricName, 5),
-            refusal(RefusalReason::Unsupported("native histograms"), 1),
+            refusal(RefusalReason::HistogramTooLarge { parts: 1 }, 1),
         ];
         cores[0].refused(&named, 10);
         let counted: Vec<_> = cores[0].refusals().into_iter().filter(|(_, n)| *n > 0).collect();
-        assert_eq!(counted, [("no_metric_name", 5), ("unsupported", 1), ("unnamed", 4)]);
+        assert_eq!(counted, [("no_metric_name", 5), ("histogram", 1), ("unnamed", 4)]);
     }
 }

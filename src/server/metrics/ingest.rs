@@ -13,6 +13,13 @@ impl Scrape<'_> {
         );
         family.count(&[("protocol", "1.0")], self.counters.sum(|core| core.written_v1.get()));
         family.count(&[("protocol", "2.0")], self.counters.sum(|core| core.written_v2.get()));
+        let mut family = to.family(
+            "floodplain_remote_write_histograms_total",
+            Kind::Counter,
+            "Native histograms that were acknowledged, by protocol version.",
+        );
+        family.count(&[("protocol", "1.0")], self.counters.sum(|core| core.histograms_v1.get()));
+        family.count(&[("protocol", "2.0")], self.counters.sum(|core| core.histograms_v2.get()));
         to.family(
             "floodplain_remote_write_duration_seconds",
             Kind::Histogram,
