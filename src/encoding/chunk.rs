@@ -7,7 +7,7 @@
 
 use super::histogram::{Coded, HistogramChunkError, HistogramReader};
 use super::xor::{self, XorError, XorReader};
-use super::xor2::{self, Xor2Error, Xor2Reader};
+use super::xor2::{self, StartedSample, Xor2Error, Xor2Reader};
 use crate::model::{
     AnyHistogram, AnyHistogramRef, HistogramSample, Sample, Samples, TimestampMs, ValueRef,
 };
@@ -39,8 +39,8 @@ pub enum ChunkError {
 pub enum ChunkReader<'a> {
     /// Encoding 1, and the sample where it stands.
     Xor(XorReader<'a>, f64),
-    /// Encoding 4, and the sample where it stands.
-    Xor2(Xor2Reader<'a>, f64),
+    /// Encoding 4, and the sample where it stands, with its start.
+    Xor2(Xor2Reader<'a>, StartedSample),
     /// Encoding 2.
     Histogram(Box<HistogramReader<'a, u64>>),
     /// Encoding 3.
@@ -55,7 +55,11 @@ impl<'a> ChunkReader<'a> {
     pub fn new(encoding: u8, bytes: &'a [u8]) -> Result<Self, ChunkError> {
         Ok(match encoding {
             xor::ENCODING => Self::Xor(XorReader::new(bytes)?, 0.0),
-            xor2::ENCODING => Self::Xor2(Xor2Reader::new(bytes)?, 0.0),
+            xor2::ENCODING => {
+                let nothing = Sample { t: TimestampMs(0), v: 0.0 };
+                let start = TimestampMs(0);
+                Self::Xor2(Xor2Reader::new(bytes)?, StartedSample { start, sample: nothing })
+            }
             HISTOGRAM => Self::Histogram(Box::new(HistogramReader::new(bytes)?)),
             FLOAT_HISTOGRAM => Self::FloatHistogram(Box::new(HistogramReader::new(bytes)?)),
             encoding => return Err(ChunkError::Encoding(encoding)),
@@ -87,9 +91,9 @@ impl<'a> ChunkReader<'a> {
                 }
                 Err(error) => Err(error.into()),
             }),
-            Self::Xor2(reader, v) => Some(match reader.next()? {
+            Self::Xor2(reader, at) => Some(match reader.next()? {
                 Ok(started) => {
-                    *v = started.sample.v;
+                    *at = started;
                     Ok(started.sample.t)
                 }
                 Err(error) => Err(error.into()),
@@ -104,13 +108,24 @@ impl<'a> ChunkReader<'a> {
     #[must_use]
     pub fn value(&self) -> ValueRef<'_> {
         match self {
-            Self::Xor(_, v) | Self::Xor2(_, v) => ValueRef::Float(*v),
+            Self::Xor(_, v) => ValueRef::Float(*v),
+            Self::Xor2(_, at) => ValueRef::Float(at.sample.v),
             Self::Histogram(reader) => {
                 ValueRef::Histogram(AnyHistogramRef::Int(reader.histogram()))
             }
             Self::FloatHistogram(reader) => {
                 ValueRef::Histogram(AnyHistogramRef::Float(reader.histogram()))
             }
+        }
+    }
+
+    /// Since when the counter counts that [`advance`](Self::advance) went to; zero if the chunk does not say.
+    #[inline]
+    #[must_use]
+    pub fn start(&self) -> TimestampMs {
+        match self {
+            Self::Xor2(_, at) => at.start,
+            Self::Xor(..) | Self::Histogram(_) | Self::FloatHistogram(_) => TimestampMs(0),
         }
     }
 }
