@@ -131,6 +131,7 @@ impl<'a> ChunkReader<'a> {
 }
 
 /// Appends the samples of a chunk for whose times `wanted` holds to `out`; those before a place that cannot be read are there.
+/// The first histogram of them says nothing about a reset.
 ///
 /// # Errors
 /// A chunk that cannot be read, or not to its end.
@@ -141,7 +142,20 @@ pub fn read(
     out: &mut Samples,
 ) -> Result<(), ChunkError> {
     let mut reader = ChunkReader::new(encoding, bytes)?;
-    match &mut reader {
+    let first = out.histograms.len();
+    let read = read_all(&mut reader, wanted, out);
+    if let Some(first) = out.histograms.get_mut(first) {
+        first.histogram.forget_reset();
+    }
+    read
+}
+
+fn read_all(
+    reader: &mut ChunkReader<'_>,
+    wanted: impl Fn(TimestampMs) -> bool,
+    out: &mut Samples,
+) -> Result<(), ChunkError> {
+    match reader {
         ChunkReader::Xor(reader, _) => {
             for sample in reader {
                 let sample = sample?;
