@@ -173,9 +173,9 @@ impl Samples {
     /// Merges `more`, which is left empty, into what stands behind `mark`. Both are sorted lists of one series; of two samples
     /// at one instant the one that is there stands, and of `more`'s the float.
     pub fn merge(&mut self, mark: SamplesMark, more: &mut Self) {
-        if !self.histograms.is_empty() || !more.histograms.is_empty() {
+        let there = self.histograms.get(mark.histograms..).unwrap_or_default();
+        if !there.is_empty() || !more.histograms.is_empty() {
             // Rare: most series have floats alone, and others histograms alone.
-            let there = self.histograms.get(mark.histograms..).unwrap_or_default();
             more.floats.retain(|sample| !has(there, sample.t));
             let there = self.floats.get(mark.floats..).unwrap_or_default();
             let floats = &more.floats;
