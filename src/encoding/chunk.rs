@@ -29,6 +29,12 @@ pub enum ChunkError {
     /// Histograms.
     #[error(transparent)]
     Histogram(#[from] HistogramChunkError),
+    /// A sample that is not later than the one before it.
+    #[error("the chunk's sample at {t} is not later than the one before it")]
+    Order {
+        /// When the sample is.
+        t: i64,
+    },
     /// An encoding that no reader here is for.
     #[error("chunk encoding {0} is not one of those that this version reads: 1 to 4")]
     Encoding(u8),
@@ -131,7 +137,7 @@ impl<'a> ChunkReader<'a> {
 }
 
 /// Appends the samples of a chunk for whose times `wanted` holds to `out`; those before a place that cannot be read are there.
-/// The first histogram of them says nothing about a reset.
+/// The first histogram of them says nothing about a reset. What is appended is in the order of time, whatever the bytes are.
 ///
 /// # Errors
 /// A chunk that cannot be read, or not to its end.
@@ -142,12 +148,33 @@ pub fn read(
     out: &mut Samples,
 ) -> Result<(), ChunkError> {
     let mut reader = ChunkReader::new(encoding, bytes)?;
-    let first = out.histograms.len();
+    let before = out.mark();
     let read = read_all(&mut reader, wanted, out);
-    if let Some(first) = out.histograms.get_mut(first) {
+    if let Some(first) = out.histograms.get_mut(before.histograms) {
         first.histogram.forget_reset();
     }
-    read
+    let unordered = cut_unordered(&mut out.floats, before.floats, |sample| sample.t)
+        .or_else(|| cut_unordered(&mut out.histograms, before.histograms, |sample| sample.t));
+    match unordered {
+        Some(t) => Err(ChunkError::Order { t: t.0 }),
+        None => read,
+    }
+}
+
+/// Takes away what stands behind `from` and is not in the order of time, with all behind that; the time of the first of these.
+fn cut_unordered<S>(
+    samples: &mut Vec<S>,
+    from: usize,
+    t: impl Fn(&S) -> TimestampMs,
+) -> Option<TimestampMs> {
+    let new = samples.get(from..)?;
+    if new.is_sorted_by(|one, next| t(one) < t(next)) {
+        return None;
+    }
+    let at = new.iter().zip(new.iter().skip(1)).position(|(one, next)| t(one) >= t(next))?;
+    let unordered = new.get(at + 1).map(t);
+    samples.truncate(from + at + 1);
+    unordered
 }
 
 fn read_all(
@@ -249,6 +276,20 @@ mod tests {
             assert_eq!(at_once, one_by_one, "encoding {encoding}");
             assert_eq!(at_once.floats.is_empty(), [2, 3].contains(&encoding));
         }
+    }
+
+    #[test]
+    fn samples_that_go_back_in_time_are_not_read() {
+        let (mut appender, mut words, mut bytes) =
+            (XorAppender::new(), Words::default(), Vec::new());
+        for t in [5, 7, 6, 9] {
+            appender.append(&mut words, TimestampMs(t), 1.5);
+        }
+        appender.write_to(&words, &mut bytes);
+        let mut out = Samples::default();
+        let error = read(xor::ENCODING, &bytes, |_| true, &mut out).unwrap_err();
+        assert_eq!(error, ChunkError::Order { t: 6 });
+        assert_eq!(out.floats.iter().map(|sample| sample.t.0).collect::<Vec<_>>(), [5, 7]);
     }
 
     #[test]

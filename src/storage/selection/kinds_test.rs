@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::tests::block_of;
 use super::*;
+use crate::encoding::chunk;
 use crate::encoding::chunk_encoder::{ChunkEncoder, EncodedChunk, FloatEncoding};
 use crate::io::sim::{NoPace, SimDisk, run};
 use crate::model::histogram::Span;
@@ -142,6 +143,7 @@ proptest! {
     #[test]
     fn a_hostile_chunk_costs_itself_and_is_told(
         good in values(), encoding in 1..7u8, count in 1..200u8, bytes in prop::collection::vec(any::<u8>(), 0..80),
+        flips in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index, u8)>(), 1..9),
     ) {
         let good: BTreeMap<i64, Value> = (0..).zip(good).collect();
         let range = TimeRange::new(TimestampMs(0), TimestampMs(5)).unwrap();
@@ -152,9 +154,32 @@ proptest! {
             encoding: 2,
             bytes: vec![0, 4, 0],
         };
-        let block = BTreeMap::from([(1, vec![hostile, later]), (2, encoded(false, &good))]);
+        // And one that was good until some of its bits were turned, its first bytes aside.
+        let mut turned = encoded(false, &good);
+        for (chunk, byte, bit) in flips {
+            let at = chunk.index(turned.len());
+            let bytes = &mut turned[at].bytes;
+            let at = 2 + byte.index(bytes.len() - 2);
+            bytes[at] ^= 1 << (bit % 8);
+        }
+        let block = BTreeMap::from([
+            (1, vec![hostile, later]),
+            (2, encoded(false, &good)),
+            (3, turned),
+        ]);
         let (read, damage) = read(&[block], TimeRange::ALL);
         prop_assert!(damage.iter().any(|what| what.contains("ends within sample 0 of 4")), "{:?}", damage);
+        for samples in read.values() {
+            // As a cursor does: what is read can be written, whatever it is.
+            let (mut encoder, mut chunks) = (ChunkEncoder::default(), Vec::new());
+            samples.iter().for_each(|(t, value)| encoder.push(TimestampMs(0), t, value, &mut chunks));
+            encoder.end(&mut chunks);
+            let mut again = Samples::default();
+            for chunk in &chunks {
+                chunk::read(chunk.encoding, &chunk.bytes, |_| true, &mut again).unwrap();
+            }
+            prop_assert_eq!(again.len(), samples.len());
+        }
         let read = read.get("002").cloned().unwrap_or_default();
         prop_assert_eq!(read.len(), good.len());
         prop_assert!(read.iter().zip(&good).all(|((t, value), (at, is))| t.0 == *at && value.is_same_sample(is.as_ref())));
