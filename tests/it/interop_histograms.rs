@@ -26,7 +26,7 @@ use crate::remote_read::Chunk;
 pub type Samples<C> = Vec<(TimestampMs, Histogram<C>)>;
 
 /// A series that observes: what it has counted, and how it is told.
-struct Series {
+pub struct Series {
     schema: i32,
     zero_threshold: f64,
     hint: ResetHint,
@@ -37,7 +37,7 @@ struct Series {
 }
 
 impl Series {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             schema: 3,
             zero_threshold: 2f64.powi(-128),
@@ -49,12 +49,12 @@ impl Series {
         }
     }
 
-    fn observe(&mut self, index: i32, count: u64) {
+    pub fn observe(&mut self, index: i32, count: u64) {
         *self.positive.entry(index).or_default() += count;
         self.sum += f64::from(index) / 8.0;
     }
 
-    fn histogram(&self) -> IntHistogram {
+    pub fn histogram(&self) -> IntHistogram {
         let (positive_spans, positive_buckets) = side(&self.positive);
         let (negative_spans, negative_buckets) = side(&self.negative);
         let counted: u64 = self.positive.values().chain(self.negative.values()).sum();
@@ -278,7 +278,7 @@ pub fn write(prometheus: SocketAddr, series: &[(String, Vec<v1::Histogram>)]) {
 }
 
 /// The chunks that our appender makes, made to end where theirs do.
-fn our_chunks<C: Coded>(name: &str, samples: &Samples<C>, theirs: &[Chunk]) -> Vec<Vec<u8>> {
+pub fn our_chunks<C: Coded>(name: &str, samples: &Samples<C>, theirs: &[Chunk]) -> Vec<Vec<u8>> {
     let mut open = HistogramAppender::<C>::new();
     let mut chunks: Vec<EndedChunk> = Vec::new();
     for (t, h) in samples {

@@ -30,6 +30,7 @@ mod interop_histogram_blocks;
 mod interop_histograms;
 mod interop_promql;
 mod interop_retry;
+mod interop_scrape;
 mod kill;
 mod layering;
 mod metadata;
