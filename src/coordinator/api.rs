@@ -12,7 +12,7 @@ use crate::model::{
     WriteBatch,
 };
 use crate::query::{Answer, EvalRange, Options, QueryError};
-pub use crate::shard::cursor::{ENCODING, ReadChunk, ReadSeries};
+pub use crate::shard::cursor::{EncodedChunk, ReadSeries};
 pub use crate::shard::status;
 pub use crate::shard::{
     BLOCK_MS, BlockMeta, EXEMPLARS_MAX, FloatChunks, RETENTION_MS, ShardStatus, StorageOptions,

@@ -7,7 +7,7 @@
 
 use super::histogram::{Coded, HistogramChunkError, HistogramReader};
 use super::xor::{self, Words, XorAppender, XorError, XorReader};
-use super::xor2::{self, Xor2Appender, Xor2Error, Xor2Reader};
+use super::xor2::{self, StartedSample, Xor2Appender, Xor2Error, Xor2Reader};
 use crate::model::{
     AnyHistogram, AnyHistogramRef, HistogramSample, Sample, Samples, TimestampMs, ValueRef,
 };
@@ -29,6 +29,12 @@ pub enum ChunkError {
     /// Histograms.
     #[error(transparent)]
     Histogram(#[from] HistogramChunkError),
+    /// A sample that is not later than the one before it.
+    #[error("the chunk's sample at {t} is not later than the one before it")]
+    Order {
+        /// When the sample is.
+        t: i64,
+    },
     /// An encoding that no reader here is for.
     #[error("chunk encoding {0} is not one of those that this version reads: 1 to 4")]
     Encoding(u8),
@@ -39,8 +45,8 @@ pub enum ChunkError {
 pub enum ChunkReader<'a> {
     /// Encoding 1, and the sample where it stands.
     Xor(XorReader<'a>, f64),
-    /// Encoding 4, and the sample where it stands.
-    Xor2(Xor2Reader<'a>, f64),
+    /// Encoding 4, and the sample where it stands, with its start.
+    Xor2(Xor2Reader<'a>, StartedSample),
     /// Encoding 2.
     Histogram(Box<HistogramReader<'a, u64>>),
     /// Encoding 3.
@@ -55,7 +61,11 @@ impl<'a> ChunkReader<'a> {
     pub fn new(encoding: u8, bytes: &'a [u8]) -> Result<Self, ChunkError> {
         Ok(match encoding {
             xor::ENCODING => Self::Xor(XorReader::new(bytes)?, 0.0),
-            xor2::ENCODING => Self::Xor2(Xor2Reader::new(bytes)?, 0.0),
+            xor2::ENCODING => {
+                let nothing = Sample { t: TimestampMs(0), v: 0.0 };
+                let start = TimestampMs(0);
+                Self::Xor2(Xor2Reader::new(bytes)?, StartedSample { start, sample: nothing })
+            }
             HISTOGRAM => Self::Histogram(Box::new(HistogramReader::new(bytes)?)),
             FLOAT_HISTOGRAM => Self::FloatHistogram(Box::new(HistogramReader::new(bytes)?)),
             encoding => return Err(ChunkError::Encoding(encoding)),
@@ -87,9 +97,9 @@ impl<'a> ChunkReader<'a> {
                 }
                 Err(error) => Err(error.into()),
             }),
-            Self::Xor2(reader, v) => Some(match reader.next()? {
+            Self::Xor2(reader, at) => Some(match reader.next()? {
                 Ok(started) => {
-                    *v = started.sample.v;
+                    *at = started;
                     Ok(started.sample.t)
                 }
                 Err(error) => Err(error.into()),
@@ -104,7 +114,8 @@ impl<'a> ChunkReader<'a> {
     #[must_use]
     pub fn value(&self) -> ValueRef<'_> {
         match self {
-            Self::Xor(_, v) | Self::Xor2(_, v) => ValueRef::Float(*v),
+            Self::Xor(_, v) => ValueRef::Float(*v),
+            Self::Xor2(_, at) => ValueRef::Float(at.sample.v),
             Self::Histogram(reader) => {
                 ValueRef::Histogram(AnyHistogramRef::Int(reader.histogram()))
             }
@@ -113,9 +124,20 @@ impl<'a> ChunkReader<'a> {
             }
         }
     }
+
+    /// Since when the counter counts that [`advance`](Self::advance) went to; zero if the chunk does not say.
+    #[inline]
+    #[must_use]
+    pub fn start(&self) -> TimestampMs {
+        match self {
+            Self::Xor2(_, at) => at.start,
+            Self::Xor(..) | Self::Histogram(_) | Self::FloatHistogram(_) => TimestampMs(0),
+        }
+    }
 }
 
 /// Appends the samples of a chunk for whose times `wanted` holds to `out`; those before a place that cannot be read are there.
+/// The first histogram of them says nothing about a reset. What is appended is in the order of time, whatever the bytes are.
 ///
 /// # Errors
 /// A chunk that cannot be read, or not to its end.
@@ -126,7 +148,41 @@ pub fn read(
     out: &mut Samples,
 ) -> Result<(), ChunkError> {
     let mut reader = ChunkReader::new(encoding, bytes)?;
-    match &mut reader {
+    let before = out.mark();
+    let read = read_all(&mut reader, wanted, out);
+    if let Some(first) = out.histograms.get_mut(before.histograms) {
+        first.histogram.forget_reset();
+    }
+    let unordered = cut_unordered(&mut out.floats, before.floats, |sample| sample.t)
+        .or_else(|| cut_unordered(&mut out.histograms, before.histograms, |sample| sample.t));
+    match unordered {
+        Some(t) => Err(ChunkError::Order { t: t.0 }),
+        None => read,
+    }
+}
+
+/// Takes away what stands behind `from` and is not in the order of time, with all behind that; the time of the first of these.
+fn cut_unordered<S>(
+    samples: &mut Vec<S>,
+    from: usize,
+    t: impl Fn(&S) -> TimestampMs,
+) -> Option<TimestampMs> {
+    let new = samples.get(from..)?;
+    if new.is_sorted_by(|one, next| t(one) < t(next)) {
+        return None;
+    }
+    let at = new.iter().zip(new.iter().skip(1)).position(|(one, next)| t(one) >= t(next))?;
+    let unordered = new.get(at + 1).map(t);
+    samples.truncate(from + at + 1);
+    unordered
+}
+
+fn read_all(
+    reader: &mut ChunkReader<'_>,
+    wanted: impl Fn(TimestampMs) -> bool,
+    out: &mut Samples,
+) -> Result<(), ChunkError> {
+    match reader {
         ChunkReader::Xor(reader, _) => {
             for sample in reader {
                 let sample = sample?;
@@ -274,6 +330,20 @@ mod tests {
         }
         let cut = &all[0].1[..all[0].1.len() - 1];
         assert_eq!(FloatChunks::Xor2.written(xor::ENCODING, cut), None);
+    }
+
+    #[test]
+    fn samples_that_go_back_in_time_are_not_read() {
+        let (mut appender, mut words, mut bytes) =
+            (XorAppender::new(), Words::default(), Vec::new());
+        for t in [5, 7, 6, 9] {
+            appender.append(&mut words, TimestampMs(t), 1.5);
+        }
+        appender.write_to(&words, &mut bytes);
+        let mut out = Samples::default();
+        let error = read(xor::ENCODING, &bytes, |_| true, &mut out).unwrap_err();
+        assert_eq!(error, ChunkError::Order { t: 6 });
+        assert_eq!(out.floats.iter().map(|sample| sample.t.0).collect::<Vec<_>>(), [5, 7]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod bits;
 pub mod block;
 pub mod chunk;
+pub mod chunk_encoder;
 pub mod chunk_range;
 pub mod histogram;
 pub mod record;

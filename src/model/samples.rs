@@ -1,8 +1,10 @@
 //! Samples of one series, or of several one behind the other: floats and histograms apart, as a query wants them.
 //!
 //! Of one series each list is sorted by time, and no instant stands twice, be it in one list or in both.
+//! A histogram that says that no counter was reset before it says so of the histogram that stands before it: where another
+//! one comes there, or that one goes which did not say so itself, it says nothing any more.
 
-use super::histogram::{AnyHistogram, AnyHistogramRef};
+use super::histogram::{AnyHistogram, AnyHistogramRef, ResetHint};
 use super::{Sample, TimestampMs};
 
 /// What a series has at an instant.
@@ -91,7 +93,60 @@ pub struct SamplesMark {
     pub histograms: usize,
 }
 
+/// Some floats and some histograms that lie elsewhere, of one series.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SamplesRef<'a> {
+    /// The floats.
+    pub floats: &'a [Sample],
+    /// The histograms.
+    pub histograms: &'a [HistogramSample],
+}
+
+impl<'a> SamplesRef<'a> {
+    /// None at all?
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.floats.is_empty() && self.histograms.is_empty()
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(self) -> usize {
+        self.floats.len() + self.histograms.len()
+    }
+
+    /// All of them in the order of time.
+    pub fn iter(self) -> impl Iterator<Item = (TimestampMs, ValueRef<'a>)> {
+        let (mut floats, mut histograms) =
+            (self.floats.iter().peekable(), self.histograms.iter().peekable());
+        std::iter::from_fn(move || {
+            let histogram_at = histograms.peek().map(|sample| sample.t);
+            let is_before = |sample: &&Sample| histogram_at.is_none_or(|t| sample.t < t);
+            if let Some(sample) = floats.next_if(is_before) {
+                return Some((sample.t, ValueRef::Float(sample.v)));
+            }
+            let sample = histograms.next()?;
+            Some((sample.t, ValueRef::Histogram(sample.histogram.as_ref())))
+        })
+    }
+}
+
 impl Samples {
+    /// All of them.
+    #[must_use]
+    pub fn as_ref(&self) -> SamplesRef<'_> {
+        SamplesRef { floats: &self.floats, histograms: &self.histograms }
+    }
+
+    /// Those behind `from` and before `to`; none if these are marks of something else.
+    #[must_use]
+    pub fn between(&self, from: SamplesMark, to: SamplesMark) -> SamplesRef<'_> {
+        SamplesRef {
+            floats: self.floats.get(from.floats..to.floats).unwrap_or_default(),
+            histograms: self.histograms.get(from.histograms..to.histograms).unwrap_or_default(),
+        }
+    }
+
     /// None at all?
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -135,7 +190,7 @@ impl Samples {
     /// Keeps those at instants for which `wanted` holds.
     pub fn retain(&mut self, wanted: impl Fn(TimestampMs) -> bool) {
         self.floats.retain(|sample| wanted(sample.t));
-        self.histograms.retain(|sample| wanted(sample.t));
+        retain(&mut self.histograms, |sample| wanted(sample.t));
     }
 
     /// Brings those behind `mark` into order, each instant once: of several at one instant that one stands that came first, a
@@ -153,12 +208,13 @@ impl Samples {
     /// Merges `more`, which is left empty, into what stands behind `mark`. Both are sorted lists of one series; of two samples
     /// at one instant the one that is there stands, and of `more`'s the float.
     pub fn merge(&mut self, mark: SamplesMark, more: &mut Self) {
-        if !self.histograms.is_empty() || !more.histograms.is_empty() {
+        let there = self.histograms.get(mark.histograms..).unwrap_or_default();
+        if !there.is_empty() || !more.histograms.is_empty() {
             // Rare: most series have floats alone, and others histograms alone.
-            let there = self.histograms.get(mark.histograms..).unwrap_or_default();
             more.floats.retain(|sample| !has(there, sample.t));
             let there = self.floats.get(mark.floats..).unwrap_or_default();
-            more.histograms.retain(|sample| !has(there, sample.t) && !has(&more.floats, sample.t));
+            let floats = &more.floats;
+            retain(&mut more.histograms, |sample| !has(there, sample.t) && !has(floats, sample.t));
         }
         merge(&mut self.floats, mark.floats, &mut more.floats);
         merge(&mut self.histograms, mark.histograms, &mut more.histograms);
@@ -166,23 +222,21 @@ impl Samples {
 
     /// All samples of one series in the order of time.
     pub fn iter(&self) -> impl Iterator<Item = (TimestampMs, ValueRef<'_>)> {
-        let (mut floats, mut histograms) =
-            (self.floats.iter().peekable(), self.histograms.iter().peekable());
-        std::iter::from_fn(move || {
-            let histogram_at = histograms.peek().map(|sample| sample.t);
-            let is_before = |sample: &&Sample| histogram_at.is_none_or(|t| sample.t < t);
-            if let Some(sample) = floats.next_if(is_before) {
-                return Some((sample.t, ValueRef::Float(sample.v)));
-            }
-            let sample = histograms.next()?;
-            Some((sample.t, ValueRef::Histogram(sample.histogram.as_ref())))
-        })
+        self.as_ref().iter()
     }
 }
 
 /// Something at an instant.
 trait At {
     fn t(&self) -> TimestampMs;
+
+    /// Does it go on from the one before, so that it does not matter to those behind whether it is there?
+    fn goes_on(&self) -> bool {
+        true
+    }
+
+    /// Something else stands before it now.
+    fn follow_another(&mut self) {}
 }
 
 impl At for Sample {
@@ -195,15 +249,41 @@ impl At for HistogramSample {
     fn t(&self) -> TimestampMs {
         self.t
     }
+
+    fn goes_on(&self) -> bool {
+        self.histogram.as_ref().reset_hint() == ResetHint::NotReset
+    }
+
+    fn follow_another(&mut self) {
+        self.histogram.forget_reset();
+    }
 }
 
 fn has(sorted: &[impl At], t: TimestampMs) -> bool {
     sorted.binary_search_by_key(&t, At::t).is_ok()
 }
 
-fn sort(samples: &mut Vec<impl At>) {
+fn retain<S: At>(samples: &mut Vec<S>, wanted: impl Fn(&S) -> bool) {
+    let mut has_gone = false;
+    samples.retain_mut(|sample| {
+        if !wanted(sample) {
+            has_gone |= !sample.goes_on();
+            return false;
+        }
+        if std::mem::take(&mut has_gone) {
+            sample.follow_another();
+        }
+        true
+    });
+}
+
+fn sort<S: At>(samples: &mut Vec<S>) {
+    if samples.is_sorted_by(|one, other| one.t() < other.t()) {
+        return;
+    }
     samples.sort_by_key(At::t); // stable, and quick for sorted runs
     samples.dedup_by_key(|sample| sample.t());
+    samples.iter_mut().for_each(At::follow_another);
 }
 
 fn merge<S: At>(samples: &mut Vec<S>, start: usize, more: &mut Vec<S>) {
@@ -211,6 +291,11 @@ fn merge<S: At>(samples: &mut Vec<S>, start: usize, more: &mut Vec<S>) {
         samples.len() == start || samples.last().is_none_or(|last| last.t() < first.t())
     };
     if more.first().is_none_or(is_behind) {
+        if samples.len() > start
+            && let Some(first) = more.first_mut()
+        {
+            first.follow_another();
+        }
         samples.append(more);
         return;
     }
@@ -219,18 +304,35 @@ fn merge<S: At>(samples: &mut Vec<S>, start: usize, more: &mut Vec<S>) {
     let kept = start + there.partition_point(|sample| sample.t() < first);
     let rest = samples.split_off(kept);
     let (mut left, mut right) = (rest.into_iter().peekable(), more.drain(..).peekable());
-    while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
-        if a.t() <= b.t() {
-            if a.t() == b.t() {
+    let mut from_left = true;
+    loop {
+        let takes_left = match (left.peek(), right.peek()) {
+            (Some(a), Some(b)) if a.t() == b.t() => {
                 right.next();
+                true
             }
-            samples.extend(left.next());
-        } else {
-            samples.extend(right.next());
-        }
+            (Some(a), Some(b)) => a.t() < b.t(),
+            _ => break,
+        };
+        let next = if takes_left { left.next() } else { right.next() };
+        samples.extend(next.map(|sample| behind(sample, takes_left == from_left)));
+        from_left = takes_left;
     }
+    // One of them is at its end.
+    let next = left.next().map(|sample| behind(sample, from_left));
+    samples.extend(next);
     samples.extend(left);
+    let next = right.next().map(|sample| behind(sample, !from_left));
+    samples.extend(next);
     samples.extend(right);
+}
+
+/// `sample`, which stands behind the one that it stood behind, or behind another.
+fn behind<S: At>(mut sample: S, same: bool) -> S {
+    if !same {
+        sample.follow_another();
+    }
+    sample
 }
 
 #[cfg(test)]
@@ -298,6 +400,31 @@ mod tests {
             let (before, sorted) = (samples(&before), samples(&model));
             prop_assert_eq!(&out.floats, &[&before.floats[..], &sorted.floats].concat());
             prop_assert_eq!(&out.histograms, &[&before.histograms[..], &sorted.histograms].concat());
+        }
+
+        #[test]
+        fn who_says_that_nothing_was_reset_stands_behind_whom_it_says_it_of(
+            parts in proptest::collection::vec(proptest::collection::btree_set(0i64..40, 0..20), 0..5),
+        ) {
+            let mut out = Samples::default();
+            for (part, times) in (0u64..).zip(&parts) {
+                // A part's histograms are counted by its number, and from its second one on they say that nothing was reset.
+                let mut more = Samples::default();
+                for (t, place) in times.iter().zip(0u32..) {
+                    let reset_hint = if place > 0 { ResetHint::NotReset } else { ResetHint::Unknown };
+                    let h = HistogramRef::<u64> { count: part, zero_count: part, reset_hint, ..HistogramRef::empty() };
+                    more.push(TimestampMs(*t), ValueRef::Histogram(AnyHistogramRef::Int(h)));
+                }
+                out.merge(SamplesMark::default(), &mut more);
+            }
+            let said = |sample: &HistogramSample| match sample.histogram.as_ref() {
+                AnyHistogramRef::Int(h) => (h.reset_hint == ResetHint::NotReset, h.count),
+                AnyHistogramRef::Float(_) => unreachable!("there are none"),
+            };
+            for pair in out.histograms.windows(2) {
+                let ((_, before), (says_so, part)) = (said(&pair[0]), said(&pair[1]));
+                prop_assert!(!says_so || before == part, "{:?}", pair);
+            }
         }
 
         #[test]

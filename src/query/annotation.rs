@@ -38,6 +38,8 @@ pub enum Note {
     ForcedMonotonicity(ForcedMonotonicity),
     /// Operand types that an operator is not made for: left, operator, right.
     IncompatibleTypes(&'static str, &'static str, &'static str),
+    /// Native histograms where floats are computed with; the metric's name, if it is known.
+    HistogramsLeftOut(String),
     /// Some of what is stored in the query's range cannot be read: where, and what is wrong with it.
     Damaged(String),
 }
@@ -64,6 +66,7 @@ impl Note {
             | Self::InvalidRatio(..)
             | Self::BadBucketLabel(..)
             | Self::SortInRangeQuery
+            | Self::HistogramsLeftOut(_)
             | Self::Damaged(_) => Severity::Warning,
             Self::PossibleNonCounter(_)
             | Self::ForcedMonotonicity(_)
@@ -119,6 +122,10 @@ impl Note {
             Self::IncompatibleTypes(left, op, right) => format!(
                 "PromQL info: incompatible sample types encountered for binary operator {}: {left} {op} {right}",
                 quoted(op)
+            ),
+            Self::HistogramsLeftOut(metric) => format!(
+                "PromQL warning: native histograms were found and left out, this version does not evaluate them yet{}",
+                for_metric(metric)
             ),
             Self::Damaged(what) => {
                 format!(
@@ -248,6 +255,17 @@ mod tests {
         let want = "PromQL warning: quantile value should be between 0 and 1, got 1.5 (1:3)";
         assert_eq!(notes.warnings("1 + 2"), [want]);
         assert!(notes.infos("1 + 2").is_empty());
+    }
+
+    #[test]
+    fn histograms_that_are_left_out_are_told_once_a_metric() {
+        let mut notes = Annotations::default();
+        for metric in ["x", "x", ""] {
+            notes.add(Note::HistogramsLeftOut(metric.to_owned()), at(0));
+        }
+        let want = "PromQL warning: native histograms were found and left out, this version does not evaluate them yet";
+        let of_x = format!("{want} for metric name \"x\" (1:1)");
+        assert_eq!(notes.warnings("x"), [format!("{want} (1:1)"), of_x]);
     }
 
     #[test]

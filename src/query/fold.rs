@@ -232,6 +232,11 @@ impl SeriesFold {
         }
     }
 
+    /// A series of this metric has histograms that the fold has not seen.
+    pub(super) fn note_histograms(&mut self, metric: &str) {
+        self.annotations.add(Note::HistogramsLeftOut(metric.to_owned()), self.span);
+    }
+
     /// Some of the data that the fold should have seen cannot be read.
     pub(super) fn note_damage(&mut self, what: String) {
         self.annotations.add(Note::Damaged(what), self.span);

@@ -183,6 +183,11 @@ impl LeafFold {
         if self.held > self.leaf.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
     }
 
+    /// Tells with the answer that the series with these labels has native histograms, which are not folded.
+    pub fn note_histograms(&mut self, labels: LabelsRef<'_>) {
+        self.fold.note_histograms(labels.get(METRIC_NAME).unwrap_or_default());
+    }
+
     /// Tells with the answer that some of what the leaf asks for cannot be read: where, and what is wrong with it.
     pub fn note_damage(&mut self, what: String) {
         self.fold.note_damage(what);

@@ -9,7 +9,8 @@
 //! | 500 | the disk does not read |
 //!
 //! A stream is read while it is sent: what a shard and this core hold of it does not grow with it. Where it cannot go on it
-//! breaks off, which no client takes for an end. Each core runs its share of `--storage.remote.read-concurrent-limit`.
+//! breaks off, which no client takes for an end. Native histograms are in both answers. Floats go out in XOR chunks whatever
+//! they are stored in; upstream sends XOR2 chunks as they are, which older clients do not read. Each core runs its share of `--storage.remote.read-concurrent-limit`.
 //! Source: `storage/remote/read_handler.go`, Prometheus 3.14.
 
 use std::collections::VecDeque;
@@ -24,9 +25,10 @@ use super::body::{Body, BodyBounds, BodyFailed, ReadBodyError, read_body};
 use super::home;
 use super::reply::{self, Reply};
 use super::service::Server;
-use crate::coordinator::api::{ENCODING, Need, ReadError, SeriesReading, Store};
-use crate::model::{Labels, TimeRange};
+use crate::coordinator::api::{Need, ReadError, ReadSeries, SeriesReading, Store};
+use crate::model::{Labels, Samples, TimeRange};
 use crate::rt::local::Permit;
+use crate::rt::pace::Slice;
 use crate::rt::timer;
 use crate::wire::read::{
     ReadForm, ReadQuery, ReadRequestError, SamplesAnswer, SeriesFrames, decode_read,
@@ -174,24 +176,27 @@ async fn samples<R: SeriesReading>(
     external: &Labels,
     samples_max: u64,
 ) -> Result<Vec<u8>, Refused> {
-    let mut answer = SamplesAnswer::default();
+    let (mut answer, mut decoded) = (SamplesAnswer::default(), Samples::default());
+    let mut slice = Slice::start();
     for reading in readings {
         let (mut last, mut count) = (None, 0);
         if let Some(mut reading) = reading {
             while let Some(series) = reading.next().await? {
+                count += series.len();
+                if count > samples_max {
+                    return Err(Refused::Samples(samples_max));
+                }
                 if last.as_ref() != Some(&series.labels) {
                     answer.begin_series(&series.labels, external);
                     last = Some(series.labels);
                 }
-                for chunk in series.chunks {
-                    count += u64::from(chunk.samples);
-                    if count > samples_max {
-                        return Err(Refused::Samples(samples_max));
+                for chunk in &series.chunks {
+                    ReadSeries::decode(chunk, &mut decoded);
+                    answer.push(decoded.as_ref());
+                    if answer.len() > ANSWER_BYTES_MAX {
+                        return Err(Refused::Bytes(ANSWER_BYTES_MAX));
                     }
-                    chunk.decoded().for_each(|sample| answer.push(sample));
-                }
-                if answer.len() > ANSWER_BYTES_MAX {
-                    return Err(Refused::Bytes(ANSWER_BYTES_MAX));
+                    slice.breathe().await;
                 }
             }
         }
@@ -242,7 +247,7 @@ impl<R: SeriesReading + 'static> ChunkStream<R> {
             let (labels, max) = (&series.labels, self.frame_bytes_max);
             let mut frames = SeriesFrames::of(self.query, labels, &self.external, max);
             for chunk in series.chunks {
-                frames.push(chunk.range, ENCODING, chunk.bytes, &mut piece);
+                frames.push(chunk.range, chunk.encoding, chunk.bytes, &mut piece);
             }
             frames.finish(&mut piece);
         }
@@ -250,6 +255,8 @@ impl<R: SeriesReading + 'static> ChunkStream<R> {
     }
 }
 
+#[cfg(test)]
+mod kinds_test;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,18 +24,18 @@ use super::service::Server;
 use super::settings::Settings;
 use crate::coordinator::api::status::CheckpointStatus;
 use crate::coordinator::api::{
-    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadChunk, ReadError,
-    ReadSeries, Readiness, SeriesReading, ShardStatus, StorageOptions, Store, WriteError,
-    WriteOutcome,
+    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadError, ReadSeries,
+    Readiness, SeriesReading, ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
 };
 use crate::model::{
-    Family, Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Refusals, Sample,
+    Family, Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Refusals, Sample, SamplesRef,
     SeriesExemplars, TimeRange, TimestampMs, WriteBatch,
 };
 use crate::query::{
     Answer, EvalRange, Leaf, LeafFold, Options, QueryError, Unpaced, evaluate, prepare,
 };
 use crate::rt::local::Event;
+use crate::rt::pace::Slice;
 
 /// What every test takes for now.
 pub const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
@@ -146,11 +146,13 @@ fn limited<T>(mut items: Vec<T>, limit: Option<usize>) -> Limited<T> {
 }
 
 /// What a read of a [`FakeStore`] gives.
-pub struct FakeReading(std::vec::IntoIter<ReadSeries>);
+pub struct FakeReading(std::vec::IntoIter<(Labels, Vec<Sample>)>);
 
 impl SeriesReading for FakeReading {
     async fn next(&mut self) -> Result<Option<ReadSeries>, ReadError> {
-        Ok(self.0.next())
+        let Some((labels, floats)) = self.0.next() else { return Ok(None) };
+        let samples = SamplesRef { floats: &floats, histograms: &[] };
+        Ok(Some(ReadSeries::of(labels, samples, &mut Slice::start()).await))
     }
 }
 
@@ -162,8 +164,7 @@ impl Store for FakeStore {
             let stored = self.samples.borrow();
             let samples = stored[&labels].iter().map(|(t, v)| Sample { t: TimestampMs(*t), v: *v });
             let samples: Vec<Sample> = samples.filter(|sample| range.contains(sample.t)).collect();
-            let chunks = samples.chunks(2).filter_map(ReadChunk::of).collect();
-            ReadSeries { labels, chunks }
+            (labels, samples)
         });
         FakeReading(found.collect::<Vec<_>>().into_iter())
     }

@@ -16,9 +16,11 @@ use std::time::Duration;
 use super::life::Life;
 use super::request::Selection;
 use super::{Shard, reading::ReadFailed};
-use crate::encoding::xor::{self, Words, XorAppender, XorReader};
-use crate::io::{Clock, Disk};
-use crate::model::{Labels, Sample, TimeRange};
+use crate::encoding::chunk;
+pub use crate::encoding::chunk_encoder::EncodedChunk;
+use crate::encoding::chunk_encoder::{ChunkEncoder, FloatEncoding};
+use crate::io::{Clock, Disk, Pace};
+use crate::model::{Labels, Samples, SamplesRef, TimestampMs};
 use crate::rt::clock::Stopwatch;
 use crate::rt::pace::Slice;
 use crate::rt::task;
@@ -30,8 +32,6 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 const AGE_MAX: Duration = Duration::from_secs(10 * 60);
 /// How often is looked for such ones.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Samples a chunk. Source: `DefaultSamplesPerChunk`, `tsdb/head.go`.
-const CHUNK_SAMPLES: usize = 120;
 
 /// A step of a cursor, which has a name that no other one of this process has.
 #[derive(Debug)]
@@ -59,37 +59,42 @@ pub struct ReadSeries {
     /// Its labels.
     pub labels: Labels,
     /// Its chunks, which follow each other in time. Not empty.
-    pub chunks: Vec<ReadChunk>,
+    pub chunks: Vec<EncodedChunk>,
 }
 
-/// A chunk of float samples.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ReadChunk {
-    /// From its first to its last sample.
-    pub range: TimeRange,
-    /// How many samples it has.
-    pub samples: u32,
-    /// Prometheus's encoding 1.
-    pub bytes: Vec<u8>,
-}
-
-impl ReadChunk {
-    /// A chunk of these samples, which follow each other in time; nothing if there are none.
-    #[must_use]
-    pub fn of(samples: &[Sample]) -> Option<Self> {
-        let range = TimeRange::new(samples.first()?.t, samples.last()?.t)?;
-        let (mut words, mut appender, mut bytes) =
-            (Words::default(), XorAppender::new(), Vec::new());
-        for sample in samples {
-            appender.append(&mut words, sample.t, sample.v);
+impl ReadSeries {
+    /// Chunks of samples of one series: floats in XOR, which every client reads, and histograms. Start timestamps are not in them.
+    pub async fn of(labels: Labels, samples: SamplesRef<'_>, pace: &mut impl Pace) -> Self {
+        let (mut encoder, mut chunks) = (ChunkEncoder::new(FloatEncoding::Xor), Vec::new());
+        let mut chunk_count = 0;
+        for (t, value) in samples.iter() {
+            encoder.push(TimestampMs(0), t, value, &mut chunks);
+            if chunks.len() > chunk_count {
+                chunk_count = chunks.len();
+                pace.breathe().await;
+            }
         }
-        appender.write_to(&words, &mut bytes);
-        Some(Self { range, samples: u32::try_from(samples.len()).ok()?, bytes })
+        encoder.end(&mut chunks);
+        Self { labels, chunks }
     }
 
-    /// Its samples.
-    pub fn decoded(&self) -> impl Iterator<Item = Sample> {
-        XorReader::new(&self.bytes).into_iter().flatten().map_while(Result::ok)
+    /// How many samples it has.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk::promised(&chunk.bytes))).sum()
+    }
+
+    /// None at all?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The samples of one of its chunks, in place of what is in `out`.
+    pub fn decode(chunk: &EncodedChunk, out: &mut Samples) {
+        out.clear();
+        let read = chunk::read(chunk.encoding, &chunk.bytes, |_| true, out);
+        debug_assert!(read.is_ok(), "a shard has encoded it");
     }
 }
 
@@ -171,8 +176,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 if !samples.is_empty()
                     && let Some(labels) = run.series.labels(&life.head)
                 {
-                    let chunks = samples.chunks(CHUNK_SAMPLES).filter_map(ReadChunk::of).collect();
-                    part.series.push(ReadSeries { labels, chunks });
+                    part.series.push(ReadSeries::of(labels, samples, &mut slice).await);
                 }
                 slice.breathe().await;
             }
@@ -185,6 +189,3 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         Ok(part)
     }
 }
-
-/// The number of the chunks' encoding in Prometheus's formats.
-pub const ENCODING: u8 = xor::ENCODING;

@@ -135,7 +135,8 @@ async fn read(shard: &Shard<SimClock, SimDisk>) -> Times {
         for (run, samples) in batch.take_runs() {
             let labels = run.series.labels(&life.head).unwrap();
             let series: u32 = labels.get("series").unwrap().parse().unwrap();
-            for Sample { t, v } in samples {
+            assert!(samples.histograms.is_empty(), "none was written");
+            for Sample { t, v } in samples.floats {
                 assert_eq!(v.to_bits(), value(series, t.0).to_bits(), "series {series} at {t:?}");
                 all.entry(series).or_default().insert(t.0);
             }

@@ -11,6 +11,8 @@ pub mod counts;
 pub mod error;
 pub mod proto;
 pub mod read;
+#[cfg(test)]
+pub mod read_testing;
 pub mod snappy;
 pub mod write_v1;
 pub mod write_v2;
@@ -25,6 +27,7 @@ mod label_walk;
 mod metadata_refs;
 mod padded;
 mod plain_sample;
+mod read_histogram;
 mod references;
 mod symbols;
 

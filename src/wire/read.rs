@@ -1,7 +1,7 @@
 //! Remote read: what is asked, and the two forms of the answer.
 //!
 //! ```text
-//! samples   prometheus.ReadResponse, as a whole: a result a query, a series each with all its samples
+//! samples   prometheus.ReadResponse, as a whole: a result a query, a series each with all its samples and histograms
 //! chunks    frames: length uvarint │ CRC-32C u32 big-endian │ prometheus.ChunkedReadResponse: chunks of one series
 //! ```
 //! Source: `prompb/remote.proto` and `prompb/types.proto` of Prometheus 3.14, `storage/remote/chunked.go`; the remote read
@@ -12,8 +12,9 @@ use prost::encoding::encode_varint;
 
 use super::proto::read as proto;
 use super::proto::v1::{Label, Sample, TimeSeries};
+use super::read_histogram;
 use crate::model::matcher::MatchOp;
-use crate::model::{Labels, Matcher, TimeRange, TimestampMs};
+use crate::model::{Labels, Matcher, SamplesRef, TimeRange, TimestampMs};
 
 /// A form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +130,8 @@ pub struct SamplesAnswer {
     /// Of this one.
     result: Vec<u8>,
     series: TimeSeries,
+    /// What the samples of the series take, about.
+    series_bytes: usize,
 }
 
 impl SamplesAnswer {
@@ -138,17 +141,27 @@ impl SamplesAnswer {
         self.series.labels = labels_of(labels, external);
     }
 
-    /// Adds a sample of the series that was begun last.
-    pub fn push(&mut self, sample: crate::model::Sample) {
-        self.series.samples.push(Sample { value: sample.v, timestamp: sample.t.0 });
+    /// Adds samples of the series that was begun last, which follow those it has.
+    pub fn push(&mut self, samples: SamplesRef<'_>) {
+        let message =
+            |sample: &crate::model::Sample| Sample { value: sample.v, timestamp: sample.t.0 };
+        self.series.samples.extend(samples.floats.iter().map(message));
+        self.series_bytes += size_of_val(samples.floats);
+        for sample in samples.histograms {
+            let message = read_histogram::message(sample.t, sample.histogram.as_ref());
+            self.series_bytes += message.encoded_len();
+            self.series.histograms.push(message);
+        }
     }
 
     fn end_series(&mut self) {
-        if !self.series.samples.is_empty() {
+        if !self.series.samples.is_empty() || !self.series.histograms.is_empty() {
             push_field(&mut self.result, 1, &self.series);
         }
         self.series.labels.clear();
         self.series.samples.clear();
+        self.series.histograms.clear();
+        self.series_bytes = 0;
     }
 
     /// The answer to this query is complete, and it may be empty.
@@ -158,10 +171,10 @@ impl SamplesAnswer {
         self.result.clear();
     }
 
-    /// How many bytes it has so far, the series that is being gathered aside.
+    /// How many bytes it has so far, about.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.results.len() + self.result.len()
+        self.results.len() + self.result.len() + self.series_bytes
     }
 
     /// Nothing yet?
@@ -356,7 +369,8 @@ mod tests {
         for series in ["x", "y"] {
             answer.begin_series(&labels(&[("a", series)]), &Labels::empty());
             for t in [1, 2] {
-                answer.push(crate::model::Sample { t: TimestampMs(t), v: 0.5 });
+                let floats = [crate::model::Sample { t: TimestampMs(t), v: 0.5 }];
+                answer.push(SamplesRef { floats: &floats, histograms: &[] });
             }
         }
         answer.begin_series(&labels(&[("a", "z")]), &Labels::empty());

@@ -16,6 +16,7 @@ use floodplain::storage::compaction::retention::Limits;
 
 use crate::attached::Attached;
 use crate::block_store;
+use crate::values::some_bits;
 use crate::whole_store::{RETENTION_MS, Samples, Shard, Store, WINDOW_MS, import, labels, text};
 
 const START: i64 = 1_700_000_000_000;
@@ -125,10 +126,11 @@ impl Ledger {
         let step = HOUR_MS / 2 + i64::try_from(rng.below(3_600_000)).unwrap();
         let mut request = Samples::new();
         for _ in 0..=rng.below(3) {
-            let series = request.entry(format!("{:03}", rng.below(SERIES))).or_default();
+            let name = format!("{:03}", rng.below(SERIES));
+            let series = request.entry(name.clone()).or_default();
             for _ in 0..=rng.below(5) {
                 let t = self.now + 1 + i64::try_from(rng.below(step.unsigned_abs())).unwrap();
-                series.insert(t, rng.next_u64() | 1);
+                series.insert(t, some_bits(rng.next_u64() | 1, &name));
             }
         }
         self.now += step;
@@ -138,7 +140,8 @@ impl Ledger {
             for _ in 0..=rng.below(3) {
                 let t = self.now - step - i64::try_from(rng.below(reach / 2)).unwrap();
                 if !has(&self.may, &series, t) && !has(&request, &series, t) {
-                    request.entry(series.clone()).or_default().insert(t, rng.next_u64() | 1);
+                    let bits = some_bits(rng.next_u64() | 1, &series);
+                    request.entry(series.clone()).or_default().insert(t, bits);
                     late = 1;
                 }
             }
@@ -416,7 +419,9 @@ impl History {
             for i in 0..=i64::try_from(self.rng.below(8)).unwrap() {
                 let t = start + i * 700_000;
                 if !has(&self.ledger.may, &series, t) {
-                    samples.entry(series.clone()).or_default().insert(t, self.rng.next_u64() | 1);
+                    // Floats alone, as series 0 has them.
+                    let bits = some_bits(self.rng.next_u64() | 1, "0");
+                    samples.entry(series.clone()).or_default().insert(t, bits);
                 }
             }
         }

@@ -90,7 +90,7 @@ fn end_of(samples: &Samples) -> i64 {
 }
 
 /// Asks for a snapshot; its name.
-fn snapshot(address: SocketAddr, parameters: &str) -> String {
+pub fn snapshot(address: SocketAddr, parameters: &str) -> String {
     let path = format!("POST /api/v1/admin/tsdb/snapshot{parameters}");
     let answer = http::send(address, &path, &[], b"").unwrap();
     let said = String::from_utf8_lossy(&answer.body).into_owned();
@@ -101,7 +101,7 @@ fn snapshot(address: SocketAddr, parameters: &str) -> String {
 }
 
 /// The blocks' times as promtool lists them, of which none overlap.
-fn listed(dir: &Path) -> Vec<(i64, i64)> {
+pub fn listed(dir: &Path) -> Vec<(i64, i64)> {
     let list = promtool(&["tsdb", "list"], dir);
     let time = |line: &str| {
         let mut columns = line.split_whitespace().skip(1).map(|column| column.parse().unwrap());

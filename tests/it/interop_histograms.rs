@@ -23,10 +23,10 @@ use crate::interop_chunks::{BEGIN, END, MINUTE, read_chunks};
 use crate::peer::{PROMETHEUS, Peer, installed};
 use crate::remote_read::Chunk;
 
-type Samples<C> = Vec<(TimestampMs, Histogram<C>)>;
+pub type Samples<C> = Vec<(TimestampMs, Histogram<C>)>;
 
 /// A series that observes: what it has counted, and how it is told.
-struct Series {
+pub struct Series {
     schema: i32,
     zero_threshold: f64,
     hint: ResetHint,
@@ -37,7 +37,7 @@ struct Series {
 }
 
 impl Series {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             schema: 3,
             zero_threshold: 2f64.powi(-128),
@@ -49,12 +49,12 @@ impl Series {
         }
     }
 
-    fn observe(&mut self, index: i32, count: u64) {
+    pub fn observe(&mut self, index: i32, count: u64) {
         *self.positive.entry(index).or_default() += count;
         self.sum += f64::from(index) / 8.0;
     }
 
-    fn histogram(&self) -> IntHistogram {
+    pub fn histogram(&self) -> IntHistogram {
         let (positive_spans, positive_buckets) = side(&self.positive);
         let (negative_spans, negative_buckets) = side(&self.negative);
         let counted: u64 = self.positive.values().chain(self.negative.values()).sum();
@@ -114,7 +114,7 @@ fn index(rng: &mut Rng) -> i32 {
 }
 
 /// What is written, by name.
-fn shapes() -> Vec<(&'static str, Samples<u64>)> {
+pub fn shapes() -> Vec<(&'static str, Samples<u64>)> {
     vec![
         (
             "constant",
@@ -214,7 +214,7 @@ fn shared<C: Coded>(t: TimestampMs, h: HistogramRef<'_, C>) -> v1::Histogram {
     }
 }
 
-fn integer(t: TimestampMs, h: HistogramRef<'_, u64>) -> v1::Histogram {
+pub fn integer(t: TimestampMs, h: HistogramRef<'_, u64>) -> v1::Histogram {
     v1::Histogram {
         count: Some(v1::Count::Int(h.count)),
         zero_count: Some(v1::ZeroCount::Int(h.zero_count)),
@@ -224,7 +224,7 @@ fn integer(t: TimestampMs, h: HistogramRef<'_, u64>) -> v1::Histogram {
     }
 }
 
-fn float(t: TimestampMs, h: HistogramRef<'_, f64>) -> v1::Histogram {
+pub fn float(t: TimestampMs, h: HistogramRef<'_, f64>) -> v1::Histogram {
     // 2.42 knows a float histogram by its count, even one that only says that the series ends.
     let count = if h.is_stale() { 1.0 } else { h.count };
     v1::Histogram {
@@ -237,7 +237,7 @@ fn float(t: TimestampMs, h: HistogramRef<'_, f64>) -> v1::Histogram {
 }
 
 /// Three eighths of each observation: more bits, and sums that are still exact, as 2.42 wants them.
-fn eighths(h: &IntHistogram) -> Histogram<f64> {
+pub fn eighths(h: &IntHistogram) -> Histogram<f64> {
     let float = h.to_float();
     let h = float.as_ref();
     let some = |buckets: &[f64]| buckets.iter().map(|count| count * 0.375).collect::<Vec<_>>();
@@ -252,7 +252,7 @@ fn eighths(h: &IntHistogram) -> Histogram<f64> {
 }
 
 /// Writes series of histograms, and a float behind each; five minutes at a time: a head takes nothing older than an hour.
-fn write(prometheus: SocketAddr, series: &[(String, Vec<v1::Histogram>)]) {
+pub fn write(prometheus: SocketAddr, series: &[(String, Vec<v1::Histogram>)]) {
     for from in (BEGIN..=END).step_by(300_000) {
         let floats =
             if from < END { vec![] } else { vec![v1::Sample { value: 1.0, timestamp: from }] };
@@ -278,7 +278,7 @@ fn write(prometheus: SocketAddr, series: &[(String, Vec<v1::Histogram>)]) {
 }
 
 /// The chunks that our appender makes, made to end where theirs do.
-fn our_chunks<C: Coded>(name: &str, samples: &Samples<C>, theirs: &[Chunk]) -> Vec<Vec<u8>> {
+pub fn our_chunks<C: Coded>(name: &str, samples: &Samples<C>, theirs: &[Chunk]) -> Vec<Vec<u8>> {
     let mut open = HistogramAppender::<C>::new();
     let mut chunks: Vec<EndedChunk> = Vec::new();
     for (t, h) in samples {

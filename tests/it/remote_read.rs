@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use floodplain::encoding::varint;
 use floodplain::encoding::xor::XorReader;
+use floodplain::wire::proto::v1;
 use prost::Message;
 
 use crate::http;
@@ -75,27 +76,29 @@ pub struct Chunk {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Response {
+pub struct Response {
     #[prost(message, repeated, tag = "1")]
-    results: Vec<ResultOfQuery>,
+    pub results: Vec<ResultOfQuery>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct ResultOfQuery {
+pub struct ResultOfQuery {
     #[prost(message, repeated, tag = "1")]
-    series: Vec<TimeSeries>,
+    pub series: Vec<TimeSeries>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
+pub struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
+    pub labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
     samples: Vec<Sample>,
+    #[prost(message, repeated, tag = "4")]
+    pub histograms: Vec<v1::Histogram>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-struct Sample {
+pub struct Sample {
     #[prost(double, tag = "1")]
     v: f64,
     #[prost(int64, tag = "2")]
@@ -103,7 +106,7 @@ struct Sample {
 }
 
 /// The forms of an answer.
-const SAMPLES: i32 = 0;
+pub const SAMPLES: i32 = 0;
 pub const CHUNKS: i32 = 1;
 
 impl Query {

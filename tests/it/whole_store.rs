@@ -36,7 +36,7 @@ use floodplain::storage::served::{Served, ServedBlock};
 use floodplain::storage::wal::{LogBuffer, SyncMode, WalWriter};
 
 use crate::attached::{Attached, EXEMPLARS_MAX};
-use crate::values::value_of;
+use crate::values::{bits_of, value_of};
 
 /// Series to time to value bits.
 pub type Samples = BTreeMap<String, BTreeMap<i64, u64>>;
@@ -323,8 +323,8 @@ impl Store {
                     let labels = run.series.labels(&shard.head).unwrap();
                     let of_series =
                         own.entry(labels.get("series").unwrap().to_owned()).or_default();
-                    for sample in samples {
-                        let before = of_series.insert(sample.t.0, sample.v.to_bits());
+                    for (t, value) in samples.iter() {
+                        let before = of_series.insert(t.0, bits_of(value));
                         assert_eq!(before, None, "a sample stands twice");
                     }
                 }

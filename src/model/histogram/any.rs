@@ -1,5 +1,7 @@
 //! A histogram of either kind, as a series may have it: whole observations, or what arithmetic makes of them.
 
+#[cfg(doc)]
+use super::Histogram;
 use super::{FloatHistogram, HistogramRef, IntHistogram, ResetHint};
 
 /// A histogram whose parts lie elsewhere, of either kind.
@@ -67,6 +69,23 @@ impl AnyHistogram {
         match self {
             Self::Int(h) => AnyHistogramRef::Int(h.as_ref()),
             Self::Float(h) => AnyHistogramRef::Float(h.as_ref()),
+        }
+    }
+
+    /// Forgets what is known about a reset before it; see [`Histogram::forget_reset`].
+    pub fn forget_reset(&mut self) {
+        match self {
+            Self::Int(h) => h.forget_reset(),
+            Self::Float(h) => h.forget_reset(),
+        }
+    }
+
+    /// Bytes of memory that it holds beside its own; see [`Histogram::heap_bytes`].
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Int(h) => h.heap_bytes(),
+            Self::Float(h) => h.heap_bytes(),
         }
     }
 }

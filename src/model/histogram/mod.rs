@@ -233,6 +233,19 @@ impl<C: Count> Histogram<C> {
         }
     }
 
+    /// Forgets what is known about a reset before it, for another one has come there; a gauge stays one.
+    pub fn forget_reset(&mut self) {
+        if self.reset_hint != ResetHint::Gauge {
+            self.reset_hint = ResetHint::Unknown;
+        }
+    }
+
+    /// Bytes of memory that it holds beside its own; a layout may be shared and is not counted.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.buckets)
+    }
+
     /// What it may share with others of its series.
     #[must_use]
     pub fn layout(&self) -> &Arc<Layout> {

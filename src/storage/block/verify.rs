@@ -1,13 +1,13 @@
 //! Reads all of a block and tells what is wrong with it.
 //!
 //! Looked at are all checksums and orders, that what points somewhere points at what it should, and that the samples of
-//! float chunks lie in the time that the index says. Nothing is repaired.
+//! chunks, of all encodings that can be read, lie in the time that the index says. Nothing is repaired.
 
 use super::BlockError;
 use super::index_file::IndexFile;
 use super::reader::Block;
 use crate::encoding::block::index::read::ChunkMeta;
-use crate::encoding::xor::{self, XorReader};
+use crate::encoding::chunk::{ChunkError, ChunkReader};
 use crate::io::{Disk, File, Pace};
 use crate::model::{SeriesId, TimeRange};
 
@@ -104,10 +104,7 @@ impl<D: Disk> Block<D> {
             let references: Vec<_> = metas.iter().map(|meta| meta.reference).collect();
             for (meta, chunk) in metas.iter().zip(self.read_chunks(&references, pace).await) {
                 let what = match chunk {
-                    Ok(chunk) if chunk.encoding == xor::ENCODING => {
-                        wrong_samples(&chunk.bytes, meta.range)
-                    }
-                    Ok(_) => None,
+                    Ok(chunk) => wrong_samples(chunk.encoding, &chunk.bytes, meta.range),
                     Err(error) => {
                         found.add(error);
                         None
@@ -122,19 +119,20 @@ impl<D: Disk> Block<D> {
     }
 }
 
-/// What is wrong with the samples of a float chunk that is said to cover `range`.
-fn wrong_samples(bytes: &[u8], range: TimeRange) -> Option<String> {
-    let samples = match XorReader::new(bytes) {
+/// What is wrong with the samples of a chunk that is said to cover `range`; nothing can be said of encodings not known.
+fn wrong_samples(encoding: u8, bytes: &[u8], range: TimeRange) -> Option<String> {
+    let mut samples = match ChunkReader::new(encoding, bytes) {
         Ok(samples) => samples,
+        Err(ChunkError::Encoding(_)) => return None,
         Err(error) => return Some(error.to_string()),
     };
     let (mut first, mut last) = (None, None);
-    for sample in samples {
-        match sample {
-            Ok(sample) if last.is_some_and(|last| last >= sample.t) => {
-                return Some(format!("the sample at {} is not behind the one before", sample.t.0));
+    while let Some(t) = samples.advance() {
+        match t {
+            Ok(t) if last.is_some_and(|last| last >= t) => {
+                return Some(format!("the sample at {} is not behind the one before", t.0));
             }
-            Ok(sample) => (first, last) = (first.or(Some(sample.t)), Some(sample.t)),
+            Ok(t) => (first, last) = (first.or(Some(t)), Some(t)),
             Err(error) => return Some(error.to_string()),
         }
     }

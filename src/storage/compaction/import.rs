@@ -5,6 +5,8 @@
 //! an origin, of which every shard takes its part (`repartition`).
 //! Its `meta.json` is written anew. Its times, counts and level stay; what it says of other blocks does not, nor what
 //! others have put there: no foreign text decides that a block of ours is not needed.
+//! Chunks are taken whatever their encoding. Those of an encoding that no reader here is for (`encoding::chunk`) are not verified
+//! either but for their checksums, and a query that meets one says so.
 //!
 //! Refused is a block whose series would not be what they seem: one with external labels, which Thanos and Mimir keep beside
 //! the series, and one that holds aggregates instead of samples.

@@ -12,12 +12,13 @@
 
 use super::error::CompactionError;
 use super::history::History;
-use super::samples::{self, MergedChunk, ReadChunk};
+use super::samples::{self, ReadChunk};
 use super::series::{MergedSeries, Selection, SeriesMerge, Source};
 use super::stop::Stop;
 use super::symbols::{MergedSymbols, SymbolTable};
 use crate::encoding::block::chunks::{self, ChunkRef};
 use crate::encoding::block::meta::{BlockMeta, Ulid};
+use crate::encoding::chunk_encoder::EncodedChunk;
 use crate::io::{Disk, Pace};
 use crate::model::TimeRange;
 use crate::storage::block::reader::ChunkBytes;
@@ -385,14 +386,14 @@ enum Merged<'c> {
     /// As it was.
     Same(ChunkToWrite<'c>),
     /// Made of others.
-    New(MergedChunk),
+    New(EncodedChunk),
 }
 
 impl Merged<'_> {
     fn to_write(&self) -> ChunkToWrite<'_> {
         match self {
             Self::Same(chunk) => *chunk,
-            Self::New(MergedChunk { range, encoding, bytes }) => {
+            Self::New(EncodedChunk { range, encoding, bytes }) => {
                 ChunkToWrite { range: *range, encoding: *encoding, bytes }
             }
         }

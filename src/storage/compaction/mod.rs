@@ -16,6 +16,8 @@ pub mod retention;
 pub mod rewrite;
 pub mod run;
 pub mod samples;
+#[cfg(test)]
+mod samples_test;
 pub mod series;
 pub mod stop;
 pub mod symbols;

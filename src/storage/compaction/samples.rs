@@ -1,8 +1,11 @@
 //! One series in several blocks: which of its chunks can stay as they are, and the samples of the others.
 //!
 //! A chunk that overlaps no other in time and no deleted range passes byte for byte, whatever its encoding; so do chunks
-//! that are the same in each block, once. The rest is decoded, merged and encoded anew, as Prometheus's compaction does it:
-//! in chunks of at most 120 samples. At an instant that several chunks have, the block that was first wins.
+//! that are the same in each block, once. The rest is decoded, merged and encoded anew, as Prometheus's compaction does it
+//! (`encoding::chunk_encoder`), floats and histograms alike. At an instant that several chunks have, the block that was first
+//! wins, whatever it has there.
+//! Floats become XOR chunks, and XOR2 chunks if all that they come from are; those with a start always, so that no start is
+//! lost. Upstream has a setting in place of that "all".
 //! Invariants: what comes out is in the order of time and does not overlap; a sample comes out once if and only if a chunk
 //! has it and no range deletes it from the block of that chunk.
 //! Source: Prometheus `storage/merge.go` (`NewCompactingChunkSeriesMerger`, `seriesToChunkEncoder`).
@@ -11,13 +14,10 @@ use std::ops::Range;
 
 use crate::encoding::block::chunks::ChunkRef;
 use crate::encoding::block::tombstones::Intervals;
-use crate::encoding::xor::{self, Words, XorAppender, XorError, XorReader};
-use crate::model::{Sample, TimeRange, TimestampMs};
-
-/// A new chunk has at most this many samples.
-pub const CHUNK_SAMPLES_MAX: u16 = 120;
-/// And it is ended when it has reached this many bytes, as in the Head.
-const CHUNK_BYTES_MAX: usize = 1005;
+use crate::encoding::chunk::{ChunkError, ChunkReader};
+use crate::encoding::chunk_encoder::{ChunkEncoder, EncodedChunk, FloatEncoding};
+use crate::encoding::xor;
+use crate::model::{TimeRange, TimestampMs};
 
 /// Where a chunk of a series is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,19 +65,8 @@ pub struct ReadChunk<'a> {
     pub deleted: Option<&'a Intervals>,
 }
 
-/// A chunk that comes out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MergedChunk {
-    /// From its first sample to its last.
-    pub range: TimeRange,
-    /// The number of its encoding.
-    pub encoding: u8,
-    /// The encoded samples.
-    pub bytes: Vec<u8>,
-}
-
 /// Which of some chunks is in the way of merging them, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Refused {
     /// The place of the chunk among those that were given.
     pub index: usize,
@@ -86,14 +75,11 @@ pub struct Refused {
 }
 
 /// Why a chunk cannot be merged with others.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SamplesError {
-    /// Only floats, in the encoding that the Head writes, can be taken apart.
-    #[error("a chunk of encoding {0} cannot be merged with others, nor a part of it be deleted")]
-    Encoding(u8),
-    /// It is damaged, although its checksum is right.
-    #[error(transparent)]
-    Xor(#[from] XorError),
+    /// It is damaged, although its checksum is right, or of an encoding that is not known.
+    #[error("a chunk that overlaps others, or of which a part is deleted, cannot be read: {0}")]
+    Chunk(#[from] ChunkError),
     /// A sample that is not later than the one before it, or outside of what the index says.
     #[error("a chunk from {} to {} has a sample at {t}", .range.min().0, .range.max().0)]
     Time {
@@ -111,7 +97,7 @@ pub enum SamplesError {
 ///
 /// # Errors
 /// A chunk that is not what it should be, or of which no part can be told from the others.
-pub fn merge(chunks: &[ReadChunk<'_>], out: &mut Vec<MergedChunk>) -> Result<(), Refused> {
+pub fn merge(chunks: &[ReadChunk<'_>], out: &mut Vec<EncodedChunk>) -> Result<(), Refused> {
     let Some((first, others)) = chunks.split_first() else { return Ok(()) };
     let is_whole =
         |chunk: &ReadChunk<'_>| chunk.deleted.is_none_or(|own| !own.overlaps(chunk.range));
@@ -120,29 +106,28 @@ pub fn merge(chunks: &[ReadChunk<'_>], out: &mut Vec<MergedChunk>) -> Result<(),
     };
     if is_whole(first) && others.iter().all(|chunk| is_whole(chunk) && is_same(chunk)) {
         let ReadChunk { range, encoding, bytes, .. } = *first;
-        out.push(MergedChunk { range, encoding, bytes: bytes.to_vec() });
+        out.push(EncodedChunk { range, encoding, bytes: bytes.to_vec() });
         return Ok(());
     }
     let mut waiting = chunks.iter().enumerate().peekable();
     let mut open = Vec::<OpenChunk<'_>>::new();
-    let mut encoder = Encoder::default();
+    let mut encoder = ChunkEncoder::new(float_encoding(chunks));
     loop {
         // A chunk is opened when its first instant has come, so that only those that overlap there are open together.
-        let next = open.iter().map(|chunk| chunk.sample.t).min();
+        let next = open.iter().map(|chunk| chunk.t).min();
         let is_due = |chunk: &ReadChunk<'_>| next.is_none_or(|t| chunk.range.min() <= t);
         if let Some((index, chunk)) = waiting.next_if(|(_, chunk)| is_due(chunk)) {
             open.extend(OpenChunk::open(index, chunk).map_err(|why| Refused { index, why })?);
             continue;
         }
         let Some(t) = next else { break };
-        let winner =
-            open.iter().filter(|chunk| chunk.sample.t == t).min_by_key(|chunk| chunk.source);
+        let winner = open.iter().filter(|chunk| chunk.t == t).min_by_key(|chunk| chunk.source);
         if let Some(winner) = winner {
-            encoder.push(winner.sample, out);
+            encoder.push(winner.reader.start(), winner.t, winner.reader.value(), out);
         }
         let mut failed = None;
         open.retain_mut(|chunk| {
-            chunk.sample.t != t
+            chunk.t != t
                 || chunk.advance().unwrap_or_else(|error| {
                     failed = Some(Refused { index: chunk.index, why: error });
                     false
@@ -156,28 +141,34 @@ pub fn merge(chunks: &[ReadChunk<'_>], out: &mut Vec<MergedChunk>) -> Result<(),
     Ok(())
 }
 
+/// How floats are written that come from these chunks.
+fn float_encoding(chunks: &[ReadChunk<'_>]) -> FloatEncoding {
+    match chunks.iter().any(|chunk| chunk.encoding == xor::ENCODING) {
+        true => FloatEncoding::Xor,
+        false => FloatEncoding::Xor2,
+    }
+}
+
 /// A chunk that is being read, without what is deleted of it.
 struct OpenChunk<'a> {
     index: usize,
     source: usize,
     range: TimeRange,
-    reader: XorReader<'a>,
+    reader: ChunkReader<'a>,
     /// What is deleted from here on.
     deleted: &'a [TimeRange],
-    sample: Sample,
+    /// When the sample is where the reader stands.
+    t: TimestampMs,
 }
 
 impl<'a> OpenChunk<'a> {
     /// Reads up to the first sample; `None` if there is none.
     fn open(index: usize, chunk: &ReadChunk<'a>) -> Result<Option<Self>, SamplesError> {
-        if chunk.encoding != xor::ENCODING {
-            return Err(SamplesError::Encoding(chunk.encoding));
-        }
-        let mut reader = XorReader::new(chunk.bytes)?;
-        let Some(sample) = reader.next() else { return Ok(None) };
+        let mut reader = ChunkReader::new(chunk.encoding, chunk.bytes)?;
+        let Some(t) = reader.advance() else { return Ok(None) };
         let deleted = chunk.deleted.map_or(&[][..], Intervals::as_slice);
         let (source, range) = (chunk.source, chunk.range);
-        let mut open = Self { index, source, range, reader, deleted, sample: sample? };
+        let mut open = Self { index, source, range, reader, deleted, t: t? };
         open.check()?;
         Ok((!open.is_deleted() || open.advance()?).then_some(open))
     }
@@ -185,11 +176,11 @@ impl<'a> OpenChunk<'a> {
     /// Goes to the next sample that is not deleted. Is there one?
     fn advance(&mut self) -> Result<bool, SamplesError> {
         loop {
-            let before = self.sample.t;
-            let Some(sample) = self.reader.next() else { return Ok(false) };
-            self.sample = sample?;
-            if self.sample.t <= before {
-                return Err(SamplesError::Time { range: self.range, t: self.sample.t.0 });
+            let before = self.t;
+            let Some(t) = self.reader.advance() else { return Ok(false) };
+            self.t = t?;
+            if self.t <= before {
+                return Err(SamplesError::Time { range: self.range, t: self.t.0 });
             }
             self.check()?;
             if !self.is_deleted() {
@@ -199,48 +190,19 @@ impl<'a> OpenChunk<'a> {
     }
 
     fn check(&self) -> Result<(), SamplesError> {
-        match self.range.contains(self.sample.t) {
+        match self.range.contains(self.t) {
             true => Ok(()),
-            false => Err(SamplesError::Time { range: self.range, t: self.sample.t.0 }),
+            false => Err(SamplesError::Time { range: self.range, t: self.t.0 }),
         }
     }
 
     fn is_deleted(&mut self) -> bool {
         while let Some((first, rest)) = self.deleted.split_first()
-            && first.max() < self.sample.t
+            && first.max() < self.t
         {
             self.deleted = rest;
         }
-        self.deleted.first().is_some_and(|range| range.contains(self.sample.t))
-    }
-}
-
-/// Makes chunks of samples that come in the order of time.
-#[derive(Default)]
-struct Encoder {
-    appender: XorAppender,
-    words: Words,
-    first: Option<TimestampMs>,
-}
-
-impl Encoder {
-    fn push(&mut self, sample: Sample, out: &mut Vec<MergedChunk>) {
-        if self.appender.count() >= CHUNK_SAMPLES_MAX
-            || self.appender.len_bytes() >= CHUNK_BYTES_MAX
-        {
-            self.end(out);
-        }
-        self.first.get_or_insert(sample.t);
-        self.appender.append(&mut self.words, sample.t, sample.v);
-    }
-
-    fn end(&mut self, out: &mut Vec<MergedChunk>) {
-        let (appender, first) = (std::mem::take(&mut self.appender), self.first.take());
-        if let Some(range) = first.and_then(|first| TimeRange::new(first, appender.last().t)) {
-            let mut bytes = Vec::new();
-            appender.write_to(&self.words, &mut bytes);
-            out.push(MergedChunk { range, encoding: xor::ENCODING, bytes });
-        }
+        self.deleted.first().is_some_and(|range| range.contains(self.t))
     }
 }
 
@@ -251,6 +213,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::encoding::chunk_encoder::FLOAT_CHUNK_BYTES_MAX;
+    use crate::encoding::xor::{Words, XorAppender, XorReader};
 
     type Samples = BTreeMap<i64, u64>;
 
@@ -265,7 +229,7 @@ mod tests {
     }
 
     /// One chunk of all these, however many.
-    fn chunk(samples: &Samples) -> MergedChunk {
+    fn chunk(samples: &Samples) -> EncodedChunk {
         let (mut appender, mut words, mut bytes) =
             (XorAppender::new(), Words::default(), Vec::new());
         for (t, v) in samples {
@@ -273,7 +237,7 @@ mod tests {
         }
         appender.write_to(&words, &mut bytes);
         let (first, last) = (samples.keys().next().unwrap(), samples.keys().last().unwrap());
-        MergedChunk { range: range(*first, *last), encoding: xor::ENCODING, bytes }
+        EncodedChunk { range: range(*first, *last), encoding: xor::ENCODING, bytes }
     }
 
     /// One value at each of these instants.
@@ -281,7 +245,7 @@ mod tests {
         times.into_iter().map(|t| (t, v)).collect()
     }
 
-    fn decoded(chunks: &[MergedChunk]) -> Vec<(i64, u64)> {
+    fn decoded(chunks: &[EncodedChunk]) -> Vec<(i64, u64)> {
         let samples = chunks.iter().flat_map(|chunk| XorReader::new(&chunk.bytes).unwrap());
         samples
             .map(|sample| sample.unwrap())
@@ -290,7 +254,9 @@ mod tests {
     }
 
     /// All chunks of a series, merged: each block by its chunks and by what is deleted from it.
-    fn merged(blocks: &[(Vec<MergedChunk>, Intervals)]) -> Result<Vec<MergedChunk>, SamplesError> {
+    fn merged(
+        blocks: &[(Vec<EncodedChunk>, Intervals)],
+    ) -> Result<Vec<EncodedChunk>, SamplesError> {
         let deleted: Vec<_> = blocks.iter().map(|(_, deleted)| deleted.clone()).collect();
         let mut placed = Vec::new();
         for (source, (chunks, _)) in blocks.iter().enumerate() {
@@ -316,14 +282,15 @@ mod tests {
         Ok(out)
     }
 
-    fn block(chunks: &[Samples], deleted: &[(i64, i64)]) -> (Vec<MergedChunk>, Intervals) {
+    fn block(chunks: &[Samples], deleted: &[(i64, i64)]) -> (Vec<EncodedChunk>, Intervals) {
         (chunks.iter().map(chunk).collect(), intervals(deleted))
     }
 
     #[test]
     fn chunks_that_overlap_nothing_stay_as_they_are() {
         // Bytes that nobody could decode.
-        let opaque = |min, max| MergedChunk { range: range(min, max), encoding: 2, bytes: vec![9] };
+        let opaque =
+            |min, max| EncodedChunk { range: range(min, max), encoding: 2, bytes: vec![9] };
         let first = (vec![opaque(0, 9), opaque(30, 39)], Intervals::default());
         let second = (vec![opaque(10, 19)], intervals(&[(20, 29), (0, 9)]));
         let all = vec![opaque(0, 9), opaque(10, 19), opaque(30, 39)];
@@ -332,19 +299,19 @@ mod tests {
 
     #[test]
     fn chunks_that_are_the_same_in_all_blocks_stay_once() {
-        let opaque = || MergedChunk { range: range(0, 9), encoding: 2, bytes: vec![9] };
+        let opaque = || EncodedChunk { range: range(0, 9), encoding: 2, bytes: vec![9] };
         let same = || (vec![opaque()], Intervals::default());
         assert_eq!(merged(&[same(), same(), same()]), Ok(vec![opaque()]));
     }
 
     #[test]
     fn what_cannot_be_decoded_cannot_be_merged_or_cut() {
-        let opaque = |v| MergedChunk { range: range(0, 9), encoding: 2, bytes: vec![v] };
+        let opaque = |v| EncodedChunk { range: range(0, 9), encoding: 5, bytes: vec![v] };
         let cut = merged(&[(vec![opaque(1)], intervals(&[(9, 20)]))]);
-        assert_eq!(cut, Err(SamplesError::Encoding(2)));
+        assert_eq!(cut, Err(SamplesError::Chunk(ChunkError::Encoding(5))));
         let none = Intervals::default();
         let two = merged(&[(vec![opaque(1)], none.clone()), (vec![opaque(2)], none)]);
-        assert_eq!(two, Err(SamplesError::Encoding(2)));
+        assert_eq!(two, Err(SamplesError::Chunk(ChunkError::Encoding(5))));
         assert_eq!(merged(&[(vec![opaque(1)], intervals(&[(0, 9)]))]), Ok(vec![]));
     }
 
@@ -369,7 +336,7 @@ mod tests {
     fn new_chunks_have_at_most_120_samples() {
         let first = block(&[at((0..400).step_by(2), 1)], &[]);
         let second = block(&[at((1..400).step_by(2), 1)], &[]);
-        let counts = |chunks: &[MergedChunk]| -> Vec<u16> {
+        let counts = |chunks: &[EncodedChunk]| -> Vec<u16> {
             chunks.iter().map(|c| XorReader::new(&c.bytes).unwrap().promised()).collect()
         };
         assert_eq!(counts(&merged(&[first, second]).unwrap()), [120, 120, 120, 40]);
@@ -389,7 +356,7 @@ mod tests {
             block(&[samples[0].iter().chain(&samples[19]).map(|(t, v)| (*t, !*v)).collect()], &[]);
         let chunks = merged(&[first, second]).unwrap();
         assert_eq!(decoded(&chunks), samples.into_iter().flatten().collect::<Vec<_>>());
-        assert!(chunks.iter().all(|chunk| chunk.bytes.len() < CHUNK_BYTES_MAX + 20));
+        assert!(chunks.iter().all(|chunk| chunk.bytes.len() < FLOAT_CHUNK_BYTES_MAX + 20));
     }
 
     #[test]
@@ -445,7 +412,7 @@ mod tests {
             }
             prop_assert!(out.windows(2).all(|pair| pair[0].range.max() < pair[1].range.min()));
             // What overlaps nothing is there, to the byte.
-            let all: Vec<(usize, &MergedChunk, &Intervals)> = given.iter().enumerate()
+            let all: Vec<(usize, &EncodedChunk, &Intervals)> = given.iter().enumerate()
                 .flat_map(|(source, (chunks, deleted))| chunks.iter().map(move |chunk| (source, chunk, deleted))).collect();
             for (source, chunk, deleted) in &all {
                 let is_alone = all.iter().all(|(other, c, _)| other == source || !c.range.overlaps(chunk.range));
@@ -457,9 +424,9 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(
-            chunks in proptest::collection::vec((0..9i64, 0..9i64, proptest::collection::vec(any::<u8>(), 0..60)), 1..4),
+            chunks in proptest::collection::vec((0..9i64, 0..9i64, 1..5u8, proptest::collection::vec(any::<u8>(), 0..60)), 1..4),
         ) {
-            let of = |(min, len, bytes)| MergedChunk { range: range(min, min + len), encoding: 1, bytes };
+            let of = |(min, len, encoding, bytes)| EncodedChunk { range: range(min, min + len), encoding, bytes };
             let blocks: Vec<_> = chunks.into_iter().map(|c| (vec![of(c)], Intervals::default())).collect();
             let _ = merged(&blocks);
         }

@@ -1,12 +1,15 @@
 //! Reading what was found: chunks of many series at once, decoded and merged into runs of samples.
+//!
+//! Chunks are read in long reads, and their bytes wait here; samples are made of them run by run, as long as there are not too
+//! many: those of histograms may take a hundred times what their chunks do.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::{BlockChunk, FoundSeries, Selected, note, note_text};
-use crate::encoding::xor::{self, XorReader};
+use crate::encoding::chunk;
 use crate::io::{Disk, Pace};
-use crate::model::{Labels, Sample, Samples, TimeRange, TimestampMs};
+use crate::model::{Labels, Samples, SamplesMark, SamplesRef, TimeRange, TimestampMs};
 use crate::storage::block::BlockError;
 use crate::storage::block::reader::ChunkResult;
 use crate::storage::head::pieces::{ChunkPiece, PieceSource, read_pieces};
@@ -14,13 +17,17 @@ use crate::storage::head::spill::ReadChunk;
 
 /// Chunks that are read together at most, but for those that overlap each other.
 const CHUNKS_AT_ONCE: usize = 2048;
+/// Chunks of a run at most, but for those that overlap each other.
+const RUN_CHUNKS: usize = 256;
+/// Histograms that are in memory together take about so many bytes at most, but for those of one run.
+const HISTOGRAM_BYTES_MAX: usize = 8 << 20;
 /// Series that are read together at most: many have no chunk in a block, and samples in the Head.
 const SERIES_AT_ONCE: usize = 64;
 
 /// Some series' samples. Made once and used again for every read.
 #[derive(Debug, Default)]
 pub struct Batch {
-    samples: Vec<Sample>,
+    samples: Samples,
     runs: Vec<Run>,
 }
 
@@ -35,16 +42,16 @@ pub struct Run {
     pub is_last: bool,
     window: TimeRange,
     chunks: Vec<BlockChunk>,
-    samples: Range<usize>,
+    samples: Range<SamplesMark>,
 }
 
 impl Batch {
     /// Hands out the runs, with their samples, which are sorted by time.
-    pub fn take_runs(&mut self) -> impl Iterator<Item = (Run, &[Sample])> {
+    pub fn take_runs(&mut self) -> impl Iterator<Item = (Run, SamplesRef<'_>)> {
         let samples = &self.samples;
         let of_run = |run: Run| {
-            let samples = samples.get(run.samples.clone()).unwrap_or_default();
-            (run, samples)
+            let of_run = samples.between(run.samples.start, run.samples.end);
+            (run, of_run)
         };
         self.runs.drain(..).map(of_run)
     }
@@ -62,36 +69,54 @@ impl<D: Disk> Selected<D> {
     ) -> Result<bool, BlockError> {
         batch.samples.clear();
         batch.runs.clear();
+        if self.read_runs.runs.is_empty() {
+            self.read_some(pace).await?;
+        }
+        let mut read_runs = std::mem::take(&mut self.read_runs);
+        let mut histogram_bytes = 0;
+        while histogram_bytes < HISTOGRAM_BYTES_MAX
+            && let Some(mut run) = read_runs.runs.pop_front()
+        {
+            let start = batch.samples.mark();
+            self.merge(&run, &mut read_runs.of_lines, &mut batch.samples, pace).await?;
+            self.merge_head(&run, &mut read_runs.of_head, start, &mut batch.samples);
+            run.samples = start..batch.samples.mark();
+            let of_run = batch.samples.between(run.samples.start, run.samples.end);
+            let bytes = of_run.histograms.iter().map(|sample| sample.histogram.heap_bytes());
+            histogram_bytes += bytes.sum::<usize>() + size_of_val(of_run.histograms);
+            batch.runs.push(run);
+            pace.breathe().await;
+        }
+        self.read_runs = read_runs;
+        Ok(!batch.runs.is_empty())
+    }
+
+    /// Reads the chunks of the next runs.
+    async fn read_some(&mut self, pace: &mut impl Pace) -> Result<(), BlockError> {
         if self.runs.is_empty() {
             let found = self.next(pace).await?;
             for series in found {
                 split(series, self.range, &mut self.runs);
             }
         }
-        let mut chunks = 0;
-        while batch.runs.len() < SERIES_AT_ONCE
+        let (mut runs, mut chunks) = (VecDeque::new(), 0);
+        while runs.len() < SERIES_AT_ONCE
             && let Some(next) = self.runs.front()
             && (chunks == 0 || chunks + next.chunks.len() <= CHUNKS_AT_ONCE)
         {
             chunks += next.chunks.len();
-            batch.runs.extend(self.runs.pop_front());
+            runs.extend(self.runs.pop_front());
         }
-        let mut read = self.read_chunks(&batch.runs, pace).await;
-        let mut of_head = self.read_head(&batch.runs, pace).await;
-        for run in &mut batch.runs {
-            let start = batch.samples.len();
-            self.merge(run, &mut read, &mut batch.samples)?;
-            self.merge_head(run, &mut of_head, start, &mut batch.samples);
-            run.samples = start..batch.samples.len();
-            pace.breathe().await;
-        }
-        Ok(!batch.runs.is_empty())
+        let of_lines = self.read_chunks(&runs, pace).await;
+        let of_head = self.read_head(&runs, pace).await;
+        self.read_runs = ReadRuns { runs, of_lines, of_head };
+        Ok(())
     }
 
     /// The chunks of all runs, line by line in the order of the runs.
     async fn read_chunks(
         &self,
-        runs: &[Run],
+        runs: &VecDeque<Run>,
         pace: &mut impl Pace,
     ) -> Vec<std::vec::IntoIter<ChunkResult>> {
         let mut read = Vec::with_capacity(self.lines.len());
@@ -109,17 +134,18 @@ impl<D: Disk> Selected<D> {
     }
 
     /// Appends the samples of one run to `samples`.
-    fn merge(
+    async fn merge(
         &mut self,
         run: &Run,
         read: &mut [std::vec::IntoIter<ChunkResult>],
-        samples: &mut Vec<Sample>,
+        samples: &mut Samples,
+        pace: &mut impl Pace,
     ) -> Result<(), BlockError> {
-        let start = samples.len();
-        let (mut of_line, mut more, mut line_before) = (Vec::new(), Vec::new(), 0);
+        let start = samples.mark();
+        let (mut of_line, mut more, mut line_before) = (Samples::default(), Samples::default(), 0);
         for chunk in &run.chunks {
             if chunk.line != line_before {
-                merge_into(samples, start, &mut of_line);
+                samples.merge(start, &mut of_line);
                 line_before = chunk.line;
             }
             let (Some(line), Some(bytes)) =
@@ -134,19 +160,24 @@ impl<D: Disk> Selected<D> {
                 let error = match error {
                     DecodeError::Unread(error) => error,
                     DecodeError::Undecoded(what) => {
-                        line.block.block.damaged_chunk(chunk.meta.reference, what)
+                        let what = format!("its samples cannot be decoded: {what}");
+                        line.block.block.damaged_chunk(chunk.meta.reference, &what)
                     }
                 };
                 note(&mut self.damage, error)?;
             }
-            merge_into(&mut of_line, 0, &mut more);
+            let has_histograms = !more.histograms.is_empty();
+            of_line.merge(SamplesMark::default(), &mut more);
+            if has_histograms {
+                pace.breathe().await;
+            }
         }
-        merge_into(samples, start, &mut of_line);
+        samples.merge(start, &mut of_line);
         Ok(())
     }
 
     /// What the Head has of all runs: pieces here, and those read that have left memory, each in the order of the runs.
-    async fn read_head(&self, runs: &[Run], pace: &mut impl Pace) -> OfHead {
+    async fn read_head(&self, runs: &VecDeque<Run>, pace: &mut impl Pace) -> OfHead {
         let (mut pieces, mut places) = (Vec::with_capacity(runs.len()), Vec::new());
         for run in runs {
             let of_run = match run.series.head {
@@ -167,8 +198,8 @@ impl<D: Disk> Selected<D> {
         &mut self,
         run: &Run,
         of_head: &mut OfHead,
-        start: usize,
-        samples: &mut Vec<Sample>,
+        start: SamplesMark,
+        samples: &mut Samples,
     ) {
         let mut here = Vec::new();
         for piece in of_head.pieces.next().unwrap_or_default() {
@@ -184,11 +215,21 @@ impl<D: Disk> Selected<D> {
         let mut more = Samples::default();
         let pieces = here.iter().map(|(encoding, bytes, late)| (*encoding, &**bytes, *late));
         read_pieces(pieces, run.window, &mut more);
-        merge_into(samples, start, &mut more.floats);
+        samples.merge(start, &mut more);
     }
 }
 
+/// Runs whose chunks have been read, and of which no samples have been made yet.
+#[derive(Default)]
+pub(super) struct ReadRuns {
+    runs: VecDeque<Run>,
+    /// What each line has of them, in their order.
+    of_lines: Vec<std::vec::IntoIter<ChunkResult>>,
+    of_head: OfHead,
+}
+
 /// What the Head has of some runs.
+#[derive(Default)]
 struct OfHead {
     pieces: std::vec::IntoIter<Vec<ChunkPiece>>,
     /// Those of the pieces that have left memory.
@@ -199,57 +240,17 @@ enum DecodeError {
     /// It could not be read.
     Unread(BlockError),
     /// It was read and is not what it should be.
-    Undecoded(&'static str),
+    Undecoded(chunk::ChunkError),
 }
 
 /// Appends the samples of a chunk for whose times `wanted` holds; those before a place that cannot be decoded are there.
 fn decode(
     chunk: ChunkResult,
-    out: &mut Vec<Sample>,
+    out: &mut Samples,
     wanted: impl Fn(TimestampMs) -> bool,
 ) -> Result<(), DecodeError> {
     let chunk = chunk.map_err(DecodeError::Unread)?;
-    if chunk.encoding != xor::ENCODING {
-        let what =
-            "its encoding is not that of float samples, which is all that this version reads";
-        return Err(DecodeError::Undecoded(what));
-    }
-    let broken = |_| DecodeError::Undecoded("its samples cannot be decoded");
-    for sample in XorReader::new(&chunk.bytes).map_err(broken)? {
-        let sample = sample.map_err(broken)?;
-        if wanted(sample.t) {
-            out.push(sample);
-        }
-    }
-    Ok(())
-}
-
-/// Merges `more` into `samples[start..]`; both are sorted, and of two samples of one instant the one that is there stands.
-fn merge_into(samples: &mut Vec<Sample>, start: usize, more: &mut Vec<Sample>) {
-    let is_behind = |first: &Sample| {
-        samples.len() == start || samples.last().is_none_or(|last| last.t < first.t)
-    };
-    if more.first().is_none_or(is_behind) {
-        samples.append(more);
-        return;
-    }
-    let first = more.first().map_or(TimestampMs::MAX, |sample| sample.t);
-    let there = samples.get(start..).unwrap_or_default();
-    let kept = start + there.partition_point(|sample| sample.t < first);
-    let rest = samples.split_off(kept);
-    let (mut left, mut right) = (rest.into_iter().peekable(), more.drain(..).peekable());
-    while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
-        if a.t <= b.t {
-            if a.t == b.t {
-                right.next();
-            }
-            samples.extend(left.next());
-        } else {
-            samples.extend(right.next());
-        }
-    }
-    samples.extend(left);
-    samples.extend(right);
+    chunk::read(chunk.encoding, &chunk.bytes, wanted, out).map_err(DecodeError::Undecoded)
 }
 
 /// Splits a series into runs of not too many chunks, which share no instant.
@@ -262,7 +263,7 @@ fn split(series: FoundSeries, range: TimeRange, runs: &mut VecDeque<Run>) {
     let mut group: Vec<BlockChunk> = Vec::new();
     let mut covered = TimestampMs::MIN;
     for chunk in by_time {
-        if group.len() >= CHUNKS_AT_ONCE
+        if group.len() >= RUN_CHUNKS
             && chunk.meta.range.min() > covered
             && let Some(window) = TimeRange::new(from, covered)
         {
@@ -288,38 +289,7 @@ impl Run {
     ) -> Self {
         chunks.sort_by_key(|chunk| (chunk.line, chunk.meta.range.min()));
         let series = FoundSeries { labels, head, chunks: Vec::new() };
-        Self { series, is_first, is_last, window, chunks, samples: 0..0 }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn samples(of: &BTreeMap<i64, i64>) -> Vec<Sample> {
-        of.iter().map(|(t, v)| Sample { t: TimestampMs(*t), v: *v as f64 }).collect()
-    }
-
-    proptest! {
-        #[test]
-        fn merging_is_a_map_in_which_the_first_stands(
-            before in proptest::collection::btree_map(-5i64..0, 0i64..9, 0..4),
-            parts in proptest::collection::vec(proptest::collection::btree_map(0i64..40, 0i64..9, 0..20), 0..5),
-        ) {
-            let mut out = samples(&before);
-            let mut model = BTreeMap::new();
-            for part in &parts {
-                merge_into(&mut out, before.len(), &mut samples(part));
-                for (t, v) in part {
-                    model.entry(*t).or_insert(*v);
-                }
-            }
-            let want: Vec<_> = samples(&before).into_iter().chain(samples(&model)).collect();
-            prop_assert_eq!(out, want);
-        }
+        let nothing = SamplesMark::default();
+        Self { series, is_first, is_last, window, chunks, samples: nothing..nothing }
     }
 }

@@ -12,6 +12,8 @@
 
 mod batch;
 mod head_order;
+#[cfg(test)]
+mod kinds_test;
 mod line;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use batch::ReadRuns;
 pub use batch::{Batch, Run};
 use head_order::HeadOrder;
 use line::Line;
@@ -50,6 +53,8 @@ pub struct Selected<D: Disk> {
     head_order: Option<HeadOrder>,
     /// Found, and not read yet.
     runs: VecDeque<Run>,
+    /// Read, and not handed out yet.
+    read_runs: ReadRuns,
     damage: Vec<String>,
     /// Keeps everything where it is that is still to be read.
     _view: Rc<View<D>>,
@@ -122,6 +127,7 @@ impl<D: Disk> Selected<D> {
             head_next,
             head_order: None,
             runs,
+            read_runs: ReadRuns::default(),
             damage,
             _view: view,
         })

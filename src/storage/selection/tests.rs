@@ -8,10 +8,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::encoding::block::meta::{BlockMeta, Ulid};
-use crate::encoding::xor::{self, Words, XorAppender};
+use crate::encoding::chunk_encoder::{ChunkEncoder, EncodedChunk};
 use crate::io::sim::{NoPace, SimDisk, run};
 use crate::model::matcher::MatchOp;
-use crate::model::{Fingerprinter, Sample, TimestampMs, route_hash};
+use crate::model::{Fingerprinter, Sample, TimestampMs, ValueRef, route_hash};
 use crate::storage::block::IndexCache;
 use crate::storage::block::reader::Block;
 use crate::storage::block::writer::{BlockWriter, ChunkToWrite, WriterOptions};
@@ -25,14 +25,14 @@ fn labels(series: u8) -> Labels {
     Labels::from_pairs([("__name__", "m"), ("series", number.as_str())]).unwrap()
 }
 
-fn chunk(samples: &[(i64, f64)]) -> (TimeRange, Vec<u8>) {
-    let (mut appender, mut words, mut out) = (XorAppender::new(), Words::default(), Vec::new());
+fn chunk(samples: &[(i64, f64)]) -> EncodedChunk {
+    let (mut encoder, mut out) = (ChunkEncoder::default(), Vec::new());
     for (t, v) in samples {
-        appender.append(&mut words, TimestampMs(*t), *v);
+        encoder.push(TimestampMs(0), TimestampMs(*t), ValueRef::Float(*v), &mut out);
     }
-    appender.write_to(&words, &mut out);
-    let at = |sample: Option<&(i64, f64)>| TimestampMs(sample.unwrap().0);
-    (TimeRange::new(at(samples.first()), at(samples.last())).unwrap(), out)
+    encoder.end(&mut out);
+    assert_eq!(out.len(), 1, "they go into one chunk");
+    out.remove(0)
 }
 
 async fn block(
@@ -40,6 +40,19 @@ async fn block(
     number: u64,
     series: &Model,
     samples_a_chunk: usize,
+) -> ServedBlock<SimDisk> {
+    let chunks = |samples: &BTreeMap<i64, f64>| -> Vec<EncodedChunk> {
+        let samples: Vec<(i64, f64)> = samples.iter().map(|(t, v)| (*t, *v)).collect();
+        samples.chunks(samples_a_chunk).map(chunk).collect()
+    };
+    block_of(disk, number, &series.iter().map(|(n, s)| (*n, chunks(s))).collect()).await
+}
+
+/// A block of these chunks, which need not be what they say.
+pub async fn block_of(
+    disk: &SimDisk,
+    number: u64,
+    series: &BTreeMap<u8, Vec<EncodedChunk>>,
 ) -> ServedBlock<SimDisk> {
     let texts: Vec<Labels> = series.keys().map(|series| labels(*series)).collect();
     let symbols: BTreeSet<&str> =
@@ -51,19 +64,18 @@ async fn block(
     let mut each = symbols.iter().copied();
     let mut writer =
         BlockWriter::create(disk, "", ulid, &mut each, options, &mut NoPace).await.unwrap();
-    for (labels, samples) in texts.iter().zip(series.values()) {
-        let samples: Vec<(i64, f64)> = samples.iter().map(|(t, v)| (*t, *v)).collect();
-        let chunks: Vec<_> = samples.chunks(samples_a_chunk).map(chunk).collect();
-        let chunks: Vec<_> = chunks
-            .iter()
-            .map(|(range, bytes)| ChunkToWrite { range: *range, encoding: xor::ENCODING, bytes })
-            .collect();
+    for (labels, chunks) in texts.iter().zip(series.values()) {
+        let mut to_write = Vec::new();
+        for EncodedChunk { range, encoding, bytes } in chunks {
+            to_write.push(ChunkToWrite { range: *range, encoding: *encoding, bytes });
+        }
         let symbols: Vec<_> =
             labels.iter().map(|label| (of(label.name), of(label.value))).collect();
-        writer.add_series(&symbols, &chunks, &mut NoPace).await.unwrap();
+        writer.add_series(&symbols, &to_write, &mut NoPace).await.unwrap();
     }
-    let times = || series.values().flat_map(BTreeMap::keys).copied();
-    let meta = BlockMeta::new(ulid, times().min().unwrap(), times().max().unwrap() + 1);
+    let ranges = || series.values().flatten().map(|chunk| chunk.range);
+    let (min, max) = (ranges().map(|r| r.min().0).min(), ranges().map(|r| r.max().0).max());
+    let meta = BlockMeta::new(ulid, min.unwrap(), max.unwrap() + 1);
     writer.finish(meta, &mut NoPace).await.unwrap();
     let cache = Rc::new(IndexCache::new(1 << 20));
     let dir = crate::storage::block::dir("", ulid);
@@ -128,7 +140,7 @@ proptest! {
                     let name = run.series.labels(&head).unwrap();
                     assert!(!in_order || last.replace(name.clone()).is_none_or(|last| last < name));
                     let series: u8 = name.get("series").unwrap().parse().unwrap();
-                    let map: BTreeMap<_, _> = samples.iter().map(|s| (s.t.0, s.v)).collect();
+                    let map: BTreeMap<_, _> = samples.floats.iter().map(|s| (s.t.0, s.v)).collect();
                     assert_eq!(map.len(), samples.len(), "a sample stands twice");
                     if !map.is_empty() {
                         assert!(read.insert(series, map).is_none(), "a series comes twice");

@@ -1,0 +1,182 @@
+//! Blocks with native histograms between floodplain and a stock Prometheus, in both directions.
+//!
+//! Prometheus 2.42 evaluates them, and this version does not: so what is asked of ours is remote read, and what Prometheus
+//! answers on blocks of ours is held against what it answers on its own. Shapes and their bounds are `interop_histograms`'s.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use floodplain::encoding::block::meta::{BlockMeta, Ulid};
+use floodplain::encoding::chunk;
+use floodplain::io::sim::run as block_on;
+use floodplain::model::{AnyHistogram, AnyHistogramRef, Samples as Read, TimestampMs, ValueRef};
+use floodplain::rt::disk::plain::PlainDisk;
+use floodplain::wire::proto::v1;
+use prost::Message;
+use serde_json::Value;
+
+use crate::histogram_blocks::write_block;
+use crate::http;
+use crate::interop_blocks::{listed, snapshot};
+use crate::interop_chunks::{BEGIN, END, MINUTE, read_chunks};
+use crate::interop_histograms::{Samples, eighths, float, integer, shapes, write};
+use crate::interop_promql::{Alike, difference_of_results};
+use crate::offline::{path_flag, promtool, run};
+use crate::peer::{PROMETHEUS, PROMTOOL, Peer, installed};
+use crate::remote_read::{Query, Response, SAMPLES, read};
+use crate::server::Running;
+
+const NATIVE: &[&str] = &["--enable-feature=native-histograms"];
+
+/// What is written, by name: each shape as integers and as floats.
+fn all() -> BTreeMap<String, Vec<(TimestampMs, AnyHistogram)>> {
+    let mut all = BTreeMap::new();
+    for (name, samples) in shapes() {
+        let samples: Samples<u64> = samples;
+        let floats = samples.iter().map(|(t, h)| (*t, AnyHistogram::Float(eighths(h))));
+        all.insert(format!("{name}, floats"), floats.collect());
+        let integers = samples.into_iter().map(|(t, h)| (t, AnyHistogram::Int(h)));
+        all.insert(format!("{name}, integers"), integers.collect());
+    }
+    all
+}
+
+/// A Prometheus into which all of it was written.
+fn prometheus(dir: &Path, all: &BTreeMap<String, Vec<(TimestampMs, AnyHistogram)>>) -> Peer {
+    let prometheus = Peer::prometheus_with(&dir.join("data"), dir, "", NATIVE);
+    let message = |(t, h): &(TimestampMs, AnyHistogram)| match h.as_ref() {
+        AnyHistogramRef::Int(h) => integer(*t, h),
+        AnyHistogramRef::Float(h) => float(*t, h),
+    };
+    let of = |(name, samples): (&String, &Vec<_>)| {
+        (name.clone(), samples.iter().map(message).collect::<Vec<v1::Histogram>>())
+    };
+    write(prometheus.address, &all.iter().map(of).collect::<Vec<_>>());
+    prometheus
+}
+
+fn count_of(message: &v1::Histogram) -> f64 {
+    match message.count {
+        Some(v1::Count::Int(count)) => count as f64,
+        Some(v1::Count::Float(count)) => count,
+        None => panic!("it has no count"),
+    }
+}
+
+#[test]
+fn a_block_of_prometheus_with_histograms_is_imported_and_read() {
+    if !installed(&[PROMETHEUS]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let all = all();
+    let prometheus = prometheus(dir.path(), &all);
+    let blocks = dir.path().join("data/snapshots").join(snapshot(prometheus.address, ""));
+    let data = dir.path().join("floodplain");
+    let (code, report) = run(&["import", &blocks.display().to_string(), &path_flag(&data)]);
+    assert_eq!((code, &report["damaged"]), (0, &serde_json::json!([])), "{report}");
+    // A float stands behind the histograms of each series.
+    let count: usize = all.values().map(|samples| samples.len() + 1).sum();
+    assert_eq!(report["samples"], count, "{report}");
+    let (code, report) = run(&["verify", &data.display().to_string()]);
+    assert_eq!((code, &report["damage"]), (0, &serde_json::json!([])), "{report}");
+
+    let running = Running::with_flags(&data, 2, &["--storage.tsdb.retention.time=0"]);
+    let mut streamed = BTreeMap::<String, Read>::new();
+    for (name, chunks) in read_chunks(running.address) {
+        let samples = streamed.entry(name).or_default();
+        for chunk in chunks {
+            let encoding = u8::try_from(chunk.encoding).unwrap();
+            chunk::read(encoding, &chunk.data, |_| true, samples).unwrap();
+        }
+    }
+    let whole = vec![Query::of("shape", i64::MIN, i64::MAX)];
+    let packed = read(running.address, whole, SAMPLES);
+    let unpacked = snap::raw::Decoder::new().decompress_vec(&packed).unwrap();
+    let answered = Response::decode(&*unpacked).unwrap().results.remove(0).series;
+    assert_eq!((streamed.len(), answered.len()), (all.len(), all.len()));
+    for series in answered {
+        let name = &series.labels.iter().find(|label| label.name == "shape").unwrap().value;
+        let (sent, streamed) = (&all[name], &streamed[name]);
+        assert_eq!(streamed.floats.len(), 1, "{name}");
+        let lengths = (streamed.histograms.len(), series.histograms.len());
+        assert_eq!(lengths, (sent.len(), sent.len()), "{name}");
+        for ((t, h), (streamed, message)) in
+            sent.iter().zip(streamed.histograms.iter().zip(&series.histograms))
+        {
+            assert_eq!((streamed.t, message.timestamp), (*t, t.0), "{name}");
+            let (is, was) = (streamed.histogram.as_ref(), h.as_ref());
+            assert!(is.is_same_sample(was), "{name} at {t:?}: {is:?}, sent {was:?}");
+            if !was.is_stale() {
+                let count = match was {
+                    AnyHistogramRef::Int(h) => h.count as f64,
+                    AnyHistogramRef::Float(h) => h.count,
+                };
+                assert_eq!(count_of(message).to_bits(), count.to_bits(), "{name} at {t:?}");
+            }
+        }
+    }
+
+    // Queries have the floats, and say that there is more.
+    let ask = |query: &str, at: i64| {
+        let parameters = [("query", query), ("time", &*format!("{}", at / 1000))];
+        http::ask(running.address, "/api/v1/query", &parameters)
+    };
+    let histograms = ask("count(shape)", END - 2 * MINUTE);
+    assert_eq!(histograms["data"]["result"], serde_json::json!([]), "{histograms}");
+    let warning = histograms["warnings"][0].as_str().unwrap_or_default();
+    assert!(warning.contains("native histograms were found and left out"), "{histograms}");
+    assert!(warning.contains("metric name \"shape\""), "{histograms}");
+    let floats = ask("count(last_over_time(shape[1ms]))", END);
+    assert_eq!(floats["data"]["result"][0]["value"][1], all.len().to_string(), "{floats}");
+    assert_eq!(floats["warnings"], Value::Null, "{floats}");
+}
+
+/// A block of ours with all of it.
+fn written(dir: &Path, all: &BTreeMap<String, Vec<(TimestampMs, AnyHistogram)>>) {
+    let mut series = BTreeMap::<String, Read>::new();
+    for (name, samples) in all {
+        let of_series = series.entry(name.clone()).or_default();
+        samples.iter().for_each(|(t, h)| of_series.push(*t, ValueRef::Histogram(h.as_ref())));
+    }
+    let meta = BlockMeta::new(Ulid::generate(), BEGIN, END);
+    block_on(write_block(&PlainDisk::new(dir), "", meta, &series));
+}
+
+/// Both give the same answers about histograms.
+fn assert_alike(theirs: SocketAddr, ours: SocketAddr) {
+    let (start, end) = ((BEGIN / 1000).to_string(), (END / 1000 - 600).to_string());
+    for query in [
+        "histogram_count(shape)",
+        "histogram_sum(shape)",
+        "histogram_quantile(0.9, shape)",
+        "histogram_quantile(0.2, sum(shape{shape=~\"a counter that gets.*\"}))",
+        "histogram_count(rate(shape{shape!~\"a gauge.*\"}[10m]))",
+    ] {
+        let parameters = [("query", query), ("start", &start), ("end", &end), ("step", "97")];
+        let [theirs, ours] =
+            [theirs, ours].map(|address| http::data(address, "/api/v1/query_range", &parameters));
+        assert!(theirs["result"].as_array().is_some_and(|all| !all.is_empty()), "{query}");
+        let difference = difference_of_results(&theirs, &ours, Alike::Closely);
+        assert_eq!(difference, None, "{query}");
+    }
+}
+
+#[test]
+fn prometheus_reads_histograms_of_a_block_of_ours() {
+    if !installed(&[PROMETHEUS, PROMTOOL]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let all = all();
+    let theirs = prometheus(dir.path(), &all);
+    let (ours, other) = (dir.path().join("ours"), dir.path().join("other"));
+    std::fs::create_dir_all(&ours).unwrap();
+    std::fs::create_dir_all(&other).unwrap();
+    written(&ours, &all);
+    assert_eq!(listed(&ours), [(BEGIN, END)]);
+    promtool(&["tsdb", "analyze"], &ours);
+    let on_ours = Peer::prometheus_with(&ours, &other, "", NATIVE);
+    assert_alike(theirs.address, on_ours.address);
+}
