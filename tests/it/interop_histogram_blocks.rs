@@ -1,4 +1,4 @@
-//! Blocks with native histograms between floodplain and a stock Prometheus, in both directions.
+//! Native histograms between floodplain and a stock Prometheus: blocks in both directions, and what is written to the server.
 //!
 //! Prometheus 2.42 evaluates them, and this version does not: so what is asked of ours is remote read, and what Prometheus
 //! answers on blocks of ours is held against what it answers on its own. Shapes and their bounds are `interop_histograms`'s.
@@ -45,6 +45,12 @@ fn all() -> BTreeMap<String, Vec<(TimestampMs, AnyHistogram)>> {
 /// A Prometheus into which all of it was written.
 fn prometheus(dir: &Path, all: &BTreeMap<String, Vec<(TimestampMs, AnyHistogram)>>) -> Peer {
     let prometheus = Peer::prometheus_with(&dir.join("data"), dir, "", NATIVE);
+    write_all(prometheus.address, all);
+    prometheus
+}
+
+/// Writes all of it by remote write 1.0.
+fn write_all(to: SocketAddr, all: &BTreeMap<String, Vec<(TimestampMs, AnyHistogram)>>) {
     let message = |(t, h): &(TimestampMs, AnyHistogram)| match h.as_ref() {
         AnyHistogramRef::Int(h) => integer(*t, h),
         AnyHistogramRef::Float(h) => float(*t, h),
@@ -52,8 +58,7 @@ fn prometheus(dir: &Path, all: &BTreeMap<String, Vec<(TimestampMs, AnyHistogram)
     let of = |(name, samples): (&String, &Vec<_>)| {
         (name.clone(), samples.iter().map(message).collect::<Vec<v1::Histogram>>())
     };
-    write(prometheus.address, &all.iter().map(of).collect::<Vec<_>>());
-    prometheus
+    write(to, &all.iter().map(of).collect::<Vec<_>>());
 }
 
 fn count_of(message: &v1::Histogram) -> f64 {
@@ -62,6 +67,19 @@ fn count_of(message: &v1::Histogram) -> f64 {
         Some(v1::Count::Float(count)) => count,
         None => panic!("it has no count"),
     }
+}
+
+/// What a streamed remote read gives.
+fn streamed(address: SocketAddr) -> BTreeMap<String, Read> {
+    let mut streamed = BTreeMap::<String, Read>::new();
+    for (name, chunks) in read_chunks(address) {
+        let samples = streamed.entry(name).or_default();
+        for chunk in chunks {
+            let encoding = u8::try_from(chunk.encoding).unwrap();
+            chunk::read(encoding, &chunk.data, |_| true, samples).unwrap();
+        }
+    }
+    streamed
 }
 
 #[test]
@@ -83,14 +101,7 @@ fn a_block_of_prometheus_with_histograms_is_imported_and_read() {
     assert_eq!((code, &report["damage"]), (0, &serde_json::json!([])), "{report}");
 
     let running = Running::with_flags(&data, 2, &["--storage.tsdb.retention.time=0"]);
-    let mut streamed = BTreeMap::<String, Read>::new();
-    for (name, chunks) in read_chunks(running.address) {
-        let samples = streamed.entry(name).or_default();
-        for chunk in chunks {
-            let encoding = u8::try_from(chunk.encoding).unwrap();
-            chunk::read(encoding, &chunk.data, |_| true, samples).unwrap();
-        }
-    }
+    let streamed = streamed(running.address);
     let whole = vec![Query::of("shape", i64::MIN, i64::MAX)];
     let packed = read(running.address, whole, SAMPLES);
     let unpacked = snap::raw::Decoder::new().decompress_vec(&packed).unwrap();
@@ -179,4 +190,35 @@ fn prometheus_reads_histograms_of_a_block_of_ours() {
     promtool(&["tsdb", "analyze"], &ours);
     let on_ours = Peer::prometheus_with(&ours, &other, "", NATIVE);
     assert_alike(theirs.address, on_ours.address);
+}
+
+#[test]
+fn histograms_that_are_written_to_the_server_answer_in_prometheus_as_its_own() {
+    if !installed(&[PROMETHEUS, PROMTOOL]) {
+        return;
+    }
+    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let [theirs, ours, other] = dirs.each_ref().map(|dir| dir.path());
+    let all = all();
+    let own = prometheus(theirs, &all);
+    let flags = ["--storage.tsdb.retention.time=0", "--web.enable-admin-api"];
+    let running = Running::with_flags(ours, 2, &flags);
+    write_all(running.address, &all);
+    let read_back = streamed(running.address);
+    // The same when they were read back from the log.
+    running.kill();
+    let running = Running::with_flags(ours, 2, &flags);
+    assert!(streamed(running.address) == read_back, "not the same after a kill");
+    for (name, samples) in &all {
+        let read = &read_back[name];
+        assert_eq!((read.histograms.len(), read.floats.len()), (samples.len(), 1), "{name}");
+        for ((t, was), is) in samples.iter().zip(&read.histograms) {
+            let same = is.histogram.as_ref().is_same_sample(was.as_ref());
+            assert!(is.t == *t && same, "{name}: {is:?}, sent {was:?} at {t:?}");
+        }
+    }
+    // Prometheus 2.42 does not take histograms from remote read; it does from blocks that the server has made.
+    let blocks = ours.join("snapshots").join(snapshot(running.address, ""));
+    promtool(&["tsdb", "analyze"], &blocks);
+    assert_alike(own.address, Peer::prometheus_with(&blocks, other, "", NATIVE).address);
 }
