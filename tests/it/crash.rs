@@ -3,6 +3,7 @@
 //! A workload appends random samples, late ones among them, deletes some, lets chunks leave memory, writes checkpoints and
 //! cuts blocks, through several starts with changing numbers of shards; the machine stops in the middle of one disk call after the
 //! other, also during the starts that follow. A failure names its seed and its calls.
+//! Values are floats and native histograms of both kinds; requests bring exemplars and what is said of metric families, too.
 //! Of a block only what matters to the Head is simulated: it comes into being in one step, with its name.
 
 use std::cell::RefCell;
@@ -457,13 +458,13 @@ fn crash_twice(seed: u64, stop: Stop, first: Option<u64>, second: Option<u64>) -
     calls
 }
 
-/// The test below stops this often.
+/// Each of the tests below stops this often.
 pub const POINTS_MIN: u64 = 10_000;
 
-#[test] // crash: at least 10,000 points, each reproducible from the seed and calls that a failure names
-fn acknowledged_samples_survive_a_crash_in_the_middle_of_any_call() {
+/// Stops in the middle of one call after the other, with seeds from this one on.
+fn crash_in_the_middle_of_any_call(first_seed: u64) {
     let mut points = 0;
-    for seed in 0.. {
+    for seed in first_seed.. {
         let calls = crash_twice(seed, Stop::Power, None, None);
         for first in 1..=calls {
             crash_twice(seed, Stop::Power, Some(first), None);
@@ -477,6 +478,16 @@ fn acknowledged_samples_survive_a_crash_in_the_middle_of_any_call() {
     }
     println!("{points} crash points");
     assert!(points >= POINTS_MIN);
+}
+
+#[test] // crash: at least 10,000 points, each reproducible from the seed and calls that a failure names
+fn acknowledged_samples_survive_a_crash_in_the_middle_of_any_call() {
+    crash_in_the_middle_of_any_call(0);
+}
+
+#[test] // crash: 10,000 more, beside the others
+fn acknowledged_samples_survive_a_crash_in_the_middle_of_any_other_call() {
+    crash_in_the_middle_of_any_call(1_000_000);
 }
 
 #[test]
