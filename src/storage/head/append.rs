@@ -378,11 +378,13 @@ impl Head {
                 series.append(sample)
             }
             ValueRef::Histogram(h) => {
-                if !series.has_no_floats() {
-                    log.finish_part(); // replay meets what comes now behind the floats before it
+                let Some(rest) = rest.get_mut(index) else { return };
+                let is_other = rest.histogram.as_ref().is_some_and(|open| !open.is_of_kind(h));
+                if !series.has_no_floats() || is_other {
+                    // Replay meets what comes now behind what is of another kind and came before it.
+                    log.finish_part();
                 }
                 log.histogram(series.reference, t, h);
-                let Some(rest) = rest.get_mut(index) else { return };
                 series.append_histogram(&mut rest.histogram, t, h)
             }
         };

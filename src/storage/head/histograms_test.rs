@@ -87,12 +87,12 @@ fn floats_and_histograms_of_both_kinds_follow_each_other_in_chunks_of_their_own_
     send(&mut head, &mut log, 0, &[sample(1, 1.0)]);
     send_histograms(&mut head, &mut log, 0, &[int(2, 2), int(3, 3), float(4, 4.0)]);
     send(&mut head, &mut log, 0, &[sample(5, 5.0), sample(6, 6.0)]);
-    send_histograms(&mut head, &mut log, 0, &[float(7, 7.0)]);
+    send_histograms(&mut head, &mut log, 0, &[float(7, 7.0), int(8, 8)]);
     let want = [(1, false), (HISTOGRAM, false), (FLOAT_HISTOGRAM, false)];
-    let want = [&want[..], &[(1, false), (FLOAT_HISTOGRAM, false)]].concat();
+    let want = [&want[..], &[(1, false), (FLOAT_HISTOGRAM, false), (HISTOGRAM, false)]].concat();
     assert_eq!(pieces(&head, 0), want);
     let stats = head.stats();
-    assert_eq!((stats.samples_appended, stats.histograms_appended), (3, 4));
+    assert_eq!((stats.samples_appended, stats.histograms_appended), (3, 5));
     assert_eq!((stats.samples_late, stats.histograms_late), (0, 0));
     // The log has them in this order: what is replayed is not late.
     let back = replayed(&mut log);

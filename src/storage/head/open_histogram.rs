@@ -78,6 +78,16 @@ impl OpenHistogram {
         Some(Ended::Histograms(HeadChunk { range, encoding, bytes: bytes.into_vec().into() }))
     }
 
+    /// Does it have histograms of the kind of `h`?
+    #[must_use]
+    pub fn is_of_kind(&self, h: AnyHistogramRef<'_>) -> bool {
+        matches!(
+            (&self.appender, h),
+            (Appender::Int(_), AnyHistogramRef::Int(_))
+                | (Appender::Float(_), AnyHistogramRef::Float(_))
+        )
+    }
+
     /// A histogram that says that the series has ended, of the kind that this chunk has.
     #[must_use]
     pub fn stale(&self) -> AnyHistogramRef<'static> {
