@@ -7,7 +7,7 @@
 //! of the one before.
 //! Source: Prometheus 3.14, `storage/series.go` (`seriesToChunkEncoder`). The bound in bytes is the Head's, not upstream's.
 
-use super::chunk::{FLOAT_HISTOGRAM, HISTOGRAM};
+use super::chunk::{FLOAT_HISTOGRAM, FloatChunks, HISTOGRAM};
 use super::histogram::{Coded, HistogramAppender};
 use super::xor::{self, Words, XorAppender};
 use super::xor2::{self, Xor2Appender};
@@ -17,16 +17,6 @@ use crate::model::{AnyHistogramRef, HistogramRef, TimeRange, TimestampMs, ValueR
 pub const CHUNK_SAMPLES_MAX: u16 = 120;
 /// And a chunk of floats is ended when it has reached this many bytes, as in the Head.
 pub const FLOAT_CHUNK_BYTES_MAX: usize = 1005;
-
-/// How floats are written that have no start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FloatEncoding {
-    /// As encoding 1, which everybody reads.
-    #[default]
-    Xor,
-    /// As encoding 4.
-    Xor2,
-}
 
 /// A chunk as it lies on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +32,8 @@ pub struct EncodedChunk {
 /// Makes chunks. What is pushed last is in none before [`end`](Self::end).
 #[derive(Debug, Default)]
 pub struct ChunkEncoder {
-    floats: FloatEncoding,
+    /// How floats are written that have no start.
+    floats: FloatChunks,
     open: Open,
 }
 
@@ -67,7 +58,7 @@ struct OpenXor {
 impl ChunkEncoder {
     /// Without an open chunk.
     #[must_use]
-    pub fn new(floats: FloatEncoding) -> Self {
+    pub fn new(floats: FloatChunks) -> Self {
         Self { floats, open: Open::None }
     }
 
@@ -125,7 +116,7 @@ impl ChunkEncoder {
         if !goes_in {
             self.end(out);
             self.open = match self.floats {
-                FloatEncoding::Xor if !has_start => Open::Xor(Box::default()),
+                FloatChunks::Xor if !has_start => Open::Xor(Box::default()),
                 _ => Open::Xor2(Box::default()),
             };
         }
@@ -204,7 +195,7 @@ mod tests {
 
     /// The chunks of samples with these starts and values, a second from each to the next.
     fn encoded(
-        floats: FloatEncoding,
+        floats: FloatChunks,
         samples: impl IntoIterator<Item = (i64, ValueRef<'static>)>,
     ) -> Vec<EncodedChunk> {
         let (mut encoder, mut out) = (ChunkEncoder::new(floats), Vec::new());
@@ -225,7 +216,7 @@ mod tests {
         let ints = std::iter::repeat_n((0, int(3, ResetHint::Unknown)), 121);
         let histograms = std::iter::repeat_n((0, float_histogram()), 2);
         let all = float(121).chain(ints).chain(histograms).chain(float(1));
-        let chunks = encoded(FloatEncoding::Xor, all);
+        let chunks = encoded(FloatChunks::Xor, all);
         assert_eq!(shape(&chunks), [(1, 120), (1, 1), (2, 120), (2, 1), (3, 2), (1, 1)]);
         assert!(chunks.windows(2).all(|pair| pair[0].range.max() < pair[1].range.min()));
         let mut samples = Samples::default();
@@ -238,11 +229,11 @@ mod tests {
     #[test]
     fn a_float_with_a_start_begins_an_xor2_chunk_which_takes_those_behind_it() {
         let float = |start| (start, ValueRef::Float(1.0));
-        let chunks = encoded(FloatEncoding::Xor, [0, 0, 500, 500, 0].map(float));
+        let chunks = encoded(FloatChunks::Xor, [0, 0, 500, 500, 0].map(float));
         assert_eq!(shape(&chunks), [(1, 2), (4, 3)]);
         let starts = Xor2Reader::new(&chunks[1].bytes).unwrap().map(|s| s.unwrap().start.0);
         assert_eq!(starts.collect::<Vec<_>>(), [500, 500, 0]);
-        assert_eq!(shape(&encoded(FloatEncoding::Xor2, [0, 0].map(float))), [(4, 2)]);
+        assert_eq!(shape(&encoded(FloatChunks::Xor2, [0, 0].map(float))), [(4, 2)]);
     }
 
     #[test]
@@ -251,7 +242,7 @@ mod tests {
             |chunk: &EncodedChunk| HistogramReader::<u64>::new(&chunk.bytes).unwrap().header();
         let counts = |counts: &[u64], hint| -> Vec<ResetHint> {
             let samples: Vec<_> = counts.iter().map(|count| (0, int(*count, hint))).collect();
-            encoded(FloatEncoding::Xor, samples).iter().map(header).collect()
+            encoded(FloatChunks::Xor, samples).iter().map(header).collect()
         };
         use ResetHint::{Gauge, NotReset, Reset, Unknown};
         assert_eq!(counts(&[1, 2, 1, 2], Unknown), [Unknown, Reset]);

@@ -17,8 +17,9 @@ use super::life::Life;
 use super::request::Selection;
 use super::{Shard, reading::ReadFailed};
 use crate::encoding::chunk;
+use crate::encoding::chunk::FloatChunks;
+use crate::encoding::chunk_encoder::ChunkEncoder;
 pub use crate::encoding::chunk_encoder::EncodedChunk;
-use crate::encoding::chunk_encoder::{ChunkEncoder, FloatEncoding};
 use crate::io::{Clock, Disk, Pace};
 use crate::model::{Labels, Samples, SamplesRef, TimestampMs};
 use crate::rt::clock::Stopwatch;
@@ -65,7 +66,7 @@ pub struct ReadSeries {
 impl ReadSeries {
     /// Chunks of samples of one series: floats in XOR, which every client reads, and histograms. Start timestamps are not in them.
     pub async fn of(labels: Labels, samples: SamplesRef<'_>, pace: &mut impl Pace) -> Self {
-        let (mut encoder, mut chunks) = (ChunkEncoder::new(FloatEncoding::Xor), Vec::new());
+        let (mut encoder, mut chunks) = (ChunkEncoder::new(FloatChunks::Xor), Vec::new());
         let mut chunk_count = 0;
         for (t, value) in samples.iter() {
             encoder.push(TimestampMs(0), t, value, &mut chunks);

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use floodplain::encoding::block::meta::{BlockMeta, Ulid};
-use floodplain::encoding::chunk_encoder::{ChunkEncoder, EncodedChunk, FloatEncoding};
+use floodplain::encoding::chunk::FloatChunks;
+use floodplain::encoding::chunk_encoder::{ChunkEncoder, EncodedChunk};
 use floodplain::io::Disk;
 use floodplain::io::sim::{NoPace, SimDisk, run};
 use floodplain::model::matcher::MatchOp;
@@ -33,7 +34,7 @@ pub async fn write_block<D: Disk>(
     let writer = BlockWriter::create(disk, dir, meta.ulid, &mut each, options, pace).await;
     let mut writer = writer.unwrap();
     for (name, samples) in series {
-        let (mut encoder, mut chunks) = (ChunkEncoder::new(FloatEncoding::Xor), Vec::new());
+        let (mut encoder, mut chunks) = (ChunkEncoder::new(FloatChunks::Xor), Vec::new());
         for (t, value) in samples.iter() {
             encoder.push(TimestampMs(0), t, value, &mut chunks);
         }

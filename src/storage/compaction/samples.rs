@@ -14,8 +14,9 @@ use std::ops::Range;
 
 use crate::encoding::block::chunks::ChunkRef;
 use crate::encoding::block::tombstones::Intervals;
+use crate::encoding::chunk::FloatChunks;
 use crate::encoding::chunk::{ChunkError, ChunkReader};
-use crate::encoding::chunk_encoder::{ChunkEncoder, EncodedChunk, FloatEncoding};
+use crate::encoding::chunk_encoder::{ChunkEncoder, EncodedChunk};
 use crate::encoding::xor;
 use crate::model::{TimeRange, TimestampMs};
 
@@ -142,10 +143,10 @@ pub fn merge(chunks: &[ReadChunk<'_>], out: &mut Vec<EncodedChunk>) -> Result<()
 }
 
 /// How floats are written that come from these chunks.
-fn float_encoding(chunks: &[ReadChunk<'_>]) -> FloatEncoding {
+fn float_encoding(chunks: &[ReadChunk<'_>]) -> FloatChunks {
     match chunks.iter().any(|chunk| chunk.encoding == xor::ENCODING) {
-        true => FloatEncoding::Xor,
-        false => FloatEncoding::Xor2,
+        true => FloatChunks::Xor,
+        false => FloatChunks::Xor2,
     }
 }
 

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use super::samples::{Placed, ReadChunk, merge, runs};
 use crate::encoding::block::chunks::ChunkRef;
 use crate::encoding::block::tombstones::Intervals;
+use crate::encoding::chunk::FloatChunks;
 use crate::encoding::chunk::{self, ChunkReader};
-use crate::encoding::chunk_encoder::{ChunkEncoder, EncodedChunk, FloatEncoding};
+use crate::encoding::chunk_encoder::{ChunkEncoder, EncodedChunk};
 use crate::model::histogram::testing::{Step, floats, integers, steps};
 use crate::model::{AnyHistogram, ResetHint, Samples, TimeRange, TimestampMs, ValueRef};
 
@@ -38,7 +39,7 @@ impl Value {
 /// A block's part of a series, how its floats are written, and what is deleted.
 #[derive(Clone, Debug)]
 struct Part {
-    floats: FloatEncoding,
+    floats: FloatChunks,
     values: BTreeMap<i64, Value>,
     deleted: Vec<(i64, i64)>,
 }
@@ -62,7 +63,7 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
     let deleted = prop::collection::vec((0..900i64, 0..90i64), 0..3);
     let part = (any::<bool>(), 0..300i64, 1..7i64, values(), deleted);
     let part = part.prop_map(|(xor2, first, step, values, deleted)| Part {
-        floats: if xor2 { FloatEncoding::Xor2 } else { FloatEncoding::Xor },
+        floats: if xor2 { FloatChunks::Xor2 } else { FloatChunks::Xor },
         values: (0..).map(|n| first + n * step).zip(values).collect(),
         deleted: deleted.into_iter().map(|(min, len)| (min, min + len)).collect(),
     });
@@ -152,7 +153,7 @@ proptest! {
     }
 }
 
-fn floats_at(times: impl Iterator<Item = i64>, floats: FloatEncoding) -> Part {
+fn floats_at(times: impl Iterator<Item = i64>, floats: FloatChunks) -> Part {
     let values = times.map(|t| (t, Value::Float(0, 1.5))).collect();
     Part { floats, values, deleted: Vec::new() }
 }
@@ -164,8 +165,8 @@ fn floats_stay_xor2_if_all_are() {
         let blocks = parts.map(|part| (encoded(&part), Intervals::default()));
         merged(&blocks).iter().map(|chunk| chunk.encoding).collect::<Vec<_>>()
     };
-    assert_eq!(encodings(FloatEncoding::Xor2, FloatEncoding::Xor2), [4]);
-    assert_eq!(encodings(FloatEncoding::Xor2, FloatEncoding::Xor), [1]);
+    assert_eq!(encodings(FloatChunks::Xor2, FloatChunks::Xor2), [4]);
+    assert_eq!(encodings(FloatChunks::Xor2, FloatChunks::Xor), [1]);
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn a_counter_of_which_samples_are_deleted_is_still_one_chunk() {
     let step = Step::Observe(vec![(true, 1, 1)], 0, 0);
     let rising = integers(&vec![step; 4]);
     let values = (0..).zip(rising).map(|(t, h)| (t, Value::Histogram(AnyHistogram::Int(h))));
-    let (floats, deleted) = (FloatEncoding::Xor, vec![(1, 2)]);
+    let (floats, deleted) = (FloatChunks::Xor, vec![(1, 2)]);
     let part = Part { floats, values: values.collect(), deleted };
     let out = merged(&[(encoded(&part), intervals(&part.deleted))]);
     assert_eq!(out.len(), 1);

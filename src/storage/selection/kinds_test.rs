@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::tests::block_of;
 use super::*;
 use crate::encoding::chunk;
-use crate::encoding::chunk_encoder::{ChunkEncoder, EncodedChunk, FloatEncoding};
+use crate::encoding::chunk::FloatChunks;
+use crate::encoding::chunk_encoder::{ChunkEncoder, EncodedChunk};
 use crate::io::sim::{NoPace, SimDisk, run};
 use crate::model::histogram::Span;
 use crate::model::histogram::testing::{floats, integers, steps};
@@ -57,7 +58,7 @@ fn parts() -> impl Strategy<Value = Vec<(bool, BTreeMap<i64, Value>)>> {
 }
 
 fn encoded(is_xor2: bool, values: &BTreeMap<i64, Value>) -> Vec<EncodedChunk> {
-    let floats = if is_xor2 { FloatEncoding::Xor2 } else { FloatEncoding::Xor };
+    let floats = if is_xor2 { FloatChunks::Xor2 } else { FloatChunks::Xor };
     let (mut encoder, mut chunks) = (ChunkEncoder::new(floats), Vec::new());
     for (t, value) in values {
         encoder.push(TimestampMs(0), TimestampMs(*t), value.as_ref(), &mut chunks);
