@@ -1,4 +1,6 @@
 //! Both walks against the simplest model that is right: what `prost` decodes, with label sets as sorted maps.
+//!
+//! `tests/fuzz` holds the walks to the same model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,7 +89,7 @@ fn walked(
     Ok(Outcome { parts, metadata, exemplars, refused, counts })
 }
 
-fn walked_v1(body: &[u8]) -> Result<Outcome, WireError> {
+pub(super) fn walked_v1(body: &[u8]) -> Result<Outcome, WireError> {
     walked(|body, fp, batch, counts| decode_v1(body, fp, SHARDS, part_of, batch, counts), body)
 }
 
@@ -202,7 +204,7 @@ fn sample(t: i64, v: f64) -> Sample {
     Sample { t: TimestampMs(t), v }
 }
 
-fn expected_v1(body: &[u8]) -> Outcome {
+pub(super) fn expected_v1(body: &[u8]) -> Outcome {
     let request = v1::WriteRequest::decode(body).expect("prost reads what the walk reads");
     let mut outcome = Outcome::new();
     outcome.counts.metadata = request.metadata.len() as u64;
