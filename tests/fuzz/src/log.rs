@@ -1,6 +1,7 @@
 //! The log of a shard, its checkpoints, and the other files that a shard has beside blocks.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use floodplain::encoding::batch::{self, BatchHeader};
@@ -221,10 +222,49 @@ fn held(head: &Head) -> Vec<String> {
     all
 }
 
+/// Do the records give two series the same reference, or one series two? A log never does, and which series samples of such a
+/// reference are of, nobody can say.
+fn contradicts_itself(payloads: [&[u8]; 2]) -> bool {
+    let (mut labels_of, mut reference_of) = (BTreeMap::new(), BTreeMap::new());
+    let mut name = |reference: SeriesRef, labels: String| {
+        let before = labels_of.insert(reference, labels.clone());
+        let named = reference_of.insert(labels.clone(), reference);
+        before.is_some_and(|before| before != labels)
+            || named.is_some_and(|named| named != reference)
+    };
+    for record in payloads.into_iter().flat_map(record::records).flatten() {
+        match record {
+            Record::Series(record) => {
+                for (reference, labels) in record.flatten() {
+                    if name(reference, labels.to_string()) {
+                        return true;
+                    }
+                }
+            }
+            Record::SavedSeries(mut record) => {
+                let pairs: Vec<_> = record.pairs.flatten().map(|pair| pair.to_string()).collect();
+                while let Some(Ok(series)) = record.series.next_series() {
+                    let text = |pair: &u32| pairs.get(*pair as usize).cloned().unwrap_or_default();
+                    let labels: Vec<String> = series.pairs.iter().map(text).collect();
+                    // As a set of labels prints itself.
+                    let labels = labels.iter().map(|pair| pair.trim_matches(['{', '}']));
+                    let labels = format!("{{{}}}", labels.collect::<Vec<_>>().join(", "));
+                    if name(series.reference, labels) {
+                        return true;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
 /// A checkpoint and the log behind it, checksums right and everything else any bytes: replay ends and says what it lacks, and
 /// what it has read is, saved as a checkpoint and read back, what it was.
 pub fn replay(bytes: &[u8]) {
     let Some((checkpoint, log)) = split_in_two(bytes) else { return };
+    let is_a_log = !contradicts_itself([checkpoint, log]);
     let disk = SimDisk::new(1);
     if !checkpoint.is_empty() {
         let mut payload = Vec::new();
@@ -241,7 +281,7 @@ pub fn replay(bytes: &[u8]) {
     });
     let (back, ..) = open(&disk, 3);
     let (head, back) = (held(&head.borrow()), held(&back.borrow()));
-    assert_eq!(head, back);
+    assert!(!is_a_log || head == back, "{head:?}\n{back:?}");
 }
 
 /// A log segment, a chunk of a spill file, or the data directory's manifest; the first byte says which. Checksums are put
