@@ -1,4 +1,6 @@
 //! Both walks against the simplest model that is right: what `prost` decodes, with label sets as sorted maps.
+//!
+//! `tests/fuzz` holds the walks to the same model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,13 +11,12 @@ use prost::Message;
 
 use super::proto::{v1, v2};
 use super::{Counts, WireError, decode_v1, decode_v2};
-use crate::model::histogram::testing::{Step, floats, integers, steps};
 use crate::model::histogram::{Span, schema};
 use crate::model::labels::push_canonical;
 use crate::model::metadata::{family_of, family_route};
 use crate::model::{
-    AnyHistogram, Count, Fingerprinter, FloatHistogram, HistogramRef, HistogramSample,
-    IntHistogram, LabelsRef, MetricType, ResetHint, Sample, TimestampMs, WriteBatch, route_hash,
+    AnyHistogram, Count, Fingerprinter, HistogramRef, HistogramSample, LabelsRef, MetricType,
+    ResetHint, Sample, TimestampMs, WriteBatch, route_hash,
 };
 
 const SHARDS: usize = 3;
@@ -108,7 +109,7 @@ fn walked(
     Ok(Outcome { parts, histograms, metadata, exemplars, refused, counts })
 }
 
-fn walked_v1(body: &[u8]) -> Result<Outcome, WireError> {
+pub(super) fn walked_v1(body: &[u8]) -> Result<Outcome, WireError> {
     walked(|body, fp, batch, counts| decode_v1(body, fp, SHARDS, part_of, batch, counts), body)
 }
 
@@ -303,7 +304,7 @@ fn sample(t: i64, v: f64) -> Sample {
     Sample { t: TimestampMs(t), v }
 }
 
-fn expected_v1(body: &[u8]) -> Outcome {
+pub(super) fn expected_v1(body: &[u8]) -> Outcome {
     let request = v1::WriteRequest::decode(body).expect("prost reads what the walk reads");
     let mut outcome = Outcome::new();
     outcome.counts.metadata = request.metadata.len() as u64;
@@ -592,44 +593,47 @@ fn label_field(name: &str, value: &str) -> Spelled {
     bytes(1, spell(&sent))
 }
 
-fn int_message(h: &IntHistogram) -> v1::Histogram {
-    let h = h.as_ref();
-    v1::Histogram {
-        count: Some(v1::Count::Int(h.count)),
-        zero_count: Some(v1::ZeroCount::Int(h.zero_count)),
-        positive_deltas: h.positive_buckets.to_vec(),
-        negative_deltas: h.negative_buckets.to_vec(),
-        ..message(h)
-    }
-}
-
-fn float_message(h: &FloatHistogram) -> v1::Histogram {
-    let h = h.as_ref();
-    v1::Histogram {
-        count: Some(v1::Count::Float(h.count)),
-        zero_count: Some(v1::ZeroCount::Float(h.zero_count)),
-        positive_counts: h.positive_buckets.to_vec(),
-        negative_counts: h.negative_buckets.to_vec(),
-        ..message(h)
-    }
-}
-
-/// What both kinds have.
-fn message<C: Count>(h: HistogramRef<'_, C>) -> v1::Histogram {
-    let spans = |spans: &[Span]| -> Vec<v1::BucketSpan> {
-        spans.iter().map(|s| v1::BucketSpan { offset: s.offset, length: s.length }).collect()
+/// A good histogram of either kind: buckets with what is left out before each and how many observations it has, those in the zero
+/// bucket, and its schema.
+fn good(sides: [Vec<(u8, u32)>; 2], zero: u32, schema: i32, is_float: bool) -> v1::Histogram {
+    let is_custom = schema == schema::CUSTOM_BUCKETS;
+    let [positive, negative] = sides;
+    let (negative, zero) = if is_custom { (Vec::new(), 0) } else { (negative, zero) };
+    let spans = |side: &[(u8, u32)]| -> Vec<v1::BucketSpan> {
+        side.iter().map(|(gap, _)| v1::BucketSpan { offset: i32::from(*gap), length: 1 }).collect()
     };
-    v1::Histogram {
-        sum: h.sum,
-        schema: h.schema,
-        zero_threshold: h.zero_threshold,
-        positive_spans: spans(h.positive_spans),
-        negative_spans: spans(h.negative_spans),
-        reset_hint: i32::from(h.reset_hint.number()),
+    let buckets: usize = positive.iter().map(|(gap, _)| usize::from(*gap) + 1).sum();
+    let all: u64 = positive.iter().chain(&negative).map(|(_, n)| u64::from(*n)).sum();
+    let all = all + u64::from(zero);
+    let mut h = v1::Histogram {
+        sum: 2.5,
+        schema,
+        zero_threshold: if is_custom { 0.0 } else { 0.001 },
+        positive_spans: spans(&positive),
+        negative_spans: spans(&negative),
         timestamp: 1_700_000_000_000,
-        custom_values: h.custom_values.to_vec(),
+        custom_values: if is_custom {
+            (0u32..).take(buckets).map(f64::from).collect()
+        } else {
+            vec![]
+        },
         ..Default::default()
+    };
+    if is_float {
+        let counts = |side: &[(u8, u32)]| side.iter().map(|(_, n)| f64::from(*n)).collect();
+        h.count = Some(v1::Count::Float(all as f64));
+        h.zero_count = Some(v1::ZeroCount::Float(f64::from(zero)));
+        (h.positive_counts, h.negative_counts) = (counts(&positive), counts(&negative));
+    } else {
+        let deltas = |side: &[(u8, u32)]| {
+            let before = [0].into_iter().chain(side.iter().map(|(_, n)| i64::from(*n)));
+            side.iter().zip(before).map(|((_, n), before)| i64::from(*n) - before).collect()
+        };
+        h.count = Some(v1::Count::Int(all));
+        h.zero_count = Some(v1::ZeroCount::Int(u64::from(zero)));
+        (h.positive_deltas, h.negative_deltas) = (deltas(&positive), deltas(&negative));
     }
+    h
 }
 
 /// What makes of a good histogram another one, mostly a bad one; and fields in another spelling behind it.
@@ -670,13 +674,13 @@ fn spoilt(mut h: v1::Histogram, how: u8, by: i32) -> Vec<u8> {
 
 /// Messages of histograms, good ones mostly.
 fn histograms() -> impl Strategy<Value = Vec<u8>> {
-    let good = (steps(), any::<bool>()).prop_map(|(steps, of_floats): (Vec<Step>, bool)| {
-        match of_floats {
-            true => floats(&steps).last().map(float_message),
-            false => integers(&steps).last().map(int_message),
-        }
-        .unwrap_or_default()
-    });
+    let side = || vec((0u8..5, 0u32..9), 0..5);
+    let schema = prop_oneof![3 => -4i32..9, 1 => Just(schema::CUSTOM_BUCKETS), 1 => 9i32..53];
+    let good = (side(), side(), 0u32..9, schema, any::<bool>()).prop_map(
+        |(positive, negative, zero, schema, is_float)| {
+            good([positive, negative], zero, schema, is_float)
+        },
+    );
     (good, 0u8..24, prop_oneof![-60i32..60, any::<i32>()])
         .prop_map(|(good, how, by)| spoilt(good, how, by))
 }

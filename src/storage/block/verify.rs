@@ -1,11 +1,13 @@
 //! Reads all of a block and tells what is wrong with it.
 //!
-//! Looked at are all checksums and orders, that what points somewhere points at what it should, and that the samples of
-//! chunks, of all encodings that can be read, lie in the time that the index says. Nothing is repaired.
+//! Looked at are all checksums and orders, that what points somewhere points at what it should, that the lists of postings
+//! have the series that have their label and no others, and that the samples of chunks, of all encodings that can be read,
+//! lie in the time that the index says. Nothing is repaired.
 
 use super::BlockError;
 use super::index_file::IndexFile;
 use super::reader::Block;
+use super::series::SLICE;
 use crate::encoding::block::index::read::ChunkMeta;
 use crate::encoding::chunk::{ChunkError, ChunkReader};
 use crate::io::{Disk, File, Pace};
@@ -32,11 +34,11 @@ impl<D: Disk> Block<D> {
     pub async fn verify(&self, pace: &mut impl Pace) -> Vec<BlockError> {
         let mut found = Found(self.chunks.broken().collect());
         let series = self.verify_series(&mut found, pace).await;
-        let series = series.unwrap_or_else(|error| {
+        let (series, labels) = series.unwrap_or_else(|error| {
             found.add(error);
-            Vec::new()
+            (Vec::new(), None)
         });
-        if let Err(error) = self.index.verify_postings(&series, &mut found, pace).await {
+        if let Err(error) = self.index.verify_postings(&series, labels, &mut found, pace).await {
             found.add(error);
         }
         for (id, _) in self.tombstones().iter() {
@@ -55,13 +57,13 @@ impl<D: Disk> Block<D> {
         found.0
     }
 
-    /// Looks at all series and their chunks; which series there are.
+    /// Looks at all series and their chunks; which series there are, and how many labels they have together.
     async fn verify_series(
         &self,
         found: &mut Found,
         pace: &mut impl Pace,
-    ) -> Result<Vec<SeriesId>, BlockError> {
-        let (mut series, mut before) = (Vec::new(), Vec::new());
+    ) -> Result<(Vec<SeriesId>, Option<usize>), BlockError> {
+        let (mut series, mut before, mut labels) = (Vec::new(), Vec::new(), 0);
         let mut chunks: Vec<ChunkMeta> = Vec::new();
         let mut cursor = self.all_series();
         while let Some(next) = cursor.next(pace).await? {
@@ -87,6 +89,7 @@ impl<D: Disk> Block<D> {
                 wrong("a chunk of the series is not in the time of the block");
             }
             series.push(next.id);
+            labels += next.labels.len();
             before.clear();
             before.extend_from_slice(next.labels);
             chunks.extend_from_slice(next.chunks);
@@ -96,7 +99,7 @@ impl<D: Disk> Block<D> {
             }
         }
         self.verify_chunks(&chunks, found, pace).await;
-        Ok(series)
+        Ok((series, Some(labels)))
     }
 
     async fn verify_chunks(&self, metas: &[ChunkMeta], found: &mut Found, pace: &mut impl Pace) {
@@ -144,24 +147,29 @@ fn wrong_samples(encoding: u8, bytes: &[u8], range: TimeRange) -> Option<String>
 }
 
 impl<F: File> IndexFile<F> {
-    /// Looks at all lists: their checksums and orders, and that they have series that there are.
+    /// Looks at all lists: their checksums and orders, and that they have the series that have their label and no others.
+    ///
+    /// - `labels`: how many labels the series have together, if that is known.
     async fn verify_postings(
         &self,
         series: &[SeriesId],
+        labels: Option<usize>,
         found: &mut Found,
         pace: &mut impl Pace,
     ) -> Result<(), BlockError> {
         let names: Vec<String> = self.table.names().map(str::to_owned).collect();
-        let mut values: Vec<(u64, String)> =
-            self.table.all().into_iter().map(|offset| (offset, "all series".to_owned())).collect();
-        let Some((all, _)) = values.first().cloned() else {
+        let mut values: Vec<(u64, Option<(&str, String)>)> =
+            self.table.all().into_iter().map(|offset| (offset, None)).collect();
+        if values.is_empty() {
             found.add(self.paged.damaged(self.toc.postings_table, "no list of all series"));
             return Ok(());
-        };
-        for name in names {
-            let mut add = |value: &str, at| values.push((at, format!("{name}={value:?}")));
-            self.each_value(&name, "", &mut add, pace).await?;
         }
+        for name in &names {
+            let mut add = |value: &str, at| values.push((at, Some((name, value.to_owned()))));
+            self.each_value(name, "", &mut add, pace).await?;
+        }
+        // Every list has only series that have its label. So if there are as many as there are labels, none is missing.
+        let mut listed = Some(0);
         for (offset, of) in values {
             let list = match self.lists(vec![offset], pace).await {
                 Ok(mut lists) => lists.pop(),
@@ -171,18 +179,82 @@ impl<F: File> IndexFile<F> {
                     None
                 }
             };
-            let Some(list) = list else { continue };
+            let Some(list) = list else {
+                listed = None;
+                continue;
+            };
             let list = list.collect(pace).await;
+            let label = match &of {
+                Some((name, value)) => format!("{name}={value:?}"),
+                None => "all series".to_owned(),
+            };
             if list.iter().any(|id| series.binary_search(id).is_err()) {
-                let what = format_args!("the list of {of} names a series that is not there");
+                let what = format_args!("the list of {label} names a series that is not there");
                 found.add(self.paged.damaged(offset, what));
+                listed = None;
+                continue;
             }
-            if offset == all && list.len() != series.len() {
-                let (listed, there) = (list.len(), series.len());
-                let what = format_args!("the list of {of} has {listed}, {there} are there");
-                found.add(self.paged.damaged(offset, what));
+            let Some((name, value)) = of else {
+                if list.len() != series.len() {
+                    let (listed, there) = (list.len(), series.len());
+                    let what = format_args!("the list of {label} has {listed}, {there} are there");
+                    found.add(self.paged.damaged(offset, what));
+                }
+                continue;
+            };
+            match self.without_label(&list, name, &value, pace).await {
+                Ok(None) => listed = listed.map(|listed: usize| listed + list.len()),
+                Ok(Some(id)) => {
+                    let what = format_args!(
+                        "the list of {label} names the series {}, which has not",
+                        id.0
+                    );
+                    found.add(self.paged.damaged(offset, what));
+                    listed = None;
+                }
+                Err(error @ BlockError::Io { .. }) => return Err(error),
+                Err(error) => {
+                    found.add(error);
+                    listed = None;
+                }
             }
         }
+        if let (Some(listed), Some(labels)) = (listed, labels)
+            && listed != labels
+        {
+            let what =
+                format_args!("lists have {listed} series together, which have {labels} labels");
+            found.add(self.paged.damaged(self.toc.postings_table, what));
+        }
         Ok(())
+    }
+
+    /// The first of these series that does not have this label.
+    async fn without_label(
+        &self,
+        ids: &[SeriesId],
+        name: &str,
+        value: &str,
+        pace: &mut impl Pace,
+    ) -> Result<Option<SeriesId>, BlockError> {
+        let name = self.symbol_of_name(name);
+        // Of the value, once a series has it.
+        let mut symbol = None;
+        for ids in ids.chunks(SLICE) {
+            let entries = self.entries(ids, pace).await?;
+            for (id, (labels, _)) in ids.iter().zip(entries.iter()) {
+                let own = labels.iter().find(|label| Some(label.0) == name).map(|label| label.1);
+                let Some(own) = own else { return Ok(Some(*id)) };
+                if symbol == Some(own) {
+                    continue;
+                }
+                if self.texts(vec![own], pace).await?.get(own) != Some(value) {
+                    return Ok(Some(*id));
+                }
+                symbol = Some(own);
+            }
+            pace.breathe().await;
+        }
+        Ok(None)
     }
 }
