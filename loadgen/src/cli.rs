@@ -61,6 +61,8 @@ a host with 7 labels each, all with cluster=\"flood-<seed>\". A request carries 
 series. Values are a function of (seed, series, step); labels of (seed, series, generation). Series \
 belong to one connection for ever, so that the samples of a series arrive in order.
 
+Native histograms (--histograms) have schema 3, 20 to 60 buckets around a log-normal latency, and names that end in _native. They count as samples in every bound, rate and total; the summary tells them apart. A message with histograms or exemplars has another length in each step, which makes encoding it dearer, but it is replayed like any other. In remote write 2.0 a request is acknowledged when all of its floats and histograms are; exemplars, which a receiver may drop, are counted as it says.
+
 The synthetic clock. Step n of a series has the timestamp start + n * interval, however fast the flood \
 runs. A flood as fast as it goes therefore needs room on the time axis: by default it starts so early \
 that it ends about now, and the interval is 15s or as much shorter as makes it fit into the last 50 \
@@ -96,6 +98,18 @@ pub struct FloodArgs {
     /// Share of the series that is replaced by new ones per minute of the synthetic clock (0.05 is 5 %)
     #[arg(long, default_value_t = 0.0, value_name = "SHARE", help_heading = "Series")]
     pub churn: f64,
+
+    /// Share of the series that are native histograms and send no float (0.1 is 10 %)
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", help_heading = "Series")]
+    pub histograms: f64,
+
+    /// With --histograms: float histograms and not integer ones
+    #[arg(long, help_heading = "Series")]
+    pub float_histograms: bool,
+
+    /// One sample in N brings an exemplar with a trace_id [default: none does]
+    #[arg(long, value_parser = parse_count_u32, value_name = "N", help_heading = "Series")]
+    pub exemplars: Option<u32>,
 
     /// Seed of labels and values; two seeds share no series
     #[arg(long, default_value_t = 1, help_heading = "Series")]

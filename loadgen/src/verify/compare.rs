@@ -177,6 +177,7 @@ mod tests {
     use super::*;
     use crate::body::Protocol;
     use crate::ledger::{Header, Outcome, Writer};
+    use crate::population::mixture::Mixture;
     use crate::timeline::Timeline;
     use crate::verify::plan::questions;
 
@@ -194,6 +195,7 @@ mod tests {
             generation_steps: None,
             timeline: TIMELINE,
             protocol: Protocol::V1,
+            mixture: Mixture::default(),
             url: String::new(),
         };
         let writer = Writer::create(&path, &header).unwrap();
