@@ -47,7 +47,7 @@ What does the generator itself cost on this machine?
 pub enum Command {
     /// Send samples by remote write and measure
     Flood(Box<FloodArgs>),
-    /// Read back by PromQL what a flood's ledger says was acknowledged
+    /// Read back, by PromQL and remote read, what a flood's ledger says was acknowledged
     Verify(VerifyArgs),
     /// Ask once by remote read, and measure
     Read(ReadArgs),
@@ -208,6 +208,8 @@ pub struct FloodArgs {
 const VERIFY_HELP: &str = "\
 Every series of the ledger's flood is read back with range selectors, target by target, and compared \
 with what was sent, value by value (by their bits, which the shortest decimal text of the API preserves). \
+Native histograms are read back by remote read (/api/v1/read), and compared by count, sum, zero bucket and \
+every bucket with events; exemplars are not compared. \
 Series with the flood's cluster label that were never sent are looked for, too.
 
   lost      acknowledged, and not there
