@@ -1,8 +1,9 @@
 //! Which questions read a whole flood back: pure functions of the ledger.
 //!
-//! Each question, which is a query for the floats and a remote read of the native histograms if there are any, asks for the raw samples of one target in one generation, in one window of time. The windows of a
-//! target follow each other without gap or overlap, from one interval before the first step of the ledger to one after
-//! the last, so that a sample where none was sent falls into one of them, too.
+//! Each question asks for the raw samples of one target in one generation, in one window of time: by a query for the
+//! floats, and by a remote read for the native histograms if there are any. The windows of a target follow each other
+//! without gap or overlap, from one interval before the first step of the ledger to one after the last, so that a
+//! sample where none was sent falls into one of them, too.
 
 use std::ops::Range;
 
