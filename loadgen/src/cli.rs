@@ -47,7 +47,7 @@ What does the generator itself cost on this machine?
 pub enum Command {
     /// Send samples by remote write and measure
     Flood(Box<FloodArgs>),
-    /// Read back by PromQL what a flood's ledger says was acknowledged
+    /// Read back, by PromQL and remote read, what a flood's ledger says was acknowledged
     Verify(VerifyArgs),
     /// Ask once by remote read, and measure
     Read(ReadArgs),
@@ -60,6 +60,8 @@ What is sent. Series look like those of node_exporter, cAdvisor and services wit
 a host with 7 labels each, all with cluster=\"flood-<seed>\". A request carries one sample of each of its \
 series. Values are a function of (seed, series, step); labels of (seed, series, generation). Series \
 belong to one connection for ever, so that the samples of a series arrive in order.
+
+Native histograms (--histograms) have schema 3, 20 to 60 buckets around a log-normal latency, and names that end in _native. They count as samples in every bound, rate and total; the summary tells them apart. A message with histograms or exemplars has another length in each step, which makes encoding it dearer, but it is replayed like any other. In remote write 2.0 a request is acknowledged when all of its floats and histograms are; exemplars, which a receiver may drop, are counted as it says.
 
 The synthetic clock. Step n of a series has the timestamp start + n * interval, however fast the flood \
 runs. A flood as fast as it goes therefore needs room on the time axis: by default it starts so early \
@@ -96,6 +98,18 @@ pub struct FloodArgs {
     /// Share of the series that is replaced by new ones per minute of the synthetic clock (0.05 is 5 %)
     #[arg(long, default_value_t = 0.0, value_name = "SHARE", help_heading = "Series")]
     pub churn: f64,
+
+    /// Share of the series that are native histograms and send no float (0.1 is 10 %)
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", help_heading = "Series")]
+    pub histograms: f64,
+
+    /// With --histograms: float histograms and not integer ones
+    #[arg(long, help_heading = "Series")]
+    pub float_histograms: bool,
+
+    /// One sample in N brings an exemplar with a trace_id [default: none does]
+    #[arg(long, value_parser = parse_count_u32, value_name = "N", help_heading = "Series")]
+    pub exemplars: Option<u32>,
 
     /// Seed of labels and values; two seeds share no series
     #[arg(long, default_value_t = 1, help_heading = "Series")]
@@ -194,6 +208,8 @@ pub struct FloodArgs {
 const VERIFY_HELP: &str = "\
 Every series of the ledger's flood is read back with range selectors, target by target, and compared \
 with what was sent, value by value (by their bits, which the shortest decimal text of the API preserves). \
+Native histograms are read back by remote read (/api/v1/read), and compared by count, sum, zero bucket and \
+every bucket with events; exemplars are not compared. \
 Series with the flood's cluster label that were never sent are looked for, too.
 
   lost      acknowledged, and not there

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::{Protocol, SeriesRange};
 use crate::population::Population;
+use crate::population::mixture::Mixture;
 use crate::timeline::Timeline;
 
 const MAGIC: &[u8; 8] = b"FPLEDGE1";
@@ -32,7 +33,7 @@ const HEADER_BYTES_MAX: usize = 1 << 20;
 /// What has to be known to compute every sample of the flood again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// [`Population::checksum`] of the build that wrote the ledger.
+    /// [`Population::checksum_with`] of the build that wrote the ledger.
     pub population: u32,
     /// The flood's seed.
     pub seed: u64,
@@ -44,6 +45,9 @@ pub struct Header {
     pub timeline: Timeline,
     /// The protocol, for people.
     pub protocol: Protocol,
+    /// What it had beside floats. Ledgers written before there was anything else do not say.
+    #[serde(default)]
+    pub mixture: Mixture,
     /// Where it went, for people.
     pub url: String,
 }
@@ -54,10 +58,11 @@ impl Header {
     /// # Errors
     /// This build makes other series and values from a seed than the one that wrote the ledger.
     pub fn population(&self) -> Result<Population, LedgerError> {
-        if self.population != Population::checksum() {
+        if self.population != Population::checksum_with(self.mixture) {
             return Err(LedgerError::OtherBuild);
         }
-        Ok(Population::new(self.seed, self.series, self.generation_steps))
+        let population = Population::new(self.seed, self.series, self.generation_steps);
+        Ok(population.with_mixture(self.mixture))
     }
 }
 
@@ -344,6 +349,7 @@ mod tests {
                 value_period: None,
             },
             protocol: Protocol::V1,
+            mixture: Mixture::default(),
             url: "http://127.0.0.1:9090/api/v1/write".to_owned(),
         }
     }
@@ -387,6 +393,13 @@ mod tests {
         assert_eq!(ledger.fate(100, 0), Fate::Unsent);
         assert_eq!(ledger.count(Fate::Acknowledged), 40 + 60 + 60 + 40);
         assert_eq!(ledger.count(Fate::Unknown), 40 + 60);
+    }
+
+    #[test]
+    fn a_ledger_from_before_there_were_histograms_is_a_ledger_of_floats() {
+        let mut json = serde_json::to_value(header()).unwrap();
+        json.as_object_mut().unwrap().remove("mixture").unwrap();
+        assert_eq!(serde_json::from_value::<Header>(json).unwrap(), header());
     }
 
     #[test] // golden bytes: ledgers outlive the build that wrote them

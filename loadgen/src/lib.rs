@@ -7,6 +7,7 @@ pub mod http;
 pub mod ledger;
 pub mod population;
 pub mod process;
+pub mod protobuf;
 pub mod quantity;
 pub mod read;
 pub mod sink;

@@ -1,13 +1,15 @@
 //! A receiver that acknowledges everything and stores nothing: what a flood into it costs is the generator's own part.
 //!
-//! It reads each body whole. To a remote write 2.0 request it has to say how many samples it wrote, so it decompresses
-//! the body and counts the series, each of which the generator sends with one sample.
+//! It reads each body whole. To a remote write 2.0 request it has to say how many samples, histograms and exemplars it
+//! wrote, so it decompresses the body and counts them.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
+use crate::body::magazine::Contents;
 use crate::cli::SinkArgs;
+use crate::protobuf::fields;
 
 const BODY_BYTES_MAX: usize = 64 << 20;
 const HEAD_LINES_MAX: usize = 100;
@@ -43,9 +45,11 @@ fn converse(stream: TcpStream) -> std::io::Result<()> {
         (&mut reader).take(head.body_bytes as u64).read_to_end(&mut body)?;
         let answer = match head.counts {
             None => "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
-            Some(encoding) => match decompress(&body, &encoding).and_then(|m| count_series(&m)) {
-                Some(count) => format!(
-                    "HTTP/1.1 204 No Content\r\nX-Prometheus-Remote-Write-Samples-Written: {count}\r\n\r\n"
+            Some(encoding) => match decompress(&body, &encoding).and_then(|m| count(&m)) {
+                Some(Contents { floats, histograms, exemplars }) => format!(
+                    "HTTP/1.1 204 No Content\r\nX-Prometheus-Remote-Write-Samples-Written: {floats}\r\n\
+                     X-Prometheus-Remote-Write-Histograms-Written: {histograms}\r\n\
+                     X-Prometheus-Remote-Write-Exemplars-Written: {exemplars}\r\n\r\n"
                 ),
                 None => "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_owned(),
             },
@@ -104,29 +108,25 @@ fn decompress(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// The number of fields 5 of a message that has only length-delimited fields below number 16, as a 2.0 request does.
-fn count_series(mut message: &[u8]) -> Option<u64> {
-    let mut count = 0;
-    while let Some((tag, rest)) = message.split_first() {
-        if tag & 7 != 2 || *tag >= 0x80 {
+/// The samples, histograms and exemplars of a 2.0 request.
+fn count(message: &[u8]) -> Option<Contents> {
+    let mut contents = Contents::default();
+    for field in fields(message) {
+        if field.damaged {
             return None;
         }
-        let (len, used) = varint(rest)?;
-        message = rest.get(used.checked_add(len)?..)?;
-        count += u64::from(tag >> 3 == 5);
-    }
-    Some(count)
-}
-
-fn varint(bytes: &[u8]) -> Option<(usize, usize)> {
-    let mut number = 0;
-    for (at, byte) in bytes.iter().take(5).enumerate() {
-        number |= usize::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            return Some((number, at + 1));
+        let Some(series) = field.of(5) else { continue };
+        for field in fields(series) {
+            match field.number {
+                _ if field.damaged => return None,
+                2 => contents.floats += 1,
+                3 => contents.histograms += 1,
+                4 => contents.exemplars += 1,
+                _ => {}
+            }
         }
     }
-    None
+    Some(contents)
 }
 
 #[cfg(test)]
@@ -136,17 +136,25 @@ mod tests {
     use super::*;
     use crate::body::{Protocol, Template};
     use crate::population::Population;
+    use crate::population::mixture::Mixture;
 
     #[test]
-    fn the_series_of_a_request_are_counted() {
-        let population = Population::new(1, 500, None);
+    fn what_a_request_has_is_counted() {
+        let mixture = Mixture {
+            histograms_per_million: 200_000,
+            float_histograms: false,
+            exemplars_every: 1,
+        };
+        let population = Population::new(1, 500, None).with_mixture(mixture);
         let timeline = crate::timeline::Timeline {
             start_ms: 1_780_000_000_000,
             interval_ms: 1,
             value_period: None,
         };
         let mut template = Template::new(Protocol::V2, &population, 0..321, 0);
-        assert_eq!(count_series(template.fill(0, &timeline)), Some(321));
+        let counted = count(template.fill(&population, 0, &timeline)).unwrap();
+        assert_eq!(counted.histograms, population.histogram_count(0..321));
+        assert_eq!((counted.samples(), counted.exemplars), (321, 321));
     }
 
     #[test]
@@ -162,7 +170,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _any = count_series(&bytes);
+            let _any = count(&bytes);
             let _any = read_head(&mut &bytes[..]);
             let _any = decompress(&bytes, "snappy");
         }

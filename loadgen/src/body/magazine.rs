@@ -48,6 +48,8 @@ pub struct Encoding {
 pub struct Magazine<'a> {
     encoding: &'a Encoding,
     requests: Vec<SeriesRange>,
+    /// What each request has in every round: no exemplars.
+    contents: Vec<Contents>,
     bytes: Vec<u8>,
     /// Request by request, and in each its rounds.
     bodies: Vec<Stored>,
@@ -64,6 +66,43 @@ struct Stored {
     at: usize,
     len: usize,
     time_bytes: Option<std::ops::Range<usize>>,
+    exemplars: u64,
+}
+
+/// A body to be sent, and what is in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// How much of what it has.
+    pub contents: Contents,
+}
+
+/// How much of what a request has, or several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Floats.
+    pub floats: u64,
+    /// Native histograms.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+}
+
+impl Contents {
+    /// Floats and histograms.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.floats + self.histograms
+    }
+}
+
+impl std::ops::AddAssign for Contents {
+    fn add_assign(&mut self, other: Self) {
+        self.floats += other.floats;
+        self.histograms += other.histograms;
+        self.exemplars += other.exemplars;
+    }
 }
 
 impl<'a> Magazine<'a> {
@@ -75,8 +114,13 @@ impl<'a> Magazine<'a> {
         encoding: &'a Encoding,
         requests: Vec<SeriesRange>,
     ) -> Result<Self, CompressError> {
+        let contents = requests.iter().map(|series| {
+            let histograms = encoding.population.histogram_count(series.clone());
+            Contents { floats: series.len() as u64 - histograms, histograms, exemplars: 0 }
+        });
         let mut magazine = Self {
             encoding,
+            contents: contents.collect(),
             bytes: Vec::new(),
             bodies: Vec::with_capacity(requests.len() * encoding.rounds as usize),
             time_bytes: Vec::new(),
@@ -110,8 +154,11 @@ impl<'a> Magazine<'a> {
                 }
             };
             let at = self.bytes.len();
-            let message = template.fill(step, &self.encoding.timeline);
+            let message = template.fill(&self.encoding.population, step, &self.encoding.timeline);
             let len = self.compressor.compress(message, &mut self.bytes)?;
+            if template.is_mixed() {
+                marks = template.time_marks();
+            }
             let found = match self.encoding.refill {
                 Refill::Replay => time_literals(self.bytes.get(at..).unwrap_or_default(), &marks),
                 Refill::Encode | Refill::Stop => None,
@@ -120,7 +167,7 @@ impl<'a> Magazine<'a> {
                 self.time_bytes.extend_from_slice(&found);
                 self.time_bytes.len() - found.len()..self.time_bytes.len()
             });
-            self.bodies.push(Stored { at, len, time_bytes });
+            self.bodies.push(Stored { at, len, time_bytes, exemplars: template.exemplars() });
         }
         Ok(())
     }
@@ -152,7 +199,9 @@ impl<'a> Magazine<'a> {
     ///
     /// # Errors
     /// A message too large for its compression.
-    pub fn body(&mut self, request: usize, step: u32) -> Result<Option<&[u8]>, CompressError> {
+    pub fn body(&mut self, request: usize, step: u32) -> Result<Option<Body<'_>>, CompressError> {
+        let contents = self.contents.get(request).copied().unwrap_or_default();
+        let with = |bytes, exemplars| Body { bytes, contents: Contents { exemplars, ..contents } };
         let rounds = self.encoding.rounds;
         let round = match self.encoding.refill {
             Refill::Replay => step.checked_rem(rounds).unwrap_or(0),
@@ -165,8 +214,11 @@ impl<'a> Magazine<'a> {
         };
         match stored {
             // As encoded: the first time round nothing is to be overwritten.
-            Some(stored) if step == round => Ok(self.bytes.get(stored.at..stored.at + stored.len)),
-            Some(Stored { at, len, time_bytes: Some(time_bytes) }) => {
+            Some(stored) if step == round => {
+                let bytes = self.bytes.get(stored.at..stored.at + stored.len);
+                Ok(bytes.map(|bytes| with(bytes, stored.exemplars)))
+            }
+            Some(Stored { at, len, time_bytes: Some(time_bytes), exemplars }) => {
                 let time = time_varint(self.encoding.timeline.time(step));
                 let Some(body) = self.bytes.get_mut(*at..at + len) else { return Ok(None) };
                 for byte in self.time_bytes.get(time_bytes.clone()).unwrap_or_default() {
@@ -176,25 +228,30 @@ impl<'a> Magazine<'a> {
                         *place = *new;
                     }
                 }
-                Ok(Some(body))
+                Ok(Some(with(body, *exemplars)))
             }
-            _ => self.encode_now(request, step).map(Some),
+            _ => {
+                let exemplars = self.encode_now(request, step)?;
+                Ok(Some(with(&self.fresh, exemplars)))
+            }
         }
     }
 
-    fn encode_now(&mut self, request: usize, step: u32) -> Result<&[u8], CompressError> {
+    /// Encodes a body into `fresh`; returns how many exemplars it has.
+    fn encode_now(&mut self, request: usize, step: u32) -> Result<u64, CompressError> {
         self.encoded_when_due += 1;
         let kept = self.templates.get_mut(request).and_then(Option::take);
         let mut template = kept
             .filter(|template| template.steps().contains(&step))
             .unwrap_or_else(|| self.template(request, step));
         self.fresh.clear();
-        let message = template.fill(step, &self.encoding.timeline);
+        let message = template.fill(&self.encoding.population, step, &self.encoding.timeline);
         self.compressor.compress(message, &mut self.fresh)?;
+        let exemplars = template.exemplars();
         if let Some(place) = self.templates.get_mut(request) {
             *place = Some(template);
         }
-        Ok(&self.fresh)
+        Ok(exemplars)
     }
 }
 
@@ -214,7 +271,7 @@ pub fn measure_bytes(
         let step = encoding.rounds / 2;
         let mut template =
             Template::new(encoding.protocol, &encoding.population, series.clone(), step);
-        let message = template.fill(step, &encoding.timeline);
+        let message = template.fill(&encoding.population, step, &encoding.timeline);
         raw += message.len();
         compressor.compress(message, &mut wire)?;
     }
@@ -235,6 +292,7 @@ pub struct BytesPerSample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::population::mixture::Mixture;
 
     fn encoding(refill: Refill, compression: Compression, churn: Option<u32>) -> Encoding {
         let value_period = (refill == Refill::Replay).then_some(4);
@@ -261,12 +319,12 @@ mod tests {
         let mut magazine = Magazine::encode(encoding, requests.clone()).unwrap();
         for step in 0..12 {
             for (request, series) in requests.iter().enumerate() {
-                let body = magazine.body(request, step).unwrap().unwrap().to_vec();
+                let body = magazine.body(request, step).unwrap().unwrap();
                 let mut template =
                     Template::new(Protocol::V1, &encoding.population, series.clone(), step);
                 assert!(
-                    decompress(encoding.compression, &body)
-                        == template.fill(step, &encoding.timeline),
+                    decompress(encoding.compression, body.bytes)
+                        == template.fill(&encoding.population, step, &encoding.timeline),
                     "request {request} at step {step}"
                 );
             }
@@ -276,6 +334,26 @@ mod tests {
     #[test]
     fn replayed_bodies_are_what_encoding_them_anew_would_give() {
         check(&encoding(Refill::Replay, Compression::Snappy, None));
+    }
+
+    #[test]
+    fn replayed_bodies_with_histograms_and_exemplars_are_as_exact_and_say_what_they_have() {
+        let mixture = Mixture {
+            histograms_per_million: 200_000,
+            float_histograms: false,
+            exemplars_every: 10,
+        };
+        let mut encoding = encoding(Refill::Replay, Compression::Snappy, None);
+        encoding.population = encoding.population.with_mixture(mixture);
+        check(&encoding);
+        let mut magazine = Magazine::encode(&encoding, vec![0..500, 500..1_000]).unwrap();
+        for step in 0..40 {
+            let contents = magazine.body(0, step).unwrap().unwrap().contents;
+            assert_eq!(contents.histograms, encoding.population.histogram_count(0..500));
+            assert_eq!(contents.samples(), 500);
+            assert!((20..90).contains(&contents.exemplars), "{contents:?}");
+        }
+        assert!(magazine.encoded_when_due() <= 9, "{}", magazine.encoded_when_due());
     }
 
     #[test]

@@ -2,15 +2,18 @@
 //!
 //! A [`Template`] is the message of one request with its labels in place; filling in a step changes only the eight bytes
 //! of each value and the six of each timestamp. As Prometheus' own encoder does, a value that is always 0 is left out.
+//! With native histograms or exemplars the message of each step has a length of its own: see `mixed`.
 
 pub mod compress;
 pub mod magazine;
+mod mixed;
 pub mod patch;
 mod v1;
 mod v2;
 
 use std::ops::Range;
 
+use mixed::{Mixed, Page};
 use serde::{Deserialize, Serialize};
 
 use crate::population::Population;
@@ -57,6 +60,11 @@ pub struct Template {
     raw: Vec<u8>,
     slots: Vec<Slot>,
     steps: Range<u32>,
+    /// Set if there is more than floats in it; then there are no slots.
+    mixed: Option<Mixed>,
+    /// Of a mixed message: where the timestamps of the step last filled in are.
+    times: Vec<usize>,
+    exemplars: u64,
 }
 
 /// Where the sample of one series lies.
@@ -83,10 +91,21 @@ impl Template {
         series: SeriesRange,
         step: u32,
     ) -> Self {
+        if !population.mixture().is_plain() {
+            let (mixed, steps) = Mixed::new(protocol, population, series, step);
+            return Self { mixed: Some(mixed), steps, ..Self::empty(0) };
+        }
         match protocol {
             Protocol::V1 => v1::template(population, series, step),
             Protocol::V2 => v2::template(population, series, step),
         }
+    }
+
+    /// A message of nothing yet, with room for so many series.
+    fn empty(series: usize) -> Self {
+        let slots = Vec::with_capacity(series);
+        let (raw, times) = (Vec::new(), Vec::new());
+        Self { raw, slots, steps: 0..u32::MAX, mixed: None, times, exemplars: 0 }
     }
 
     /// The steps for which these labels are right.
@@ -95,16 +114,32 @@ impl Template {
         self.steps.clone()
     }
 
-    /// How many samples the message has.
+    /// How many floats and histograms the message has.
     #[must_use]
     pub fn samples(&self) -> usize {
-        self.slots.len()
+        self.mixed.as_ref().map_or(self.slots.len(), Mixed::len)
     }
 
-    /// The message for `step`.
-    pub fn fill(&mut self, step: u32, timeline: &Timeline) -> &[u8] {
+    /// How many exemplars the message that was last filled in has.
+    #[must_use]
+    pub fn exemplars(&self) -> u64 {
+        self.exemplars
+    }
+
+    /// Has the message of each step other marks than that of the step before?
+    #[must_use]
+    pub fn is_mixed(&self) -> bool {
+        self.mixed.is_some()
+    }
+
+    /// The message of `population` for `step`.
+    pub fn fill(&mut self, population: &Population, step: u32, timeline: &Timeline) -> &[u8] {
         let time = time_varint(timeline.time(step));
         let value_step = timeline.value_step(step);
+        if let Some(mixed) = &mut self.mixed {
+            let mut page = Page { raw: &mut self.raw, times: &mut self.times };
+            self.exemplars = mixed.fill(&mut page, population, value_step, time);
+        }
         for slot in &self.slots {
             let mut put = |at: usize, bytes: &[u8]| {
                 if let Some(place) = self.raw.get_mut(at..at + bytes.len()) {
@@ -119,12 +154,14 @@ impl Template {
         &self.raw
     }
 
-    /// For every byte of the message: 0, or for the bytes of a timestamp their number from 1 to 6.
+    /// For every byte of the message: 0, or for the bytes of a timestamp their number from 1 to 6. Of a mixed message, the
+    /// one that was last filled in.
     #[must_use]
     pub fn time_marks(&self) -> Vec<u8> {
         let mut marks = vec![0; self.raw.len()];
-        for slot in &self.slots {
-            if let Some(place) = marks.get_mut(slot.time_at..slot.time_at + 6) {
+        let slots = self.slots.iter().map(|slot| slot.time_at);
+        for at in slots.chain(self.times.iter().copied()) {
+            if let Some(place) = marks.get_mut(at..at + 6) {
                 place.copy_from_slice(&[1, 2, 3, 4, 5, 6]);
             }
         }

@@ -113,13 +113,16 @@ mod tests {
                 let mut template = Template::new(protocol, &population, first..first + 2_000, 0);
                 let marks = template.time_marks();
                 for step in 0..40 {
-                    let mut block = compressed(template.fill(step, &timeline));
+                    let mut block = compressed(template.fill(&population, step, &timeline));
                     let Some(literals) = time_literals(&block, &marks) else { continue };
                     patched += 1;
                     let later = step + 40 * 12_345;
                     overwrite(&mut block, &literals, timeline.time(later));
                     let message = snap::raw::Decoder::new().decompress_vec(&block).unwrap();
-                    assert!(message == template.fill(later, &timeline), "{protocol:?} step {step}");
+                    assert!(
+                        message == template.fill(&population, later, &timeline),
+                        "{protocol:?} step {step}"
+                    );
                 }
             }
         }

@@ -7,25 +7,18 @@
 //! ```
 //! Source: `prompb/types.proto` and `prompb/remote.proto`, Prometheus.
 
-use super::{SeriesRange, Template, push_bytes, push_varint, sample_len, varint_len};
-use crate::population::Population;
+use super::{SeriesRange, Template, push_bytes, push_varint, sample_len};
+use crate::population::{Population, TargetLife};
 
 pub(super) fn template(population: &Population, series: SeriesRange, step: u32) -> Template {
-    let mut template =
-        Template { raw: Vec::new(), slots: Vec::with_capacity(series.len()), steps: 0..u32::MAX };
+    let mut template = Template::empty(series.len());
     let mut labels = Vec::new();
     for life in population.lives(series, step) {
         template.steps.start = template.steps.start.max(life.steps.start);
         template.steps.end = template.steps.end.min(life.steps.end);
         for series in life.series {
             labels.clear();
-            for (name, value) in population.labels(series, &life.life) {
-                let text = |text: &str| 1 + varint_len(text.len()) + text.len();
-                labels.push(0x0a);
-                push_varint(&mut labels, text(name) + text(&value));
-                push_bytes(&mut labels, 0x0a, name.as_bytes());
-                push_bytes(&mut labels, 0x12, value.as_bytes());
-            }
+            push_labels(&mut labels, population, series, &life.life);
             let shape = population.shape(series, life.life.generation);
             template.raw.push(0x0a);
             push_varint(&mut template.raw, labels.len() + sample_len(shape));
@@ -34,4 +27,24 @@ pub(super) fn template(population: &Population, series: SeriesRange, step: u32) 
         }
     }
     template
+}
+
+/// Appends the `label` fields of `series`.
+pub(super) fn push_labels(
+    out: &mut Vec<u8>,
+    population: &Population,
+    series: u32,
+    life: &TargetLife,
+) {
+    for (name, value) in population.labels(series, life) {
+        push_bytes(out, 0x0a, &label(name.as_bytes(), value.as_bytes()));
+    }
+}
+
+/// A label without its frame.
+pub(super) fn label(name: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut label = Vec::with_capacity(name.len() + value.len() + 4);
+    push_bytes(&mut label, 0x0a, name);
+    push_bytes(&mut label, 0x12, value);
+    label
 }

@@ -11,18 +11,19 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::{SeriesRange, Template, push_bytes, push_varint, sample_len, varint_len};
-use crate::population::Population;
 use crate::population::catalog::MetricType;
+use crate::population::{Population, TargetLife};
 
 /// The strings of a request, each once.
 #[derive(Default)]
-struct Symbols<'a> {
+pub(super) struct Symbols<'a> {
     refs: HashMap<Cow<'a, str>, usize>,
     encoded: Vec<u8>,
 }
 
 impl<'a> Symbols<'a> {
-    fn reference(&mut self, text: Cow<'a, str>) -> usize {
+    /// The reference of `text`, which is new or known.
+    pub(super) fn reference(&mut self, text: Cow<'a, str>) -> usize {
         if let Some(&known) = self.refs.get(text.as_ref()) {
             return known;
         }
@@ -31,39 +32,56 @@ impl<'a> Symbols<'a> {
         self.refs.insert(text, new);
         new
     }
+
+    /// The encoded symbols, and how many they are.
+    pub(super) fn finish(self) -> (Vec<u8>, usize) {
+        (self.encoded, self.refs.len())
+    }
 }
 
 pub(super) fn template(population: &Population, series: SeriesRange, step: u32) -> Template {
     let lives: Vec<_> = population.lives(series.clone(), step).collect();
     let mut symbols = Symbols::default();
     symbols.reference(Cow::Borrowed(""));
-    let mut template =
-        Template { raw: Vec::new(), slots: Vec::with_capacity(series.len()), steps: 0..u32::MAX };
-    let (mut refs, mut metadata) = (Vec::new(), Vec::new());
+    let mut template = Template::empty(series.len());
+    let mut parts = [Vec::new(), Vec::new()];
     for life in &lives {
         template.steps.start = template.steps.start.max(life.steps.start);
         template.steps.end = template.steps.end.min(life.steps.end);
         for series in life.series.clone() {
-            refs.clear();
-            for (name, value) in population.labels(series, &life.life) {
-                push_varint(&mut refs, symbols.reference(Cow::Borrowed(name)));
-                push_varint(&mut refs, symbols.reference(value));
-            }
-            let about = population.metadata(series);
-            metadata.clear();
-            metadata.extend([0x08, type_number(about.metric_type), 0x18]);
-            push_varint(&mut metadata, symbols.reference(Cow::Borrowed(about.help)));
+            fill_parts(&mut parts, &mut symbols, population, series, &life.life);
+            let [refs, metadata] = &parts;
             let shape = population.shape(series, life.life.generation);
             let framed = |bytes: &[u8]| 1 + varint_len(bytes.len()) + bytes.len();
             template.raw.push(0x2a);
-            push_varint(&mut template.raw, framed(&refs) + sample_len(shape) + framed(&metadata));
-            push_bytes(&mut template.raw, 0x0a, &refs);
+            push_varint(&mut template.raw, framed(refs) + sample_len(shape) + framed(metadata));
+            push_bytes(&mut template.raw, 0x0a, refs);
             template.push_sample(0x12, shape);
-            push_bytes(&mut template.raw, 0x2a, &metadata);
+            push_bytes(&mut template.raw, 0x2a, metadata);
         }
     }
     template.prepend(symbols.encoded);
     template
+}
+
+/// The references of the labels of `series`, and its metadata, without their frames.
+pub(super) fn fill_parts<'a>(
+    parts: &mut [Vec<u8>; 2],
+    symbols: &mut Symbols<'a>,
+    population: &'a Population,
+    series: u32,
+    life: &'a TargetLife,
+) {
+    let [refs, metadata] = parts;
+    refs.clear();
+    for (name, value) in population.labels(series, life) {
+        push_varint(refs, symbols.reference(Cow::Borrowed(name)));
+        push_varint(refs, symbols.reference(value));
+    }
+    let about = population.metadata(series);
+    metadata.clear();
+    metadata.extend([0x08, type_number(about.metric_type), 0x18]);
+    push_varint(metadata, symbols.reference(Cow::Borrowed(about.help)));
 }
 
 fn type_number(metric_type: MetricType) -> u8 {

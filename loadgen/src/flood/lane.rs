@@ -7,7 +7,7 @@ use super::plan::{AHEAD_MAX_MS, Schedule};
 use super::sender::{Delivery, Sender};
 use super::tally::{Tally, record};
 use crate::body::SeriesRange;
-use crate::body::magazine::{Encoding, Magazine};
+use crate::body::magazine::{Contents, Encoding, Magazine};
 use crate::ledger::{Outcome, Writer};
 
 /// A connection and where it is in its rounds.
@@ -156,19 +156,19 @@ impl Lane<'_> {
         if !self.common.intend(&series, step, control) {
             return false;
         }
-        let samples = series.len() as u64;
-        let delivery = self.sender.deliver(body, samples, phase.ends, control, tally);
+        let delivery = self.sender.deliver(&body, phase.ends, control, tally);
         if delivery != Delivery::Abandoned {
             tally.last_answer = Some(Instant::now());
         }
         match delivery {
-            Delivery::Acknowledged(status) => {
+            Delivery::Acknowledged { status, exemplars } => {
                 let latency = since.elapsed();
                 record(&mut tally.latency, latency);
                 tally.requests_acknowledged += 1;
-                tally.samples_acknowledged += samples;
-                tally.bytes_acknowledged += body.len() as u64;
-                control.acknowledged(samples, latency);
+                let contents = Contents { exemplars, ..body.contents };
+                tally.acknowledged += contents;
+                tally.bytes_acknowledged += body.bytes.len() as u64;
+                control.acknowledged(contents.samples(), latency);
                 self.common.conclude(&series, step, Outcome::Acknowledged, status, control)
             }
             Delivery::Otherwise(status) => {

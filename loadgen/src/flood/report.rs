@@ -57,6 +57,12 @@ pub struct Flood {
     pub series: u32,
     /// Share replaced per minute of the synthetic clock.
     pub churn_per_minute: f64,
+    /// Share of the series that are native histograms.
+    pub histograms: f64,
+    /// Are those float histograms?
+    pub float_histograms: bool,
+    /// One sample in so many brings an exemplar; `null` for none.
+    pub exemplars_every: Option<u32>,
     /// The seed.
     pub seed: u64,
     /// Step of the synthetic clock.
@@ -114,8 +120,14 @@ pub struct Measured {
     pub requests_sent: u64,
     /// Requests acknowledged.
     pub requests_acknowledged: u64,
-    /// Samples acknowledged.
+    /// Samples acknowledged: floats and native histograms.
     pub samples_acknowledged: u64,
+    /// Those of them that are floats.
+    pub floats_acknowledged: u64,
+    /// Those that are native histograms.
+    pub histograms_acknowledged: u64,
+    /// Exemplars acknowledged: in remote write 2.0 as many as the receiver says, in 1.0 those of acknowledged requests.
+    pub exemplars_acknowledged: u64,
     /// The same a second.
     pub samples_per_second: f64,
     /// Bytes of acknowledged bodies.
@@ -206,7 +218,7 @@ pub struct Server {
     pub cpu_seconds: Option<f64>,
     /// For a million acknowledged samples.
     pub cpu_seconds_per_million_samples: Option<f64>,
-    /// The inverse: samples acknowledged for a second of its CPU time.
+    /// The inverse: samples, floats and native histograms, acknowledged for a second of its CPU time.
     pub samples_per_cpu_second: Option<f64>,
     /// CPU time for a second of the window: 1 is one core kept busy.
     pub cores: Option<f64>,
@@ -323,6 +335,17 @@ impl Report {
                 measured.seconds,
             ),
         );
+        if measured.histograms_acknowledged + measured.exemplars_acknowledged > 0 {
+            table.row(
+                "of which",
+                format_args!(
+                    "{} floats, {} histograms; and {} exemplars",
+                    thousands(measured.floats_acknowledged),
+                    thousands(measured.histograms_acknowledged),
+                    thousands(measured.exemplars_acknowledged),
+                ),
+            );
+        }
         table.row("rate", format_args!("{} samples/s", rounded(measured.samples_per_second)));
         table.quantiles("latency", self.latency_us.as_ref());
         if flood.rate.is_some() {

@@ -2,7 +2,9 @@
 //!
 //! As Prometheus' sender does: 503, 429 and other 5xx answers and broken connections are tried again, after the answer's
 //! `Retry-After` or after 30 ms, doubling up to 5 s; any other answer but a 2xx is final. A 2xx to a remote write 2.0
-//! request confirms a sample only through `X-Prometheus-Remote-Write-Samples-Written`.
+//! request confirms a sample only through `X-Prometheus-Remote-Write-Samples-Written`, and a native histogram only
+//! through `X-Prometheus-Remote-Write-Histograms-Written`. Exemplars are a bonus that receivers may drop: they are
+//! counted as `X-Prometheus-Remote-Write-Exemplars-Written` says, and do not decide about the request.
 
 use std::io::Write;
 use std::sync::atomic::Ordering;
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::control::{Control, Stop};
 use super::tally::Tally;
 use crate::body::Protocol;
+use crate::body::magazine::{Body, Contents};
 use crate::http::{Client, Response};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(30);
@@ -34,7 +37,12 @@ pub struct Sender {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
     /// Every sample is confirmed.
-    Acknowledged(u16),
+    Acknowledged {
+        /// The answer's status.
+        status: u16,
+        /// How many of the exemplars are confirmed.
+        exemplars: u64,
+    },
     /// A final answer that does not confirm every sample.
     Otherwise(u16),
     /// No final answer.
@@ -55,24 +63,25 @@ impl Sender {
         self.client.connects()
     }
 
-    /// Sends `body` with `samples` samples until there is a final answer, the flood ends, or `until` has passed.
+    /// Sends `body` until there is a final answer, the flood ends, or `until` has passed.
     pub fn deliver(
         &mut self,
-        body: &[u8],
-        samples: u64,
+        body: &Body<'_>,
         until: Option<Instant>,
         control: &Control,
         tally: &mut Tally,
     ) -> Delivery {
         self.head.truncate(self.head_fixed_bytes);
-        let _infallible = write!(self.head, "{}\r\n\r\n", body.len());
+        let _infallible = write!(self.head, "{}\r\n\r\n", body.bytes.len());
         let first = Instant::now();
         let mut backoff = BACKOFF_MIN;
         tally.requests_sent += 1;
         loop {
-            let (after, trouble) = match self.client.exchange(&self.head, body) {
-                Ok(response) => match judge(&response, self.protocol, samples) {
-                    Verdict::Acknowledged => return Delivery::Acknowledged(response.status),
+            let (after, trouble) = match self.client.exchange(&self.head, body.bytes) {
+                Ok(response) => match judge(&response, self.protocol, body.contents) {
+                    Verdict::Acknowledged { exemplars } => {
+                        return Delivery::Acknowledged { status: response.status, exemplars };
+                    }
                     Verdict::Unconfirmed(message) => {
                         tally.requests_unconfirmed += 1;
                         tally.note(&message);
@@ -81,7 +90,7 @@ impl Sender {
                     }
                     Verdict::Refused(message) => {
                         tally.requests_refused += 1;
-                        tally.samples_refused += samples;
+                        tally.samples_refused += body.contents.samples();
                         tally.note(&message);
                         control.pulse().failed.fetch_add(1, Ordering::Relaxed);
                         return Delivery::Otherwise(response.status);
@@ -125,7 +134,9 @@ impl Sender {
 /// What an answer means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Verdict {
-    Acknowledged,
+    Acknowledged {
+        exemplars: u64,
+    },
     /// A 2xx that does not confirm every sample.
     Unconfirmed(String),
     /// Do not send this again.
@@ -142,7 +153,7 @@ enum Verdict {
     },
 }
 
-fn judge(response: &Response, protocol: Protocol, samples: u64) -> Verdict {
+fn judge(response: &Response, protocol: Protocol, sent: Contents) -> Verdict {
     let message = || {
         let body = String::from_utf8_lossy(&response.body);
         let text: String = body.trim().chars().take(MESSAGE_CHARS_MAX).collect();
@@ -152,29 +163,51 @@ fn judge(response: &Response, protocol: Protocol, samples: u64) -> Verdict {
         let seconds = response.header("retry-after")?.parse().ok()?;
         Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
     };
-    let written = response.header("x-prometheus-remote-write-samples-written");
     match (response.status, protocol) {
-        (200..=299, Protocol::V1) => Verdict::Acknowledged,
-        (200..=299, Protocol::V2) => match written.map(|text| (text, text.parse::<u64>().ok())) {
-            Some((_, Some(count))) if count == samples => Verdict::Acknowledged,
-            Some((text, _)) => Verdict::Unconfirmed(format!(
-                "{}: {samples} samples were sent and X-Prometheus-Remote-Write-Samples-Written is {text}",
-                response.status
-            )),
-            None => Verdict::Unconfirmed(format!(
-                "{} without X-Prometheus-Remote-Write-Samples-Written: the receiver may not know remote write 2.0",
-                response.status
-            )),
-        },
+        (200..=299, Protocol::V1) => Verdict::Acknowledged { exemplars: sent.exemplars },
+        (200..=299, Protocol::V2) => confirmed(response, sent),
         (503 | 429, _) => Verdict::Busy { after: after(), message: message() },
         (500..=599, _) => Verdict::Broken { after: after(), message: message() },
         _ => Verdict::Refused(message()),
     }
 }
 
+/// What a 2xx to a request of remote write 2.0 means.
+fn confirmed(response: &Response, sent: Contents) -> Verdict {
+    let written = |kind: &str| {
+        let text = response.header(&format!("x-prometheus-remote-write-{kind}-written"))?;
+        Some((text, text.parse::<u64>().ok()))
+    };
+    let kinds = [("Samples", sent.floats), ("Histograms", sent.histograms)];
+    // A receiver that knows no histograms need not say that it wrote none of none.
+    for (kind, sent) in kinds.into_iter().filter(|(kind, sent)| *kind == "Samples" || *sent > 0) {
+        let status = response.status;
+        match written(&kind.to_ascii_lowercase()) {
+            Some((_, Some(count))) if count == sent => {}
+            Some((text, _)) => {
+                return Verdict::Unconfirmed(format!(
+                    "{status}: {sent} {} were sent and X-Prometheus-Remote-Write-{kind}-Written is {text}",
+                    kind.to_ascii_lowercase(),
+                ));
+            }
+            None => {
+                return Verdict::Unconfirmed(format!(
+                    "{status} without X-Prometheus-Remote-Write-{kind}-Written: the receiver may not know remote write 2.0",
+                ));
+            }
+        }
+    }
+    // No more than were sent, whatever the receiver claims.
+    let exemplars = written("exemplars").and_then(|(_, count)| count).unwrap_or(0);
+    Verdict::Acknowledged { exemplars: exemplars.min(sent.exemplars) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FIVE: Contents = Contents { floats: 5, histograms: 0, exemplars: 0 };
+    const NOTHING_MORE: Verdict = Verdict::Acknowledged { exemplars: 0 };
 
     fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Response {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -183,39 +216,62 @@ mod tests {
 
     #[test]
     fn a_2xx_acknowledges_a_request_of_remote_write_1() {
-        assert_eq!(judge(&answer(204, &[], ""), Protocol::V1, 5), Verdict::Acknowledged);
-        assert_eq!(judge(&answer(200, &[], "ok"), Protocol::V1, 5), Verdict::Acknowledged);
+        assert_eq!(judge(&answer(204, &[], ""), Protocol::V1, FIVE), NOTHING_MORE);
+        assert_eq!(judge(&answer(200, &[], "ok"), Protocol::V1, FIVE), NOTHING_MORE);
     }
 
     #[test]
     fn a_2xx_acknowledges_a_request_of_remote_write_2_if_it_counts_every_sample() {
         let written = |count| {
             let header = [("x-prometheus-remote-write-samples-written", count)];
-            judge(&answer(204, &header, ""), Protocol::V2, 5)
+            judge(&answer(204, &header, ""), Protocol::V2, FIVE)
         };
-        assert_eq!(written("5"), Verdict::Acknowledged);
+        assert_eq!(written("5"), NOTHING_MORE);
         assert!(matches!(written("4"), Verdict::Unconfirmed(_)));
         assert!(matches!(written("five"), Verdict::Unconfirmed(_)));
-        assert!(matches!(judge(&answer(204, &[], ""), Protocol::V2, 5), Verdict::Unconfirmed(_)));
+        assert!(matches!(
+            judge(&answer(204, &[], ""), Protocol::V2, FIVE),
+            Verdict::Unconfirmed(_)
+        ));
+    }
+
+    #[test]
+    fn histograms_are_confirmed_by_a_header_of_their_own_and_exemplars_are_counted() {
+        let sent = Contents { floats: 5, histograms: 2, exemplars: 3 };
+        let written = |histograms: &str, exemplars: &str| {
+            let headers = [
+                ("x-prometheus-remote-write-samples-written", "5"),
+                ("x-prometheus-remote-write-histograms-written", histograms),
+                ("x-prometheus-remote-write-exemplars-written", exemplars),
+            ];
+            judge(&answer(204, &headers, ""), Protocol::V2, sent)
+        };
+        assert_eq!(written("2", "3"), Verdict::Acknowledged { exemplars: 3 });
+        assert_eq!(written("2", "0"), Verdict::Acknowledged { exemplars: 0 });
+        assert_eq!(written("2", "9"), Verdict::Acknowledged { exemplars: 3 });
+        let Verdict::Unconfirmed(why) = written("1", "3") else { panic!("one is missing") };
+        assert!(why.contains("2 histograms") && why.contains("Histograms-Written is 1"), "{why}");
+        let v1 = judge(&answer(204, &[], ""), Protocol::V1, sent);
+        assert_eq!(v1, Verdict::Acknowledged { exemplars: 3 });
     }
 
     #[test]
     fn busy_servers_say_when_to_come_back() {
-        let busy = judge(&answer(503, &[("retry-after", "2")], "full"), Protocol::V1, 5);
+        let busy = judge(&answer(503, &[("retry-after", "2")], "full"), Protocol::V1, FIVE);
         let after = Some(Duration::from_secs(2));
         assert_eq!(busy, Verdict::Busy { after, message: "503 full".to_owned() });
         let dated = answer(429, &[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], "");
         let message = "429".to_owned();
-        assert_eq!(judge(&dated, Protocol::V1, 5), Verdict::Busy { after: None, message });
-        let never = judge(&answer(503, &[("retry-after", "99999999")], ""), Protocol::V1, 5);
+        assert_eq!(judge(&dated, Protocol::V1, FIVE), Verdict::Busy { after: None, message });
+        let never = judge(&answer(503, &[("retry-after", "99999999")], ""), Protocol::V1, FIVE);
         assert!(matches!(never, Verdict::Busy { after: Some(RETRY_AFTER_MAX), .. }));
     }
 
     #[test]
     fn other_answers_are_refusals_or_broken_servers() {
-        let refused = judge(&answer(400, &[], "out of order sample\n"), Protocol::V1, 5);
+        let refused = judge(&answer(400, &[], "out of order sample\n"), Protocol::V1, FIVE);
         assert_eq!(refused, Verdict::Refused("400 out of order sample".to_owned()));
-        assert!(matches!(judge(&answer(302, &[], ""), Protocol::V1, 5), Verdict::Refused(_)));
-        assert!(matches!(judge(&answer(500, &[], ""), Protocol::V1, 5), Verdict::Broken { .. }));
+        assert!(matches!(judge(&answer(302, &[], ""), Protocol::V1, FIVE), Verdict::Refused(_)));
+        assert!(matches!(judge(&answer(500, &[], ""), Protocol::V1, FIVE), Verdict::Broken { .. }));
     }
 }

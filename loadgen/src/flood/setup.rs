@@ -8,6 +8,7 @@ use crate::body::magazine::{BytesPerSample, Encoding, Refill, measure_bytes};
 use crate::cli::FloodArgs;
 use crate::ledger::Header;
 use crate::population::Population;
+use crate::population::mixture::Mixture;
 use crate::timeline::Timeline;
 
 /// What a flood will do.
@@ -65,7 +66,8 @@ impl Setup {
             quotas: plan::quotas(&lanes, &bounds),
             bounds,
             encoding: Encoding {
-                population: Population::new(args.seed, args.series, generation_steps),
+                population: Population::new(args.seed, args.series, generation_steps)
+                    .with_mixture(mixture(args)),
                 timeline: Timeline { start_ms, interval_ms, value_period: None },
                 protocol: args.protocol,
                 compression: args.compression,
@@ -106,12 +108,13 @@ impl Setup {
     #[must_use]
     pub fn header(&self, args: &FloodArgs) -> Header {
         Header {
-            population: Population::checksum(),
+            population: Population::checksum_with(mixture(args)),
             seed: args.seed,
             series: args.series,
             generation_steps: self.generation_steps,
             timeline: self.encoding.timeline,
             protocol: args.protocol,
+            mixture: mixture(args),
             url: args.url.to_string(),
         }
     }
@@ -132,10 +135,32 @@ fn check(args: &FloodArgs) -> Result<(), FloodError> {
     {
         return refuse("--interval must be from 1ms to 49d");
     }
+    if !(0.0..=1.0).contains(&args.histograms) {
+        return refuse("--histograms must be a share from 0 to 1, such as 0.1");
+    }
+    if args.float_histograms && args.histograms == 0.0 {
+        return refuse(
+            "--float-histograms needs --histograms, the share of the series that are some",
+        );
+    }
+    if args.exemplars == Some(0) {
+        return refuse("--exemplars must be at least 1: one sample in so many brings an exemplar");
+    }
     if args.timeout.is_zero() {
         return refuse("--timeout must be more than 0s");
     }
     Ok(())
+}
+
+/// What the flood has beside floats.
+fn mixture(args: &FloodArgs) -> Mixture {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+    let histograms_per_million = (args.histograms * 1e6).round() as u32;
+    Mixture {
+        histograms_per_million,
+        float_histograms: args.float_histograms,
+        exemplars_every: args.exemplars.unwrap_or(0),
+    }
 }
 
 /// How long a target lives, in steps, if `churn` of the series are replaced per minute.
@@ -218,6 +243,10 @@ mod tests {
             (&["--churn", "NaN"], "--churn"),
             (&["--churn", "9", "--interval", "15s"], "more than once a step"),
             (&["--compression", "zstd", "--refill", "replay"], "snappy"),
+            (&["--histograms", "1.5"], "--histograms"),
+            (&["--histograms", "NaN"], "--histograms"),
+            (&["--float-histograms"], "needs --histograms"),
+            (&["--exemplars", "0"], "--exemplars"),
             (&["--interval", "500us"], "--interval"),
             (&["--start-time", "1000"], "1971"),
             (&["--start-time", "2109-01-01T00:00:00Z", "--interval", "30d"], "1971"),

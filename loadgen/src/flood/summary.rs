@@ -42,7 +42,7 @@ pub(super) fn report(
         version: env!("CARGO_PKG_VERSION"),
         ok: !stopped_early
             && both.requests_refused + both.requests_unconfirmed == 0
-            && window.tally.samples_acknowledged > 0,
+            && window.tally.acknowledged.samples() > 0,
         ended_by: ended_by(window.stop.as_ref(), counted_out),
         flood: flood(args, setup),
         preencoded: Preencoded {
@@ -70,6 +70,9 @@ fn flood(args: &FloodArgs, setup: &Setup) -> Flood {
         compression: args.compression,
         series: args.series,
         churn_per_minute: args.churn,
+        histograms: args.histograms,
+        float_histograms: args.float_histograms,
+        exemplars_every: args.exemplars,
         seed: args.seed,
         interval_ms: encoding.timeline.interval_ms,
         start_ms: encoding.timeline.start_ms,
@@ -94,7 +97,7 @@ fn warmed(args: &FloodArgs, readings: &Readings, warmup: &phase::Result) -> Warm
     let cpu = readings.warm.server_cpu_since(&readings.encoded);
     Warmup {
         rounds: args.warmup,
-        samples_acknowledged: warmup.tally.samples_acknowledged,
+        samples_acknowledged: warmup.tally.acknowledged.samples(),
         seconds: warmup.seconds,
         server_cpu_seconds: cpu,
         // More rounds than the one that creates the series would blur it.
@@ -110,8 +113,11 @@ fn measured(lanes: &[Lane<'_>], window: &phase::Result) -> Measured {
         seconds: window.seconds,
         requests_sent: tally.requests_sent,
         requests_acknowledged: tally.requests_acknowledged,
-        samples_acknowledged: tally.samples_acknowledged,
-        samples_per_second: exact(tally.samples_acknowledged) / window.seconds.max(1e-9),
+        samples_acknowledged: tally.acknowledged.samples(),
+        floats_acknowledged: tally.acknowledged.floats,
+        histograms_acknowledged: tally.acknowledged.histograms,
+        exemplars_acknowledged: tally.acknowledged.exemplars,
+        samples_per_second: exact(tally.acknowledged.samples()) / window.seconds.max(1e-9),
         bytes_acknowledged: tally.bytes_acknowledged,
         requests_unconfirmed: tally.requests_unconfirmed,
         requests_refused: tally.requests_refused,
@@ -155,7 +161,7 @@ fn server(pid: u32, args: &FloodArgs, readings: &Readings, window: &phase::Resul
         cpu_seconds_per_million_samples: cpu.and_then(|cpu| per_million(cpu, window)),
         samples_per_cpu_second: cpu
             .filter(|cpu| *cpu > 0.0)
-            .map(|cpu| exact(window.tally.samples_acknowledged) / cpu),
+            .map(|cpu| exact(window.tally.acknowledged.samples()) / cpu),
         cores: cpu.map(|cpu| cpu / elapsed.max(1e-9)),
         rss_before_bytes: before,
         rss_bytes: rss,
@@ -168,7 +174,7 @@ fn server(pid: u32, args: &FloodArgs, readings: &Readings, window: &phase::Resul
 }
 
 fn per_million(cpu: f64, window: &phase::Result) -> Option<f64> {
-    let samples = window.tally.samples_acknowledged;
+    let samples = window.tally.acknowledged.samples();
     (samples > 0).then(|| cpu * 1e6 / exact(samples))
 }
 

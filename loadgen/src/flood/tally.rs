@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::body::magazine::Contents;
+
 /// A histogram of microseconds, from 1 to an hour, exact to three digits.
 #[must_use]
 pub fn microseconds() -> Histogram<u64> {
@@ -29,8 +31,8 @@ pub struct Tally {
     pub requests_sent: u64,
     /// Requests answered by a 2xx that confirms every sample.
     pub requests_acknowledged: u64,
-    /// Their samples.
-    pub samples_acknowledged: u64,
+    /// What they had.
+    pub acknowledged: Contents,
     /// Bytes of their bodies.
     pub bytes_acknowledged: u64,
     /// Requests answered by a 2xx that does not confirm every sample, as remote write 2.0 demands.
@@ -70,7 +72,7 @@ impl Default for Tally {
         Self {
             requests_sent: 0,
             requests_acknowledged: 0,
-            samples_acknowledged: 0,
+            acknowledged: Contents::default(),
             bytes_acknowledged: 0,
             requests_unconfirmed: 0,
             requests_refused: 0,
@@ -103,7 +105,7 @@ impl Tally {
     pub fn add(&mut self, other: &Self) {
         self.requests_sent += other.requests_sent;
         self.requests_acknowledged += other.requests_acknowledged;
-        self.samples_acknowledged += other.samples_acknowledged;
+        self.acknowledged += other.acknowledged;
         self.bytes_acknowledged += other.bytes_acknowledged;
         self.requests_unconfirmed += other.requests_unconfirmed;
         self.requests_refused += other.requests_refused;

@@ -6,8 +6,12 @@
 //!
 //! Every series carries `cluster="flood-<seed>"`, so that two seeds never share a series and a checker can ask for all
 //! series of one flood. `instance` is different for every target and generation.
+//!
+//! A [`Mixture`] makes some of the series native histograms, whose names end in [`NATIVE_SUFFIX`].
 
 pub mod catalog;
+pub mod histogram;
+pub mod mixture;
 pub mod shape;
 
 use std::borrow::Cow;
@@ -15,6 +19,8 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use catalog::{Axis, Family, HOST, MetricType};
+use histogram::HistogramShape;
+use mixture::{Exemplar, Mixture, NATIVE_SUFFIX};
 use shape::{Shape, mix};
 
 /// The series of one flood.
@@ -23,6 +29,7 @@ pub struct Population {
     seed: u64,
     series_count: u32,
     generation_steps: Option<u32>,
+    mixture: Mixture,
     host: Vec<Entry>,
     targets: Vec<Range<u32>>,
 }
@@ -122,7 +129,50 @@ impl Population {
             targets.push(first..index(host.len()));
         }
         let generation_steps = generation_steps.map(|steps| steps.max(1));
-        Self { seed, series_count, generation_steps, host, targets }
+        let mixture = Mixture::default();
+        Self { seed, series_count, generation_steps, mixture, host, targets }
+    }
+
+    /// The same series, some of them native histograms, and with exemplars.
+    #[must_use]
+    pub fn with_mixture(self, mixture: Mixture) -> Self {
+        Self { mixture, ..self }
+    }
+
+    /// What there is beside floats.
+    #[must_use]
+    pub fn mixture(&self) -> Mixture {
+        self.mixture
+    }
+
+    /// Is `series` a native histogram, in all of its generations?
+    #[must_use]
+    pub fn is_histogram(&self, series: u32) -> bool {
+        let drawn = mix(mix(self.seed) ^ mix(u64::from(series) << 8 | 3)) % 1_000_000;
+        drawn < u64::from(self.mixture.histograms_per_million)
+    }
+
+    /// How many of `series` are native histograms.
+    #[must_use]
+    pub fn histogram_count(&self, series: Range<u32>) -> u64 {
+        if !self.mixture.has_histograms() {
+            return 0;
+        }
+        series.filter(|series| self.is_histogram(*series)).count() as u64
+    }
+
+    /// The course of the histograms of `series` in a generation.
+    #[must_use]
+    pub fn histogram(&self, series: u32, generation: u32) -> HistogramShape {
+        HistogramShape::new(self.key(u64::from(series) << 8 | 5, generation))
+    }
+
+    /// The exemplar that the sample of `series` brings at the step whose values it has.
+    #[must_use]
+    pub fn exemplar(&self, series: u32, value_step: u64) -> Option<Exemplar> {
+        let bits = mix(mix(self.seed ^ mix(u64::from(series) << 8 | 7)) ^ value_step);
+        let comes = bits.checked_rem(u64::from(self.mixture.exemplars_every)) == Some(0);
+        comes.then(|| Exemplar::new(mix(bits)))
     }
 
     /// How many series exist at any moment.
@@ -221,8 +271,12 @@ impl Population {
         life: &'a TargetLife,
     ) -> impl Iterator<Item = (&'static str, Cow<'a, str>)> {
         let labels = self.host.get(self.place(series).1).map_or(&[][..], |entry| &entry.labels);
-        labels.iter().map(|(name, value)| {
+        let native = self.is_histogram(series);
+        labels.iter().map(move |(name, value)| {
             let value = match value {
+                Value::Fixed(text) if native && *name == "__name__" => {
+                    Cow::Owned(format!("{text}{NATIVE_SUFFIX}"))
+                }
                 Value::Fixed(text) => Cow::Borrowed(text.as_ref()),
                 Value::Tagged(text) => Cow::Owned(text.replace('*', &life.tag)),
                 Value::Cluster => Cow::Borrowed(life.cluster.as_str()),
@@ -251,19 +305,28 @@ impl Population {
     #[must_use]
     pub fn metadata(&self, series: u32) -> Metadata {
         let about = self.host.get(self.place(series).1).map(|entry| entry.about);
-        about.unwrap_or(Metadata { metric_type: MetricType::Gauge, help: "" })
+        let about = about.unwrap_or(Metadata { metric_type: MetricType::Gauge, help: "" });
+        match self.is_histogram(series) {
+            true => Metadata { metric_type: MetricType::Histogram, ..about },
+            false => about,
+        }
     }
 
-    /// Every metric name of the population, each once.
+    /// Every metric name that the population may have, each once.
     #[must_use]
-    pub fn metric_names(&self) -> Vec<&str> {
+    pub fn metric_names(&self) -> Vec<String> {
         let shown = self.host.iter().take(self.series_count as usize);
-        let mut names: Vec<&str> = shown
+        let mut names: Vec<String> = shown
             .filter_map(|entry| match entry.labels.first() {
-                Some(("__name__", Value::Fixed(name))) => Some(name.as_ref()),
+                Some(("__name__", Value::Fixed(name))) => Some(name.as_ref().to_owned()),
                 _ => None,
             })
             .collect();
+        if self.mixture.has_histograms() {
+            let native: Vec<_> =
+                names.iter().map(|name| format!("{name}{NATIVE_SUFFIX}")).collect();
+            names.extend(native);
+        }
         names.sort_unstable();
         names.dedup();
         names
@@ -284,6 +347,29 @@ impl Population {
             let shape = population.shape(series, generation);
             for step in [0, 25, 1_000_000] {
                 hasher.update(&shape.value(step).to_bits().to_le_bytes());
+            }
+        }
+        hasher.finalize()
+    }
+
+    /// [`Self::checksum`] of a flood with this mixture: builds without native histograms know none that has them.
+    #[must_use]
+    pub fn checksum_with(mixture: Mixture) -> u32 {
+        if !mixture.has_histograms() {
+            return Self::checksum();
+        }
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&Self::checksum().to_le_bytes());
+        let population = Self::new(1, 200, None).with_mixture(mixture);
+        for series in (0..200).filter(|series| population.is_histogram(*series)) {
+            hasher.update(&series.to_le_bytes());
+        }
+        for (series, step) in [(1, 0), (2, 25), (3, 1_000_000)] {
+            let histogram = population.histogram(series, 0).at(step);
+            hasher.update(&histogram.sum.to_bits().to_le_bytes());
+            for (index, count) in histogram.buckets {
+                hasher.update(&index.to_le_bytes());
+                hasher.update(&count.to_le_bytes());
             }
         }
         hasher.finalize()
@@ -469,6 +555,25 @@ mod tests {
         assert_eq!(name(11), "http_request_duration_seconds_bucket");
         assert_eq!(name(13), "http_request_duration_seconds_count");
         assert_eq!(value(11).to_bits(), value(13).to_bits(), "the +Inf bucket is the count");
+    }
+
+    #[test]
+    fn the_mixture_decides_how_many_series_are_histograms_and_how_many_samples_have_exemplars() {
+        let mixture =
+            Mixture { histograms_per_million: 100_000, exemplars_every: 50, ..Mixture::default() };
+        let population = Population::new(1, 10_000, None).with_mixture(mixture);
+        assert!((900..1_100).contains(&population.histogram_count(0..10_000)));
+        let exemplars = (0..10_000).filter(|series| population.exemplar(*series, 9).is_some());
+        assert!((140..260).contains(&exemplars.count()));
+        let plain = Population::new(1, 10_000, None);
+        assert_eq!(plain.histogram_count(0..10_000), 0);
+        assert!((0..10_000).all(|series| plain.exemplar(series, 9).is_none()));
+    }
+
+    #[test] // golden: a ledger with histograms written by one build is read by another
+    fn the_histograms_have_not_changed() {
+        let mixture = Mixture { histograms_per_million: 100_000, ..Mixture::default() };
+        assert_eq!(Population::checksum_with(mixture), 1_956_458_308);
     }
 
     #[test] // golden: a ledger written by one build is read by another

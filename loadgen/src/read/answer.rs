@@ -8,6 +8,8 @@
 //! A chunk of any type says in its first two bytes how many samples it has. Source: Prometheus, `prompb/remote.proto`,
 //! `prompb/types.proto`.
 
+use crate::protobuf::{Field, fields, varint};
+
 /// No frame of a server that keeps to its limit is longer; longer ones are not read into memory.
 const FRAME_BYTES_MAX: usize = 256 << 20;
 
@@ -117,7 +119,7 @@ impl Answer {
     }
 
     fn chunked_series(&mut self, message: &[u8]) -> Result<(), AnswerError> {
-        for series in fields(message).filter_map(|field| field.of(1)) {
+        for series in messages(message) {
             let (mut labels, mut chunks) = (Vec::new(), 0);
             for field in fields(series?) {
                 match field {
@@ -165,8 +167,8 @@ impl Answer {
 }
 
 fn read_response(message: &[u8], counts: &mut Counts) -> Result<(), AnswerError> {
-    for result in fields(message).filter_map(|field| field.of(1)) {
-        for series in fields(result?).filter_map(|field| field.of(1)) {
+    for result in messages(message) {
+        for series in messages(result?) {
             counts.series += 1;
             for field in fields(series?) {
                 counts.samples += u64::from(field.number == 2);
@@ -177,71 +179,12 @@ fn read_response(message: &[u8], counts: &mut Counts) -> Result<(), AnswerError>
     Ok(())
 }
 
-/// A field of a message.
-struct Field<'a> {
-    number: u64,
-    varint: u64,
-    bytes: Option<&'a [u8]>,
-    /// Here the message is none.
-    damaged: bool,
-}
-
-impl<'a> Field<'a> {
-    /// Its bytes, if it has this number.
-    fn of(&self, number: u64) -> Option<Result<&'a [u8], AnswerError>> {
-        if self.damaged {
-            return Some(Err(AnswerError::Message("a field is cut off")));
-        }
-        self.bytes.filter(|_| self.number == number).map(Ok)
-    }
-}
-
-/// The fields of a message; the last one may be damaged.
-fn fields(mut rest: &[u8]) -> impl Iterator<Item = Field<'_>> {
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let field = field(&mut rest);
-        if field.is_none() {
-            rest = &[];
-        }
-        Some(field.unwrap_or(Field { number: 0, varint: 0, bytes: None, damaged: true }))
+/// The messages that are field 1 of a message.
+fn messages(message: &[u8]) -> impl Iterator<Item = Result<&[u8], AnswerError>> {
+    fields(message).filter_map(|field| match field.damaged {
+        true => Some(Err(AnswerError::Message("a field is cut off"))),
+        false => field.of(1).map(Ok),
     })
-}
-
-fn field<'a>(rest: &mut &'a [u8]) -> Option<Field<'a>> {
-    let (tag, behind) = varint(rest)?;
-    let number = tag >> 3;
-    let plain = Field { number, varint: 0, bytes: None, damaged: false };
-    let (field, behind) = match tag & 7 {
-        0 => {
-            let (n, behind) = varint(behind)?;
-            (Field { varint: n, ..plain }, behind)
-        }
-        1 => (plain, behind.get(8..)?),
-        2 => {
-            let (len, behind) = varint(behind)?;
-            let (bytes, behind) = behind.split_at_checked(usize::try_from(len).ok()?)?;
-            (Field { bytes: Some(bytes), ..plain }, behind)
-        }
-        5 => (plain, behind.get(4..)?),
-        _ => return None,
-    };
-    *rest = behind;
-    Some(field)
-}
-
-/// A varint in front; `None` if it is not all there.
-fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut n = 0u64;
-    for (i, byte) in bytes.iter().enumerate().take(10) {
-        n |= u64::from(byte & 0x7f).checked_shl(u32::try_from(7 * i).ok()?)?;
-        if byte & 0x80 == 0 {
-            return Some((n, bytes.get(i + 1..)?));
-        }
-    }
-    None
 }
 
 /// CRC32C (Castagnoli) of `bytes`, with a table: the generator's other checksum is IEEE's.

@@ -3,7 +3,7 @@
 //! The answer is counted as it comes and thrown away: the reader's memory does not grow with it.
 
 mod answer;
-mod request;
+pub(crate) mod request;
 
 pub use request::Comparison;
 

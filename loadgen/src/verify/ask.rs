@@ -1,12 +1,15 @@
-//! Asks the query API over one connection, and asks again while the server is busy or restarting.
+//! Asks the query API and remote read over one connection, and asks again while the server is busy or restarting.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::answer::{AnswerError, Metric, Series, data, matrix};
-use crate::cli::VerifyArgs;
+use super::compare::Found;
+use super::native;
+use crate::cli::{Match, VerifyArgs};
 use crate::flood::control::Control;
 use crate::http::{Client, ClientError, Url};
+use crate::read::request;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +42,8 @@ pub enum AskError {
 pub struct Asker {
     client: Client,
     url: Url,
-    headers: String,
+    /// Header lines to add.
+    headers: Vec<String>,
     /// The body of the last answer, which what was parsed from it borrows.
     body: Vec<u8>,
 }
@@ -56,7 +60,7 @@ impl Asker {
     pub fn new(args: &VerifyArgs, addresses: Vec<SocketAddr>) -> Self {
         let bytes_max = BODY_BYTES_MIN.max(args.samples_per_query.saturating_mul(SAMPLE_BYTES));
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        let headers = args.headers.iter().map(|line| format!("{line}\r\n")).collect();
+        let headers = args.headers.clone();
         let client = Client::new(addresses, args.timeout, bytes_max);
         Self { client, url: args.url.clone(), headers, body: Vec::new() }
     }
@@ -110,15 +114,44 @@ impl Asker {
         AskError::Answer { url: Box::new(self.url.clone()), asked: asked.to_owned(), source }
     }
 
+    /// Reads back the native histograms of a question, and whatever floats their series have.
+    ///
+    /// - `range`: from the first to the last millisecond, both included.
+    ///
+    /// # Errors
+    /// No answer of any use after some tries.
+    pub fn native(
+        &mut self,
+        matchers: &[Match],
+        range: (i64, i64),
+    ) -> Result<Vec<Found<'static>>, AskError> {
+        let body = request::body(range, matchers, true);
+        let url = self.url.join("/api/v1/read");
+        let head = request::head(&url, &self.headers, body.len());
+        let status = self.again(|asker| asker.exchange(url.clone(), &head, &body))?;
+        native::series(status, &self.body).map_err(|source| AskError::Answer {
+            url: Box::new(url),
+            asked: format!("{matchers:?}"),
+            source,
+        })
+    }
+
     /// Posts a form until the answer is neither a broken connection nor a 5xx or 429.
     fn ask(&mut self, path: &str, form: &[(&str, &str)]) -> Result<u16, AskError> {
+        self.again(|asker| asker.post(path, form))
+    }
+
+    fn again(
+        &mut self,
+        mut post: impl FnMut(&mut Self) -> Result<u16, AskError>,
+    ) -> Result<u16, AskError> {
         for _ in 1..TRIES {
-            match self.post(path, form) {
+            match post(self) {
                 Ok(status) if !matches!(status, 429 | 500..) => return Ok(status),
                 Ok(_) | Err(_) => pause(),
             }
         }
-        self.post(path, form)
+        post(self)
     }
 
     fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Result<u16, AskError> {
@@ -128,18 +161,24 @@ impl Asker {
             .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
             .collect();
         let body = body.join("&");
+        let headers: String = self.headers.iter().map(|line| format!("{line}\r\n")).collect();
         let head = format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: floodplain-loadgen/{}\r\n\
              Content-Type: application/x-www-form-urlencoded\r\n{}Content-Length: {}\r\n\r\n",
             url.path(),
             url.authority(),
             env!("CARGO_PKG_VERSION"),
-            self.headers,
+            headers,
             body.len(),
         );
+        self.exchange(url, head.as_bytes(), body.as_bytes())
+    }
+
+    /// Sends a request and keeps the body of its answer; returns the status.
+    fn exchange(&mut self, url: Url, head: &[u8], body: &[u8]) -> Result<u16, AskError> {
         let response = self
             .client
-            .exchange(head.as_bytes(), body.as_bytes())
+            .exchange(head, body)
             .map_err(|source| AskError::Client { url: Box::new(url), source })?;
         self.body = response.body;
         Ok(response.status)

@@ -2,13 +2,84 @@
 //!
 //! No value that a flood sends is a NaN, so a value's text stands for its bits.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 
 use super::answer::{Metric, Series, milliseconds};
 use super::plan::Question;
 use crate::ledger::{Fate, Ledger};
 use crate::population::Population;
+use crate::population::histogram::Histogram;
 use crate::quantity::utc_text;
+
+/// A series that was read back.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// Its labels.
+    pub metric: Metric,
+    /// Its samples, with milliseconds since the epoch.
+    pub samples: Vec<(i64, Value<'a>)>,
+}
+
+/// A sample that was read back, or that was sent.
+#[derive(Debug, PartialEq)]
+pub enum Value<'a> {
+    /// A float, as text.
+    Float(Cow<'a, str>),
+    /// A native histogram.
+    Histogram {
+        /// Its counts.
+        histogram: Histogram,
+        /// Are they floats?
+        float: bool,
+    },
+    /// What no flood sends.
+    Foreign(String),
+}
+
+impl Value<'_> {
+    /// Is this the value `sent`, bit by bit?
+    fn is(&self, sent: &Value<'_>) -> bool {
+        let bits = |text: &str| text.parse::<f64>().ok().map(f64::to_bits);
+        match (self, sent) {
+            // Equal bits, not equal numbers: -0 is not 0.
+            (Self::Float(this), Value::Float(sent)) => {
+                bits(this).is_some_and(|this| bits(sent) == Some(this))
+            }
+            (
+                Self::Histogram { histogram: this, float },
+                Value::Histogram { histogram: sent, float: sent_float },
+            ) => float == sent_float && this == sent && this.sum.to_bits() == sent.sum.to_bits(),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Float(text) => out.write_str(text),
+            Self::Foreign(what) => out.write_str(what),
+            Self::Histogram { histogram, float } => {
+                let Histogram { count, sum, zero_count, buckets } = histogram;
+                let kind = if *float { "float" } else { "integer" };
+                write!(
+                    out,
+                    "{kind} histogram(count {count} sum {sum} zero {zero_count} buckets {buckets:?})"
+                )
+            }
+        }
+    }
+}
+
+impl<'a> From<Series<'a>> for Found<'a> {
+    fn from(series: Series<'a>) -> Self {
+        let values = series.values.into_iter();
+        let sample = |(seconds, text)| (milliseconds(seconds), Value::Float(Cow::Borrowed(text)));
+        Self { metric: series.metric, samples: values.map(sample).collect() }
+    }
+}
 
 /// How many examples of each kind are kept.
 const EXAMPLES_MAX: usize = 5;
@@ -18,6 +89,8 @@ const EXAMPLES_MAX: usize = 5;
 pub struct Findings {
     /// Acknowledged samples that were looked for.
     pub acknowledged: u64,
+    /// Those of them that are native histograms.
+    pub histograms_acknowledged: u64,
     /// Samples that were there, sent, and not acknowledged.
     pub unknown_found: u64,
     /// Acknowledged samples that were not there.
@@ -37,6 +110,7 @@ impl Findings {
     /// Adds the findings of another question.
     pub fn add(&mut self, other: Self) {
         self.acknowledged += other.acknowledged;
+        self.histograms_acknowledged += other.histograms_acknowledged;
         self.unknown_found += other.unknown_found;
         self.lost += other.lost;
         self.altered += other.altered;
@@ -75,7 +149,7 @@ pub struct Flood<'a> {
 impl Flood<'_> {
     /// Compares the `answer` to `question`.
     #[must_use]
-    pub fn compare(&self, question: &Question, answer: Vec<Series<'_>>) -> Findings {
+    pub fn compare(&self, question: &Question, answer: Vec<Found<'_>>) -> Findings {
         let mut findings = Findings::default();
         let all = self.population.series_of(question.target);
         let numbers: HashMap<Metric, u32> =
@@ -85,7 +159,7 @@ impl Flood<'_> {
         for mut series in answer {
             series.metric.retain(|name, _| !self.ignored.contains(name));
             // Prometheus before 3.0 closes its windows on both sides.
-            series.values.retain(|(seconds, _)| milliseconds(*seconds) > question.after_ms);
+            series.samples.retain(|(time, _)| *time > question.after_ms);
             let number = numbers.get(&series.metric).copied();
             let place = number.and_then(|number| found.get_mut((number - all.start) as usize));
             match (number, place) {
@@ -93,8 +167,8 @@ impl Flood<'_> {
                     self.walk(question, number, &series, found, &mut findings);
                 }
                 _ => {
-                    findings.invented += series.values.len() as u64;
-                    let count = series.values.len();
+                    findings.invented += series.samples.len() as u64;
+                    let count = series.samples.len();
                     findings.example(|| format!("invented {count} samples of {:?}", series.metric));
                 }
             }
@@ -116,14 +190,14 @@ impl Flood<'_> {
         &self,
         question: &Question,
         number: u32,
-        series: &Series<'_>,
+        series: &Found<'_>,
         found: &mut [bool],
         findings: &mut Findings,
     ) {
         let timeline = &self.ledger.header.timeline;
-        let shape = self.population.shape(number, question.generation);
-        for &(seconds, text) in &series.values {
-            let time = milliseconds(seconds);
+        let sent_at = self.sent(question, number);
+        for (time, value) in &series.samples {
+            let time = *time;
             let step = timeline.step_at(time).filter(|step| question.steps.contains(step));
             let fate = step.map_or(Fate::Unsent, |step| self.ledger.fate(number, step));
             let place = step.and_then(|step| found.get_mut((step - question.steps.start) as usize));
@@ -132,21 +206,31 @@ impl Flood<'_> {
             else {
                 findings.invented += 1;
                 let time = utc_text(time);
-                findings.example(|| format!("invented {text} at {time}: {:?}", series.metric));
+                findings.example(|| format!("invented {value} at {time}: {:?}", series.metric));
                 continue;
             };
             *place = true;
             findings.unknown_found += u64::from(fate == Fate::Unknown);
-            let sent = shape.value(timeline.value_step(step));
-            // Equal bits, not equal numbers: -0 is not 0.
-            let same = text.parse::<f64>().is_ok_and(|value| value.to_bits() == sent.to_bits());
-            if !same {
+            let sent = sent_at(timeline.value_step(step));
+            if !value.is(&sent) {
                 findings.altered += 1;
                 let time = utc_text(time);
                 findings.example(|| {
-                    format!("altered from {sent} to {text} at {time}: {:?}", series.metric)
+                    format!("altered from {sent} to {value} at {time}: {:?}", series.metric)
                 });
             }
+        }
+    }
+
+    /// What `series` was sent with, as a function of the step.
+    fn sent(&self, question: &Question, series: u32) -> impl Fn(u64) -> Value<'static> {
+        let native = self.population.is_histogram(series);
+        let histogram = self.population.histogram(series, question.generation);
+        let shape = self.population.shape(series, question.generation);
+        let float = self.population.mixture().float_histograms;
+        move |step| match native {
+            true => Value::Histogram { histogram: histogram.at(step), float },
+            false => Value::Float(Cow::Owned(shape.value(step).to_string())),
         }
     }
 
@@ -157,11 +241,13 @@ impl Flood<'_> {
         found: &[bool],
         findings: &mut Findings,
     ) {
+        let native = self.population.is_histogram(number);
         for (step, found) in question.steps.clone().zip(found) {
             if self.ledger.fate(number, step) != Fate::Acknowledged {
                 continue;
             }
             findings.acknowledged += 1;
+            findings.histograms_acknowledged += u64::from(native);
             if !found {
                 findings.lost += 1;
                 let time = utc_text(self.ledger.header.timeline.time(step));
@@ -177,6 +263,7 @@ mod tests {
     use super::*;
     use crate::body::Protocol;
     use crate::ledger::{Header, Outcome, Writer};
+    use crate::population::mixture::Mixture;
     use crate::timeline::Timeline;
     use crate::verify::plan::questions;
 
@@ -184,16 +271,17 @@ mod tests {
         Timeline { start_ms: 1_780_000_000_000, interval_ms: 1_000, value_period: None };
 
     /// The ledger of ten series and four steps: the last was never answered, the others were acknowledged.
-    fn ledger() -> Ledger {
+    fn ledger(mixture: Mixture) -> Ledger {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger");
         let header = Header {
-            population: Population::checksum(),
+            population: Population::checksum_with(mixture),
             seed: 3,
             series: 10,
             generation_steps: None,
             timeline: TIMELINE,
             protocol: Protocol::V1,
+            mixture,
             url: String::new(),
         };
         let writer = Writer::create(&path, &header).unwrap();
@@ -209,7 +297,7 @@ mod tests {
     /// What comparing finds if the samples of series 4 are changed by `change`: pairs of milliseconds since the start of
     /// the flood and value.
     fn findings(change: impl Fn(&mut Vec<(i64, f64)>)) -> Findings {
-        let ledger = ledger();
+        let ledger = ledger(Mixture::default());
         let population = ledger.header.population().unwrap();
         let question = questions(&ledger, &population, 1_000_000).remove(0);
         let flood = Flood { ledger: &ledger, population: &population, ignored: &[] };
@@ -230,7 +318,7 @@ mod tests {
             metric: flood.labels(number, &question),
             values: texts.iter().map(|(seconds, text)| (*seconds, text.as_str())).collect(),
         });
-        flood.compare(&question, answer.collect())
+        flood.compare(&question, answer.map(Found::from).collect())
     }
 
     /// Takes one sample away.
@@ -288,5 +376,65 @@ mod tests {
             all.add(findings(|samples| samples[1].1 += 1.0));
         }
         assert_eq!((counts(&all), all.examples.len()), ([20, 20, 0], 2 * EXAMPLES_MAX));
+    }
+
+    /// What comparing finds if the samples of series 4 of a flood of histograms are changed by `change`.
+    fn histogram_findings(change: impl Fn(&mut Vec<(i64, Value<'static>)>)) -> Findings {
+        let ledger = ledger(Mixture { histograms_per_million: 1_000_000, ..Mixture::default() });
+        let population = ledger.header.population().unwrap();
+        let question = questions(&ledger, &population, 1_000_000).remove(0);
+        let flood = Flood { ledger: &ledger, population: &population, ignored: &[] };
+        let answer = (0..10).map(|number| {
+            let sent = flood.sent(&question, number);
+            let samples = (0..4).map(|step| (TIMELINE.time(step), sent(u64::from(step))));
+            let mut samples = samples.collect();
+            if number == 4 {
+                change(&mut samples);
+            }
+            Found { metric: flood.labels(number, &question), samples }
+        });
+        flood.compare(&question, answer.collect())
+    }
+
+    /// Changes the histogram of one step.
+    fn with(
+        step: usize,
+        change: impl Fn(&mut Histogram, &mut bool),
+    ) -> impl Fn(&mut Vec<(i64, Value<'static>)>) {
+        move |samples| match &mut samples[step].1 {
+            Value::Histogram { histogram, float } => change(histogram, float),
+            other => panic!("{other:?} is no histogram"),
+        }
+    }
+
+    #[test]
+    fn histograms_that_were_sent_and_are_there_are_clean() {
+        let clean = histogram_findings(|_| {});
+        assert_eq!((clean.acknowledged, clean.histograms_acknowledged), (30, 30));
+        assert_eq!((clean.unknown_found, counts(&clean)), (10, [0; 3]));
+    }
+
+    #[test]
+    fn a_missing_histogram_is_lost_and_one_too_many_is_invented() {
+        assert_eq!(counts(&histogram_findings(|samples| _ = samples.remove(1))), [1, 0, 0]);
+        assert_eq!(counts(&histogram_findings(|samples| samples[1].0 += 1)), [1, 0, 1]);
+    }
+
+    #[test]
+    fn anything_else_in_a_histogram_is_altered() {
+        let altered = |change: fn(&mut Histogram, &mut bool)| {
+            assert_eq!(counts(&histogram_findings(with(2, change))), [0, 1, 0]);
+        };
+        altered(|histogram, _| histogram.count += 1);
+        altered(|histogram, _| histogram.sum = f64::from_bits(histogram.sum.to_bits() ^ 1));
+        altered(|histogram, _| histogram.zero_count += 1);
+        altered(|histogram, _| histogram.buckets[3].1 += 1);
+        altered(|histogram, _| histogram.buckets[3].0 += 1);
+        altered(|histogram, _| _ = histogram.buckets.pop());
+        altered(|_, float| *float = true);
+        let as_float = |samples: &mut Vec<(i64, Value<'static>)>| {
+            samples[2].1 = Value::Float(Cow::Borrowed("1"));
+        };
+        assert_eq!(counts(&histogram_findings(as_float)), [0, 1, 0]);
     }
 }

@@ -1,8 +1,9 @@
-//! Reads a flood back through the query API and compares it with its ledger.
+//! Reads a flood back, floats through the query API and native histograms through remote read, and compares it with its ledger.
 
 pub mod answer;
 mod ask;
 pub mod compare;
+pub mod native;
 pub mod plan;
 
 use std::collections::HashSet;
@@ -23,7 +24,7 @@ use crate::population::Population;
 use answer::Metric;
 pub use ask::AskError;
 use ask::Asker;
-use compare::{Findings, Flood};
+use compare::{Findings, Flood, Found};
 use plan::{Question, questions};
 
 /// Why a flood could not be verified.
@@ -62,6 +63,8 @@ pub struct Report {
     pub samples_compared: u64,
     /// Samples that the ledger says were acknowledged. Each of them was looked for.
     pub samples_acknowledged: u64,
+    /// Those of them that are native histograms.
+    pub histograms_acknowledged: u64,
     /// Samples that were sent and not acknowledged.
     pub samples_unknown: u64,
     /// Those of them that are there.
@@ -118,6 +121,7 @@ pub fn run(args: &VerifyArgs) -> Result<Report, VerifyError> {
         steps: ledger.steps().end,
         samples_compared: compared,
         samples_acknowledged: acknowledged,
+        histograms_acknowledged: findings.histograms_acknowledged,
         samples_unknown: ledger.count(Fate::Unknown),
         samples_unknown_found: findings.unknown_found,
         samples_lost: findings.lost,
@@ -142,9 +146,15 @@ fn ask_all(
         let mut findings = Findings::default();
         while let Some(question) = questions.get(next.fetch_add(1, Ordering::Relaxed)) {
             let selector = question.selector(flood.population);
-            let answer = asker.samples(&selector, question.until_ms).inspect_err(|_| {
-                next.store(questions.len(), Ordering::Relaxed); // nobody needs to go on
-            })?;
+            let nobody_goes_on = |_: &AskError| next.store(questions.len(), Ordering::Relaxed);
+            let mut answer = Vec::new();
+            if flood.population.mixture().has_histograms() {
+                let matchers = question.native_matchers(flood.population);
+                let range = (question.after_ms.saturating_add(1), question.until_ms);
+                answer = asker.native(&matchers, range).inspect_err(nobody_goes_on)?;
+            }
+            let floats = asker.samples(&selector, question.until_ms).inspect_err(nobody_goes_on)?;
+            answer.extend(floats.into_iter().map(Found::from));
             findings.add(flood.compare(question, answer));
         }
         Ok(findings)
@@ -240,6 +250,7 @@ impl Report {
         );
         for (name, count, what) in [
             ("acknowledged", self.samples_acknowledged, "samples"),
+            ("", self.histograms_acknowledged, "of them are native histograms"),
             ("unknown", self.samples_unknown, "samples sent but not acknowledged"),
             ("", self.samples_unknown_found, "of them are there"),
             ("lost", self.samples_lost, "samples"),

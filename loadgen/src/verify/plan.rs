@@ -1,13 +1,16 @@
 //! Which questions read a whole flood back: pure functions of the ledger.
 //!
-//! Each question asks for the raw samples of one target in one generation, in one window of time. The windows of a
-//! target follow each other without gap or overlap, from one interval before the first step of the ledger to one after
-//! the last, so that a sample where none was sent falls into one of them, too.
+//! Each question asks for the raw samples of one target in one generation, in one window of time: by a query for the
+//! floats, and by a remote read for the native histograms if there are any. The windows of a target follow each other
+//! without gap or overlap, from one interval before the first step of the ledger to one after the last, so that a
+//! sample where none was sent falls into one of them, too.
 
 use std::ops::Range;
 
+use crate::cli::{Comparison, Match};
 use crate::ledger::{Fate, Ledger};
 use crate::population::Population;
+use crate::population::mixture::NATIVE_SUFFIX;
 use crate::timeline::Timeline;
 
 /// One question.
@@ -26,13 +29,35 @@ pub struct Question {
 }
 
 impl Question {
-    /// The PromQL selector, to be evaluated at [`Self::until_ms`].
+    /// The matchers of a remote read of its native histograms.
+    #[must_use]
+    pub fn native_matchers(&self, population: &Population) -> [Match; 3] {
+        let life = population.life(self.target, self.generation);
+        let of = |name: &str, comparison, value: String| Match {
+            name: name.to_owned(),
+            comparison,
+            value,
+        };
+        [
+            of("cluster", Comparison::Equal, life.cluster().to_owned()),
+            of("instance", Comparison::Equal, life.instance().to_owned()),
+            of("__name__", Comparison::Regex, format!(".+{NATIVE_SUFFIX}")),
+        ]
+    }
+
+    /// The PromQL selector of its floats, to be evaluated at [`Self::until_ms`].
     #[must_use]
     pub fn selector(&self, population: &Population) -> String {
         let life = population.life(self.target, self.generation);
         let range = self.until_ms.saturating_sub(self.after_ms);
+        let (cluster, instance) = (life.cluster(), life.instance());
         // The names are made of characters that need no escape.
-        format!(r#"{{cluster="{}",instance="{}"}}[{range}ms]"#, life.cluster(), life.instance())
+        match population.mixture().has_histograms() {
+            true => format!(
+                r#"{{cluster="{cluster}",instance="{instance}",__name__!~".+{NATIVE_SUFFIX}"}}[{range}ms]"#
+            ),
+            false => format!(r#"{{cluster="{cluster}",instance="{instance}"}}[{range}ms]"#),
+        }
     }
 }
 

@@ -25,6 +25,7 @@ impl Prometheus {
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .arg("--web.enable-remote-write-receiver")
+            .arg("--enable-feature=native-histograms,exemplar-storage")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
@@ -132,4 +133,33 @@ fn prometheus_keeps_what_it_acknowledged_when_it_is_killed() {
         + flooded.number("warmup.samples_acknowledged");
     assert_eq!(ran.number("samples_acknowledged"), acknowledged);
     restarted.kill();
+}
+
+#[test]
+fn prometheus_stores_the_histograms_that_it_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let Some(prometheus) = Prometheus::start(&data) else { return };
+    wait_until_ready(&prometheus, &empty_ledger(dir.path()));
+    let write = format!("{}/api/v1/write", prometheus.url);
+    let read = format!("{}/api/v1/read", prometheus.url);
+    for (seed, kind) in [("5", &[][..]), ("6", &["--float-histograms"])] {
+        let args = ["flood", "--url", &write, "--series", "1000", "--samples-per-request", "200"];
+        let mix = ["--samples", "9000", "--histograms", "0.3", "--exemplars", "10"];
+        let flooded =
+            run(&[&args[..], &mix, kind, &["--seed", seed, "--json", "--quiet"]].concat());
+        assert_eq!(flooded.code, 0, "{}{}", flooded.stdout, flooded.stderr);
+        let histograms = flooded.number("measured.histograms_acknowledged");
+        assert!((2_000..3_500).contains(&histograms), "{histograms}");
+        assert_eq!(flooded.number("measured.floats_acknowledged") + histograms, 9_000);
+        assert!(flooded.number("measured.exemplars_acknowledged") > 500);
+        // Streamed chunks: in one message, versions before 2.44 leave histograms out.
+        let cluster = format!("cluster=flood-{seed}");
+        let ran = run(&["read", "--url", &read, "--match", &cluster, "--json"]);
+        assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+        assert_eq!(ran.number("histograms"), histograms / 9 * 10);
+        assert_eq!(ran.number("samples"), 10_000 - histograms / 9 * 10);
+    }
+    prometheus.kill();
 }

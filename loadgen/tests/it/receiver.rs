@@ -19,6 +19,9 @@ pub type Samples = BTreeMap<i64, f64>;
 /// Everything that was stored.
 pub type Store = BTreeMap<Labels, Samples>;
 
+/// Native histograms by series and timestamp, each as the message that came.
+type Natives = BTreeMap<Labels, BTreeMap<i64, Vec<u8>>>;
+
 /// What to do with a write.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Action {
@@ -56,6 +59,7 @@ pub struct Receiver {
 
 struct Shared {
     store: Mutex<Store>,
+    natives: Mutex<Natives>,
     writes: AtomicUsize,
     dead: AtomicBool,
     closed_windows: bool,
@@ -80,6 +84,7 @@ impl Receiver {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             store: Mutex::new(store),
+            natives: Mutex::new(Natives::new()),
             writes: AtomicUsize::new(0),
             dead: AtomicBool::new(false),
             closed_windows,
@@ -164,14 +169,15 @@ impl Shared {
             }
             let answer = match request.path.as_str() {
                 "/api/v1/write" => match self.write(&request, connection) {
-                    Some(answer) => answer,
+                    Some(answer) => answer.into_bytes(),
                     None => break,
                 },
-                "/api/v1/query" => self.query(&form(&request.body)),
-                "/api/v1/series" => self.series(&form(&request.body)),
+                "/api/v1/query" => self.query(&form(&request.body)).into_bytes(),
+                "/api/v1/series" => self.series(&form(&request.body)).into_bytes(),
+                "/api/v1/read" => self.read(&request.body),
                 other => panic!("asked for {other}"),
             };
-            writer.write_all(answer.as_bytes())?;
+            writer.write_all(&answer)?;
         }
         writer.shutdown(Shutdown::Both)
     }
@@ -179,9 +185,19 @@ impl Shared {
     /// `None` if the connection is to be closed.
     fn write(&self, request: &Request, connection: usize) -> Option<String> {
         let action = (self.act)(self.writes.fetch_add(1, Ordering::SeqCst));
-        let series = decode(request);
+        let (series, natives) = decode(request);
         let samples: usize = series.iter().map(|(_, samples)| samples.len()).sum();
         let mut count = format!("X-Prometheus-Remote-Write-Samples-Written: {samples}\r\n");
+        let histograms: usize = natives.iter().map(|(_, natives)| natives.len()).sum();
+        count.push_str(&format!("X-Prometheus-Remote-Write-Histograms-Written: {histograms}\r\n"));
+        if !matches!(action, Action::Lose | Action::Answer(_) | Action::Busy | Action::Die) {
+            let mut kept = self.natives.lock().unwrap();
+            for (labels, messages) in natives {
+                let messages = messages.into_iter();
+                let of_series = kept.entry(labels).or_default();
+                of_series.extend(messages.map(|message| native(action, message)));
+            }
+        }
         let mut status = 204;
         let labels = series.iter().map(|(labels, _)| (labels.clone(), connection));
         self.arrivals.lock().unwrap().extend(labels);
@@ -263,11 +279,51 @@ impl Shared {
         json(&format!(r#"{{"resultType":"matrix","result":[{}]}}"#, series.join(",")))
     }
 
+    /// Answers a remote read of the native histograms of one cluster and instance.
+    fn read(&self, body: &[u8]) -> Vec<u8> {
+        let body = snap::raw::Decoder::new().decompress_vec(body).unwrap();
+        let query = ReadRequest::decode(&body[..]).unwrap().queries.remove(0);
+        let equal = |labels: &Labels| {
+            let mut equal = query.matchers.iter().filter(|matcher| matcher.comparison == 0);
+            equal.all(|matcher| labels.get(&matcher.name) == Some(&matcher.value))
+        };
+        let natives = self.natives.lock().unwrap();
+        let timeseries =
+            natives.iter().filter(|(labels, _)| equal(labels)).map(|(labels, kept)| {
+                let label = |(name, value): (&String, &String)| Label {
+                    name: name.clone(),
+                    value: value.clone(),
+                };
+                let kept = kept.range(query.start..=query.end);
+                TimeSeries {
+                    labels: labels.iter().map(label).collect(),
+                    samples: Vec::new(),
+                    histograms: kept.map(|(_, message)| message.clone()).collect(),
+                }
+            });
+        let result = WriteRequest { timeseries: timeseries.collect() };
+        let response = ReadResponse { results: vec![result] }.encode_to_vec();
+        let block = snap::raw::Encoder::new().compress_vec(&response).unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", block.len());
+        [head.into_bytes(), block].concat()
+    }
+
     fn series(&self, form: &BTreeMap<String, String>) -> String {
         let store = self.store.lock().unwrap();
         let found = store.keys().filter(|labels| matches(&form["match[]"], labels));
         json(&serde_json::to_string(&found.collect::<Vec<_>>()).unwrap())
     }
+}
+
+/// The timestamp of a histogram, and the message as it is to be kept.
+fn native(action: Action, mut message: Vec<u8>) -> (i64, Vec<u8>) {
+    let timestamp = Stamp::decode(&message[..]).unwrap().timestamp;
+    if action == Action::Alter {
+        // A field that comes again overwrites the first: another sum.
+        message.push(0x19);
+        message.extend(1.5f64.to_le_bytes());
+    }
+    (timestamp, message)
 }
 
 fn json(data: &str) -> String {
@@ -344,6 +400,48 @@ struct TimeSeries {
     labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
     samples: Vec<Sample>,
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    histograms: Vec<Vec<u8>>,
+}
+
+/// What a histogram is kept under.
+#[derive(Clone, PartialEq, Message)]
+struct Stamp {
+    #[prost(int64, tag = "15")]
+    timestamp: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ReadRequest {
+    #[prost(message, repeated, tag = "1")]
+    queries: Vec<Query>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Query {
+    #[prost(int64, tag = "1")]
+    start: i64,
+    #[prost(int64, tag = "2")]
+    end: i64,
+    #[prost(message, repeated, tag = "3")]
+    matchers: Vec<Matcher>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Matcher {
+    #[prost(int32, tag = "1")]
+    comparison: i32,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(string, tag = "3")]
+    value: String,
+}
+
+/// A result has the form of a write.
+#[derive(Clone, PartialEq, Message)]
+struct ReadResponse {
+    #[prost(message, repeated, tag = "1")]
+    results: Vec<WriteRequest>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -376,36 +474,46 @@ struct TimeSeriesV2 {
     labels_refs: Vec<u32>,
     #[prost(message, repeated, tag = "2")]
     samples: Vec<Sample>,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    histograms: Vec<Vec<u8>>,
 }
 
-fn decode(request: &Request) -> Vec<(Labels, Vec<Sample>)> {
+/// The floats of each series, and the native histograms of those that have some.
+type Decoded = (Vec<(Labels, Vec<Sample>)>, Vec<(Labels, Vec<Vec<u8>>)>);
+
+fn decode(request: &Request) -> Decoded {
     let message = match request.headers["content-encoding"].as_str() {
         "snappy" => snap::raw::Decoder::new().decompress_vec(&request.body).unwrap(),
         "zstd" => zstd::bulk::decompress(&request.body, 1 << 24).unwrap(),
         other => panic!("encoded as {other}"),
     };
     let version = request.headers["x-prometheus-remote-write-version"].as_str();
-    match (request.headers["content-type"].as_str(), version) {
-        ("application/x-protobuf", "0.1.0") => {
-            let request = WriteRequest::decode(&message[..]).unwrap();
-            let one = |series: TimeSeries| {
-                let labels = series.labels.into_iter().map(|label| (label.name, label.value));
-                (labels.collect(), series.samples)
-            };
-            request.timeseries.into_iter().map(one).collect()
-        }
-        ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0") => {
-            let request = RequestV2::decode(&message[..]).unwrap();
-            let symbol = |at: u32| request.symbols[at as usize].clone();
-            let one = |series: &TimeSeriesV2| {
-                let pairs = series.labels_refs.chunks(2);
-                (
-                    pairs.map(|pair| (symbol(pair[0]), symbol(pair[1]))).collect(),
-                    series.samples.clone(),
-                )
-            };
-            request.timeseries.iter().map(one).collect()
-        }
-        other => panic!("a message of type {other:?}"),
-    }
+    let all: Vec<(Labels, Vec<Sample>, Vec<Vec<u8>>)> =
+        match (request.headers["content-type"].as_str(), version) {
+            ("application/x-protobuf", "0.1.0") => {
+                let request = WriteRequest::decode(&message[..]).unwrap();
+                let one = |series: TimeSeries| {
+                    let labels = series.labels.into_iter().map(|label| (label.name, label.value));
+                    (labels.collect(), series.samples, series.histograms)
+                };
+                request.timeseries.into_iter().map(one).collect()
+            }
+            ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0") => {
+                let request = RequestV2::decode(&message[..]).unwrap();
+                let symbol = |at: u32| request.symbols[at as usize].clone();
+                let one = |series: &TimeSeriesV2| {
+                    let pairs = series.labels_refs.chunks(2);
+                    (
+                        pairs.map(|pair| (symbol(pair[0]), symbol(pair[1]))).collect(),
+                        series.samples.clone(),
+                        series.histograms.clone(),
+                    )
+                };
+                request.timeseries.iter().map(one).collect()
+            }
+            other => panic!("a message of type {other:?}"),
+        };
+    let natives = all.iter().filter(|(_, _, natives)| !natives.is_empty());
+    let natives = natives.map(|(labels, _, natives)| (labels.clone(), natives.clone())).collect();
+    (all.into_iter().map(|(labels, samples, _)| (labels, samples)).collect(), natives)
 }

@@ -54,6 +54,40 @@ fn what_was_acknowledged_and_is_there_is_clean() {
 }
 
 #[test]
+fn histograms_that_were_acknowledged_and_are_there_are_clean() {
+    for args in [
+        &["--histograms", "0.3"][..],
+        &["--histograms", "1", "--float-histograms", "--exemplars", "7"],
+        &["--histograms", "0.3", "--protocol", "2.0", "--preencode-bytes", "90KiB"],
+        &["--histograms", "0.3", "--churn", "1", "--interval", "15s"],
+    ] {
+        let receiver = Receiver::honest();
+        let (_dir, path) = ledger();
+        let flooded = flood(&receiver, &path, args);
+        assert_eq!(flooded.code, 0, "{}", flooded.stdout);
+        let histograms = flooded.number("measured.histograms_acknowledged");
+        assert_eq!(flooded.number("measured.floats_acknowledged") + histograms, 6_000);
+        for samples in ["200k", "700"] {
+            let ran = verify(&receiver, &path, &["--samples-per-query", samples]);
+            assert_eq!(ran.code, 0, "{args:?}: {}{}", ran.stdout, ran.stderr);
+            assert_eq!(ran.number("samples_acknowledged"), 6_600);
+            assert_eq!(ran.number("histograms_acknowledged"), histograms / 10 * 11);
+        }
+    }
+}
+
+#[test]
+fn histograms_that_are_not_there_are_lost_and_others_are_altered() {
+    for (action, what) in [(Action::Lose, "samples_lost"), (Action::Alter, "samples_altered")] {
+        let receiver = Receiver::start(move |n| if n == 40 { action } else { Action::Store });
+        let (_dir, path) = ledger();
+        flood(&receiver, &path, &["--histograms", "1"]);
+        let ran = verify(&receiver, &path, &[]);
+        assert_eq!((ran.code, ran.number(what)), (1, 100), "{}{}", ran.stdout, ran.stderr);
+    }
+}
+
+#[test]
 fn windows_closed_on_both_sides_make_no_difference() {
     let flooded = Receiver::honest();
     let (_dir, path) = ledger();
