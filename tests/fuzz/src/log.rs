@@ -426,6 +426,7 @@ fn checkpoint_payloads() -> Vec<Vec<u8>> {
         file: 1,
         offset: 4096,
         len: 200,
+        encoding: 1,
         range: TimeRange::new(TimestampMs(100_000), TimestampMs(200_000)).unwrap(),
         late: false,
     });
