@@ -10,7 +10,7 @@ use super::{Count, Histogram, HistogramRef, schema};
 
 impl<C: Count> HistogramRef<'_, C> {
     /// The same observations in buckets of `target`, or a copy of the histogram if its own are as wide or it brings its
-    /// own bounds. Spans come out plain (see [`super::span`]).
+    /// own bounds. Spans come out plain (see [`super::span`]), unless empty ones said a distance that one cannot.
     ///
     /// # Errors
     /// Spans that are not in order, or not of as many buckets as there are.
@@ -53,8 +53,8 @@ fn side<C: Count>(
     let mut before = C::Bucket::default();
     let mut written = Vec::with_capacity(reduced.len());
     for (index, count) in reduced {
-        let fits = builder.push(index);
-        debug_assert!(fits, "distances become shorter, and those of the spans had 32 bits");
+        let fits = builder.push_far(index);
+        debug_assert!(fits, "only the first index can be negative, and it had 32 bits");
         written.push(C::written(before, count));
         before = count;
     }

@@ -78,6 +78,16 @@ impl SpanBuilder {
         true
     }
 
+    /// Likewise, with empty spans before it where one cannot say how far behind it is; false only if it is too far before.
+    #[must_use]
+    pub fn push_far(&mut self, index: i64) -> bool {
+        while index - self.next > i64::from(i32::MAX) {
+            self.spans.push(Span { offset: i32::MAX, length: 0 });
+            self.next += i64::from(i32::MAX);
+        }
+        self.push(index)
+    }
+
     /// The spans.
     #[must_use]
     pub fn build(self) -> Vec<Span> {
