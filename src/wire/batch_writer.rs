@@ -1,23 +1,19 @@
 //! Puts decoded series into a write batch: the part of the shard that owns them, or among what was refused.
 
-use super::histogram::{self, Lists};
+use super::histogram::Lists;
 use super::label_set::LabelSet;
 use super::padded::{Padded, Place};
 use super::plain_sample::{MetadataRefs, Version, plain_metadata, plain_sample};
 use super::{Counts, DECODED_BYTES_MAX, WireError};
 use crate::model::metadata::family_route;
 use crate::model::{
-    Fingerprint, Fingerprinter, HistogramEntry, HistogramList, LabelText, LabelsAt, LabelsRef,
-    MetadataAt, Part, PartEntry, REFUSALS_MAX, Refusal, RefusalReason, Sample, Span, Symbol, Told,
-    WriteBatch,
+    Fingerprint, Fingerprinter, LabelText, LabelsAt, LabelsRef, MetadataAt, Part, PartEntry,
+    REFUSALS_MAX, Refusal, RefusalReason, Sample, Span, Symbol, Told, WriteBatch,
 };
 
 /// One request carries at most this many samples. Two bytes can encode one, and sixteen hold it: without a limit, a
 /// hostile body would grow eightfold. Prometheus sends 2,000 a request, vmagent 10,000.
 pub(super) const SAMPLES_MAX: usize = 4 << 20;
-
-/// The histograms of one request take at most this many bytes, and one more. A byte can encode a bucket, and eight hold it.
-const HISTOGRAM_BYTES_MAX: usize = 128 << 20;
 
 /// One request says this much of metric families at most. Seven bytes can encode one entry, and 28 hold it. Prometheus sends
 /// 2,000 a request.
@@ -41,6 +37,8 @@ pub(super) struct BatchWriter<'a, P> {
     pub(super) exemplar_bytes: usize,
     /// Bytes of the histograms that the parts have.
     pub(super) histogram_bytes: usize,
+    /// Used for one histogram after the other.
+    pub(super) lists: Lists,
 }
 
 /// What a batch keeps of a request beside its body.
@@ -65,13 +63,8 @@ impl Behind {
 pub(super) struct Series<'b> {
     pub(super) labels: LabelSet<'b>,
     pub(super) samples: Vec<Sample>,
-    /// Those that can be stored.
-    pub(super) histograms: HistogramList,
-    /// How many cannot, and why the first of them.
-    pub(super) faulty: u32,
-    pub(super) fault: Option<RefusalReason>,
-    /// Used for one histogram after the other.
-    pub(super) lists: Lists,
+    /// Where its histograms lie.
+    pub(super) histograms: Vec<Place>,
     /// Where its exemplars lie.
     pub(super) exemplars: Vec<Place>,
 }
@@ -86,47 +79,15 @@ pub(super) struct Taken {
 }
 
 impl Series<'_> {
-    /// How many histograms it has, those included that cannot be stored.
-    pub(super) fn histogram_count(&self) -> u32 {
-        index(self.histograms.len()) + self.faulty
-    }
-
-    /// Has it neither samples nor histograms?
-    pub(super) fn has_no_values(&self) -> bool {
-        self.samples.is_empty() && self.histogram_count() == 0
-    }
-
     /// How many samples and histograms it has.
     pub(super) fn value_count(&self) -> u32 {
-        u32::try_from(self.samples.len()).unwrap_or(u32::MAX).saturating_add(self.histogram_count())
-    }
-
-    /// Takes one more histogram, the one at `place`; `before` are values of the request's other series.
-    pub(super) fn push_histogram(
-        &mut self,
-        body: &[u8],
-        place: std::ops::Range<usize>,
-        (before, bytes_before): (u64, usize),
-    ) -> Result<(), WireError> {
-        let offset = place.start;
-        if before + u64::from(self.value_count()) >= SAMPLES_MAX as u64 {
-            return Err(WireError::TooManySamples { offset, max: SAMPLES_MAX });
-        }
-        if let Err(reason) = histogram::read(body, place, &mut self.lists, &mut self.histograms)? {
-            self.faulty += 1;
-            self.fault.get_or_insert(reason);
-        }
-        if bytes_before + self.histograms.bytes() > HISTOGRAM_BYTES_MAX {
-            return Err(WireError::HistogramsTooLarge { offset, max: HISTOGRAM_BYTES_MAX });
-        }
-        Ok(())
+        u32::try_from(self.samples.len() + self.histograms.len()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn clear(&mut self) {
         self.labels.clear();
         self.samples.clear();
         self.histograms.clear();
-        (self.faulty, self.fault) = (0, None);
         self.exemplars.clear();
     }
 
@@ -169,6 +130,7 @@ pub(super) fn fill<P: Fn(u64) -> usize>(
         metadata: 0,
         exemplar_bytes: 0,
         histogram_bytes: 0,
+        lists: Lists::default(),
     };
     let result = if body.len() > DECODED_BYTES_MAX {
         Err(WireError::TooLarge { len: body.len(), max: DECODED_BYTES_MAX })
@@ -286,8 +248,8 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         Ok(())
     }
 
-    /// Takes a series from the general walk, appending its labels to `rewritten`, or refuses it. Its exemplars
-    /// are the caller's to take.
+    /// Takes a series from the general walk, appending its labels to `rewritten`, or refuses it. Its histograms
+    /// and exemplars are the caller's to take.
     pub(super) fn take(
         &mut self,
         series: &mut Series<'_>,
@@ -305,13 +267,6 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         if !series.samples.is_empty() {
             self.store(fingerprint, labels, &series.samples);
         }
-        if !series.histograms.is_empty() {
-            self.histogram_bytes += series.histograms.bytes();
-            let part = self.part(fingerprint);
-            part.histograms.append(&series.histograms);
-            let end = index(part.histograms.len());
-            part.histogram_entries.push(HistogramEntry { fingerprint, labels, end });
-        }
         Taken { is_set, series: Some((fingerprint, labels)) }
     }
 
@@ -323,11 +278,7 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
             self.refuse(|| series.labels.spell(), series.value_count(), reason);
             return false;
         }
-        if let Some(reason) = series.fault.take() {
-            self.refuse(|| series.labels.spell(), series.faulty, reason);
-        }
-        let nothing = series.samples.is_empty() && series.histograms.is_empty();
-        if nothing && series.exemplars.is_empty() {
+        if series.value_count() == 0 && series.exemplars.is_empty() {
             out.truncate(start);
         }
         true

@@ -21,14 +21,6 @@ pub struct Counts {
     pub refused_samples: u64,
 }
 
-impl Counts {
-    /// Samples and histograms.
-    #[must_use]
-    pub fn values(&self) -> u64 {
-        self.samples + self.histograms
-    }
-}
-
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.series += other.series;

@@ -10,7 +10,7 @@ use super::padded::Place;
 use super::plain_sample::MetadataRefs;
 use super::references::{Table, metric_name};
 use crate::model::metadata::family_of;
-use crate::model::{MetadataAt, MetricType, Span};
+use crate::model::{MetadataAt, MetricType, Span, Told};
 
 /// No symbol has this place.
 const NO_NAME: u32 = u32::MAX;
@@ -19,7 +19,7 @@ const NO_NAME: u32 = u32::MAX;
 type Said = (u32, MetadataRefs);
 
 /// So many names have a place, a power of two.
-const PLACES: usize = 256;
+const PLACES: usize = 1024;
 
 /// What has been met in a request, but for what has given its place to another.
 pub(super) struct Met {
@@ -62,17 +62,15 @@ impl Met {
         writer: &mut BatchWriter<'_, P>,
     ) -> Result<(), WireError> {
         *self.place(name) = (name, refs);
-        match entry(table, name, refs) {
-            Some(entry) if !writer.told.knows(entry.key) => {
-                writer.put_metadata(table.body, entry, entry.family.offset as usize)
-            }
-            _ => Ok(()),
+        match entry(table, name, refs, writer.told) {
+            Some(entry) => writer.put_metadata(table.body, entry, entry.family.offset as usize),
+            None => Ok(()),
         }
     }
 }
 
-/// What is said, with its texts; `None` if that is nothing.
-fn entry(table: Table<'_>, name: u32, refs: MetadataRefs) -> Option<MetadataAt> {
+/// What is said, with its texts; `None` if that is nothing, or nothing new.
+fn entry(table: Table<'_>, name: u32, refs: MetadataRefs, told: &Told) -> Option<MetadataAt> {
     let kind = MetricType::of(u64::from(refs.kind));
     let symbol = |reference: u32| table.symbols.get(reference as usize);
     let (name_symbol, help, unit) = (symbol(name)?, symbol(refs.help)?, symbol(refs.unit)?);
@@ -84,6 +82,9 @@ fn entry(table: Table<'_>, name: u32, refs: MetadataRefs) -> Option<MetadataAt> 
     let mut hash = keys.label(name_symbol.hash, help.hash);
     hash += keys.label(help.hash, unit.hash);
     let key = hash.fingerprint(keys).check.wrapping_add(kind as u64);
+    if told.knows(key) {
+        return None;
+    }
     let family = u32::try_from(family_of(table.text(name)?, kind).len()).ok()?;
     let family = Span { len: family, ..name_symbol.text };
     Some(MetadataAt { family, kind, help: help.text, unit: unit.text, key })

@@ -34,6 +34,8 @@ mod symbols;
 #[cfg(test)]
 mod model_test;
 #[cfg(test)]
+mod requests_test;
+#[cfg(test)]
 mod v2_test;
 
 pub use body::{BodyError, DECODED_BYTES_MAX, Decompressor, pack_snappy};

@@ -77,8 +77,8 @@ pub mod v1 {
     /// What a metric is.
     #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
     pub struct MetricMetadata {
-        /// One of [`MetricType`].
-        #[prost(enumeration = "MetricType", tag = "1")]
+        /// By the number of [`MetricType`](crate::model::MetricType).
+        #[prost(int32, tag = "1")]
         pub r#type: i32,
         /// The name of the metric, without the suffixes of its series.
         #[prost(bytes = "vec", tag = "2")]
@@ -89,28 +89,6 @@ pub mod v1 {
         /// In which unit.
         #[prost(bytes = "vec", tag = "5")]
         pub unit: Vec<u8>,
-    }
-
-    /// The kinds of metric; 2.0 has the same numbers.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
-    #[repr(i32)]
-    pub enum MetricType {
-        /// Not known.
-        Unknown = 0,
-        /// Only rises, or starts again at zero.
-        Counter = 1,
-        /// Rises and falls.
-        Gauge = 2,
-        /// Observations in buckets.
-        Histogram = 3,
-        /// A histogram whose buckets may fall.
-        GaugeHistogram = 4,
-        /// Observations as quantiles.
-        Summary = 5,
-        /// Labels that describe a target; its value is 1.
-        Info = 6,
-        /// One of several states.
-        Stateset = 7,
     }
 
     /// A native histogram. 1.0 and 2.0 share the numbers of all its fields but one, see
@@ -150,8 +128,8 @@ pub mod v1 {
         /// Float histograms: each bucket's count.
         #[prost(double, repeated, tag = "13")]
         pub positive_counts: Vec<f64>,
-        /// One of [`ResetHint`].
-        #[prost(enumeration = "ResetHint", tag = "14")]
+        /// By the number of [`ResetHint`](crate::model::ResetHint).
+        #[prost(int32, tag = "14")]
         pub reset_hint: i32,
         /// Milliseconds since the Unix epoch.
         #[prost(int64, tag = "15")]
@@ -183,20 +161,6 @@ pub mod v1 {
         Float(f64),
     }
 
-    /// What a sender knows of counter resets.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
-    #[repr(i32)]
-    pub enum ResetHint {
-        /// Nothing.
-        Unknown = 0,
-        /// This is the first histogram after a reset.
-        Yes = 1,
-        /// There was none since the last histogram.
-        No = 2,
-        /// Gauge histograms do not reset.
-        Gauge = 3,
-    }
-
     /// Buckets side by side.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
     pub struct BucketSpan {
@@ -211,7 +175,7 @@ pub mod v1 {
 
 /// Remote write 2.0: package `io.prometheus.write.v2`.
 pub mod v2 {
-    pub use super::v1::{BucketSpan, Count, MetricType, ResetHint, ZeroCount};
+    pub use super::v1::{BucketSpan, Count, ZeroCount};
 
     /// A request. Fields 1 to 3 are reserved, so that a 1.0 request read as 2.0 is an empty one.
     #[derive(Clone, PartialEq, prost::Message)]
@@ -275,8 +239,8 @@ pub mod v2 {
     /// What a metric is.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
     pub struct Metadata {
-        /// One of [`MetricType`].
-        #[prost(enumeration = "MetricType", tag = "1")]
+        /// By the number of [`MetricType`](crate::model::MetricType).
+        #[prost(int32, tag = "1")]
         pub r#type: i32,
         /// What it says, for people: a place in `symbols`.
         #[prost(uint32, tag = "3")]
@@ -322,8 +286,8 @@ pub mod v2 {
         /// Float histograms: each bucket's count.
         #[prost(double, repeated, tag = "13")]
         pub positive_counts: Vec<f64>,
-        /// One of [`ResetHint`].
-        #[prost(enumeration = "ResetHint", tag = "14")]
+        /// By the number of [`ResetHint`](crate::model::ResetHint).
+        #[prost(int32, tag = "14")]
         pub reset_hint: i32,
         /// Milliseconds since the Unix epoch.
         #[prost(int64, tag = "15")]
@@ -433,7 +397,7 @@ mod tests {
                 }],
             }],
             metadata: vec![v1::MetricMetadata {
-                r#type: v1::MetricType::Gauge as i32,
+                r#type: 2,
                 metric_family_name: b"up".to_vec(),
                 help: b"h".to_vec(),
                 unit: b"s".to_vec(),

@@ -2,11 +2,9 @@
 
 use prost::Message as _;
 
+use super::model_test::parts;
 use super::proto::{read, v1};
-use crate::model::histogram::Span;
-use crate::model::{
-    AnyHistogram, HistogramRef, ResetHint, Sample, Samples, TimeRange, TimestampMs, ValueRef,
-};
+use crate::model::{Sample, Samples, TimeRange, TimestampMs, ValueRef};
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Results {
@@ -37,8 +35,8 @@ pub fn samples_of(answer: &[u8]) -> Vec<Samples> {
             samples.floats.push(Sample { t: TimestampMs(timestamp), v: value });
         }
         for message in &series.histograms {
-            let histogram = histogram_of(message);
-            samples.push(TimestampMs(message.timestamp), ValueRef::Histogram(histogram.as_ref()));
+            let t = TimestampMs(message.timestamp);
+            parts(message, |histogram| samples.push(t, ValueRef::Histogram(histogram)));
         }
         samples
     };
@@ -60,49 +58,4 @@ pub fn chunks_of(mut frames: &[u8]) -> Vec<Chunk> {
         }
     }
     chunks
-}
-
-fn spans(spans: &[v1::BucketSpan]) -> Vec<Span> {
-    spans.iter().map(|s| Span { offset: s.offset, length: s.length }).collect()
-}
-
-/// The histogram that a message is.
-fn histogram_of(message: &v1::Histogram) -> AnyHistogram {
-    let (positive, negative) = (spans(&message.positive_spans), spans(&message.negative_spans));
-    let reset_hint = ResetHint::of_number(u8::try_from(message.reset_hint).unwrap()).unwrap();
-    match (message.count.unwrap(), message.zero_count.unwrap()) {
-        (v1::Count::Int(count), v1::ZeroCount::Int(zero_count)) => {
-            let h = HistogramRef::<u64> {
-                reset_hint,
-                schema: message.schema,
-                zero_threshold: message.zero_threshold,
-                count,
-                zero_count,
-                sum: message.sum,
-                positive_spans: &positive,
-                negative_spans: &negative,
-                positive_buckets: &message.positive_deltas,
-                negative_buckets: &message.negative_deltas,
-                custom_values: &message.custom_values,
-            };
-            AnyHistogram::Int(h.to_histogram())
-        }
-        (v1::Count::Float(count), v1::ZeroCount::Float(zero_count)) => {
-            let h = HistogramRef::<f64> {
-                reset_hint,
-                schema: message.schema,
-                zero_threshold: message.zero_threshold,
-                count,
-                zero_count,
-                sum: message.sum,
-                positive_spans: &positive,
-                negative_spans: &negative,
-                positive_buckets: &message.positive_counts,
-                negative_buckets: &message.negative_counts,
-                custom_values: &message.custom_values,
-            };
-            AnyHistogram::Float(h.to_histogram())
-        }
-        other => panic!("a histogram counts in one kind of number: {other:?}"),
-    }
 }

@@ -153,10 +153,12 @@ fn any_series<'b, P: Fn(u64) -> usize>(
 ) -> Result<(), WireError> {
     let labels = &mut Vec::new();
     time_series(body.body(), place, (series, labels), writer)?;
-    if series.has_no_values() && series.exemplars.is_empty() {
+    if series.value_count() == 0 && series.exemplars.is_empty() {
         return Ok(());
     }
-    if let Some(taken) = writer.take(series, rewritten, body).series {
+    let taken = writer.take(series, rewritten, body).series;
+    writer.put_histograms(body.body(), series, taken)?;
+    if let Some(taken) = taken {
         for place in &series.exemplars {
             let measured = exemplars::read_v1(body.body(), place.start..place.end, labels)?;
             writer.put_exemplar(taken, measured, labels, *place, (body, rewritten))?;
@@ -194,15 +196,14 @@ fn time_series<'b, P: Fn(u64) -> usize>(
                 series.exemplars.push(place.into());
             }
             4 => {
-                let before = (writer.counts.values(), writer.histogram_bytes);
-                series.push_histogram(body, field.bytes("TimeSeries")?, before)?;
+                writer.count_histogram(field.offset)?;
+                series.histograms.push(field.bytes("TimeSeries")?.into());
             }
             _ => {}
         }
     }
     writer.counts.series += 1;
     writer.counts.samples += series.samples.len() as u64;
-    writer.counts.histograms += u64::from(series.histogram_count());
     Ok(())
 }
 

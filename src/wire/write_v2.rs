@@ -250,12 +250,14 @@ impl<'b> Walk<'b, '_> {
         let resolved = pairs(*table, references, |name, value| series.labels.push(name, value));
         let resolved = resolved.and_then(|()| find(*table, metadata));
         if let Err(reason) = resolved {
+            writer.put_histograms(table.body.body(), series, None)?;
             writer.refuse(|| spell_references(references), all, reason);
         } else if is_empty {
             writer.refuse(|| series.labels.spell(), 0, RefusalReason::NoSamples);
         } else {
             let before = rewritten.len();
             let Taken { is_set, series: taken } = writer.take(series, rewritten, table.body);
+            writer.put_histograms(table.body.body(), series, taken)?;
             let name = metric_name_of(*table, references).filter(|_| is_set);
             if let Some(taken) = taken {
                 put_exemplars(*table, series, taken, references, rewritten, writer)?;
@@ -288,8 +290,8 @@ fn time_series<P: Fn(u64) -> usize>(
                 series.push(sample, writer.counts.samples, field.offset)?;
             }
             3 => {
-                let before = (writer.counts.values(), writer.histogram_bytes);
-                series.push_histogram(body, field.bytes("TimeSeries")?, before)?;
+                writer.count_histogram(field.offset)?;
+                series.histograms.push(field.bytes("TimeSeries")?.into());
             }
             4 => {
                 let place = field.bytes("TimeSeries")?;
@@ -307,7 +309,6 @@ fn time_series<P: Fn(u64) -> usize>(
     }
     writer.counts.series += 1;
     writer.counts.samples += series.samples.len() as u64;
-    writer.counts.histograms += u64::from(series.histogram_count());
     writer.counts.metadata += u64::from(metadata.is_some());
     Ok(metadata)
 }

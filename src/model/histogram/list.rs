@@ -1,6 +1,6 @@
 //! Histograms one behind the other, in a few flat arrays: what a request brings, without an allocation for each.
 
-use super::{AnyHistogramRef, HistogramRef, ResetHint, Span};
+use super::{AnyHistogramRef, Count, HistogramRef, ResetHint, Span};
 use crate::model::TimestampMs;
 
 /// Histograms at their instants.
@@ -63,15 +63,6 @@ impl HistogramList {
         self.floats.clear();
     }
 
-    /// Forgets those behind the first `len`.
-    pub fn truncate(&mut self, len: usize) {
-        self.fixed.truncate(len);
-        let ends = self.fixed.last().map(|fixed| fixed.ends).unwrap_or_default();
-        self.spans.truncate(ends.negative_spans);
-        self.deltas.truncate(ends.negative_deltas);
-        self.floats.truncate(ends.custom);
-    }
-
     /// Bytes of memory that all of them take.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -84,68 +75,48 @@ impl HistogramList {
         match histogram {
             AnyHistogramRef::Int(h) => {
                 let HistogramRef { count, zero_count, .. } = h;
-                let ends = self.push_spans(h.positive_spans, h.negative_spans);
-                self.deltas.extend_from_slice(h.positive_buckets);
-                let positive_deltas = self.deltas.len();
-                self.deltas.extend_from_slice(h.negative_buckets);
-                let floats = self.floats.len();
-                self.floats.extend_from_slice(h.custom_values);
-                self.fixed.push(Fixed {
-                    t,
-                    reset_hint: h.reset_hint,
-                    schema: h.schema,
-                    zero_threshold: h.zero_threshold,
-                    counts: Counts::Int { count, zero_count },
-                    sum: h.sum,
-                    ends: Ends {
-                        positive_deltas,
-                        negative_deltas: self.deltas.len(),
-                        positive_floats: floats,
-                        negative_floats: floats,
-                        custom: self.floats.len(),
-                        ..ends
-                    },
-                });
+                self.push_of(t, h, Counts::Int { count, zero_count }, |list| &mut list.deltas);
             }
             AnyHistogramRef::Float(h) => {
                 let HistogramRef { count, zero_count, .. } = h;
-                let ends = self.push_spans(h.positive_spans, h.negative_spans);
-                self.floats.extend_from_slice(h.positive_buckets);
-                let positive_floats = self.floats.len();
-                self.floats.extend_from_slice(h.negative_buckets);
-                let negative_floats = self.floats.len();
-                self.floats.extend_from_slice(h.custom_values);
-                let deltas = self.deltas.len();
-                self.fixed.push(Fixed {
-                    t,
-                    reset_hint: h.reset_hint,
-                    schema: h.schema,
-                    zero_threshold: h.zero_threshold,
-                    counts: Counts::Float { count, zero_count },
-                    sum: h.sum,
-                    ends: Ends {
-                        positive_deltas: deltas,
-                        negative_deltas: deltas,
-                        positive_floats,
-                        negative_floats,
-                        custom: self.floats.len(),
-                        ..ends
-                    },
-                });
+                self.push_of(t, h, Counts::Float { count, zero_count }, |list| &mut list.floats);
             }
         }
     }
 
-    fn push_spans(&mut self, positive: &[Span], negative: &[Span]) -> Ends {
-        self.spans.extend_from_slice(positive);
+    /// - `buckets`: where those of this kind lie.
+    fn push_of<C: Count>(
+        &mut self,
+        t: TimestampMs,
+        h: HistogramRef<'_, C>,
+        counts: Counts,
+        buckets: fn(&mut Self) -> &mut Vec<C::Bucket>,
+    ) {
+        self.spans.extend_from_slice(h.positive_spans);
         let positive_spans = self.spans.len();
-        self.spans.extend_from_slice(negative);
-        Ends { positive_spans, negative_spans: self.spans.len(), ..Ends::default() }
-    }
-
-    /// Appends those of another list.
-    pub fn append(&mut self, others: &Self) {
-        others.within(0..others.len()).for_each(|(t, histogram)| self.push(t, histogram));
+        self.spans.extend_from_slice(h.negative_spans);
+        buckets(self).extend_from_slice(h.positive_buckets);
+        let (positive_deltas, positive_floats) = (self.deltas.len(), self.floats.len());
+        buckets(self).extend_from_slice(h.negative_buckets);
+        let (negative_deltas, negative_floats) = (self.deltas.len(), self.floats.len());
+        self.floats.extend_from_slice(h.custom_values);
+        self.fixed.push(Fixed {
+            t,
+            reset_hint: h.reset_hint,
+            schema: h.schema,
+            zero_threshold: h.zero_threshold,
+            counts,
+            sum: h.sum,
+            ends: Ends {
+                positive_spans,
+                negative_spans: self.spans.len(),
+                positive_deltas,
+                negative_deltas,
+                positive_floats,
+                negative_floats,
+                custom: self.floats.len(),
+            },
+        });
     }
 
     /// The one at this place.
@@ -155,36 +126,27 @@ impl HistogramList {
             *self.fixed.get(at)?;
         let before = at.checked_sub(1).and_then(|at| self.fixed.get(at));
         let before = before.map(|fixed| fixed.ends).unwrap_or_default();
-        let positive_spans = self.spans.get(before.negative_spans..ends.positive_spans)?;
-        let negative_spans = self.spans.get(ends.positive_spans..ends.negative_spans)?;
-        let custom_values = self.floats.get(ends.negative_floats..ends.custom)?;
+        let plain = HistogramRef::<u64> {
+            reset_hint,
+            schema,
+            zero_threshold,
+            sum,
+            positive_spans: self.spans.get(before.negative_spans..ends.positive_spans)?,
+            negative_spans: self.spans.get(ends.positive_spans..ends.negative_spans)?,
+            custom_values: self.floats.get(ends.negative_floats..ends.custom)?,
+            ..HistogramRef::empty()
+        };
         let histogram = match counts {
-            Counts::Int { count, zero_count } => AnyHistogramRef::Int(HistogramRef {
-                reset_hint,
-                schema,
-                zero_threshold,
-                count,
-                zero_count,
-                sum,
-                positive_spans,
-                negative_spans,
-                positive_buckets: self.deltas.get(before.negative_deltas..ends.positive_deltas)?,
-                negative_buckets: self.deltas.get(ends.positive_deltas..ends.negative_deltas)?,
-                custom_values,
-            }),
-            Counts::Float { count, zero_count } => AnyHistogramRef::Float(HistogramRef {
-                reset_hint,
-                schema,
-                zero_threshold,
-                count,
-                zero_count,
-                sum,
-                positive_spans,
-                negative_spans,
-                positive_buckets: self.floats.get(before.custom..ends.positive_floats)?,
-                negative_buckets: self.floats.get(ends.positive_floats..ends.negative_floats)?,
-                custom_values,
-            }),
+            Counts::Int { count, zero_count } => {
+                let positive = self.deltas.get(before.negative_deltas..ends.positive_deltas)?;
+                let negative = self.deltas.get(ends.positive_deltas..ends.negative_deltas)?;
+                AnyHistogramRef::Int(plain.counting(count, zero_count, positive, negative))
+            }
+            Counts::Float { count, zero_count } => {
+                let positive = self.floats.get(before.custom..ends.positive_floats)?;
+                let negative = self.floats.get(ends.positive_floats..ends.negative_floats)?;
+                AnyHistogramRef::Float(plain.counting(count, zero_count, positive, negative))
+            }
         };
         Some((t, histogram))
     }
@@ -203,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_pushed_comes_back_and_what_is_cut_off_leaves_nothing() {
+    fn what_is_pushed_comes_back_until_all_is_forgotten() {
         let spans = [Span { offset: -1, length: 2 }, Span { offset: 3, length: 1 }];
         let int = HistogramRef::<u64> {
             reset_hint: ResetHint::Gauge,
@@ -241,10 +203,7 @@ mod tests {
             .map(|at: i64| (TimestampMs(at), all[usize::try_from(at).unwrap() % 2]))
             .collect();
         assert_eq!(read, want);
-        list.truncate(1);
-        list.push(TimestampMs(7), all[1]);
-        assert_eq!(list.within(0..9).collect::<Vec<_>>(), [want[0], (TimestampMs(7), all[1])]);
-        list.truncate(0);
+        list.clear();
         assert_eq!((list.len(), list.bytes()), (0, 0));
     }
 }

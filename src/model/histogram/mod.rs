@@ -91,6 +91,32 @@ impl<'a, C: Count> HistogramRef<'a, C> {
         Self { sum: f64::from_bits(STALE_NAN_BITS), ..Self::empty() }
     }
 
+    /// The same but for what it counts in, and how many.
+    ///
+    /// - `positive_buckets`, `negative_buckets`: as they are written.
+    #[must_use]
+    pub fn counting<D: Count>(
+        self,
+        count: D,
+        zero_count: D,
+        positive_buckets: &'a [D::Bucket],
+        negative_buckets: &'a [D::Bucket],
+    ) -> HistogramRef<'a, D> {
+        HistogramRef {
+            reset_hint: self.reset_hint,
+            schema: self.schema,
+            zero_threshold: self.zero_threshold,
+            count,
+            zero_count,
+            sum: self.sum,
+            positive_spans: self.positive_spans,
+            negative_spans: self.negative_spans,
+            positive_buckets,
+            negative_buckets,
+            custom_values: self.custom_values,
+        }
+    }
+
     /// Is it the staleness marker?
     #[must_use]
     pub fn is_stale(self) -> bool {
