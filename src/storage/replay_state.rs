@@ -10,9 +10,8 @@ use super::head::Head;
 use super::head::delete;
 use super::head::spill::{SpillError, SpillFiles};
 use crate::encoding::record::{
-    ChunksRecord, CutRecord, HistogramsRecord, LoggedCount, OpenChunksRecord, OpenHistogramsRecord,
-    Record, RecordError, SamplesRecord, SavedChunk, SeriesRecord, SpillPlace, SpilledChunksRecord,
-    TombstonesRecord,
+    CutRecord, HistogramsRecord, LoggedCount, Record, RecordError, SamplesRecord, SavedChunk,
+    SeriesRecord, SpillPlace, SpilledChunksRecord, TombstonesRecord,
 };
 use crate::io::{Disk, Pace};
 use crate::model::metadata::family_route;
@@ -98,16 +97,26 @@ impl LogState {
             Record::FloatHistograms(histograms) => {
                 return self.apply_histograms(histograms, head).map(Applied::Samples);
             }
-            Record::OpenHistograms(chunks) => self.apply_open_histograms(chunks, head)?,
+            Record::OpenHistograms(chunks) => {
+                let take = |index, chunk| head.replay_open_histogram(index, chunk);
+                self.apply_chunks(chunks, |chunk| chunk.series, take)?;
+            }
             Record::SpilledChunks(places) if owns.is_some() => {
                 return self.elsewhere(places).map(Applied::Elsewhere);
             }
             Record::SpilledChunks(places) => self.apply_spilled_chunks(places, head)?,
-            Record::Chunks(chunks) => self.apply_chunks(chunks, head, Head::replay_chunk)?,
-            Record::LateChunks(chunks) => {
-                self.apply_chunks(chunks, head, Head::replay_late_chunk)?;
+            Record::Chunks(chunks) => {
+                let take = |index, chunk: SavedChunk<'_>| head.replay_chunk(index, chunk);
+                self.apply_chunks(chunks, |chunk| chunk.series, take)?;
             }
-            Record::OpenChunks(chunks) => self.apply_open_chunks(chunks, head)?,
+            Record::LateChunks(chunks) => {
+                let take = |index, chunk: SavedChunk<'_>| head.replay_late_chunk(index, chunk);
+                self.apply_chunks(chunks, |chunk| chunk.series, take)?;
+            }
+            Record::OpenChunks(chunks) => {
+                let take = |index, chunk| head.replay_open_chunk(index, chunk);
+                self.apply_chunks(chunks, |chunk| chunk.series, take)?;
+            }
             Record::Tombstones(record) => return self.deleted(record),
             Record::Cut(cut) => return Ok(Applied::Cut(cut)),
             Record::SavedSeries(saved) => {
@@ -316,49 +325,20 @@ impl LogState {
         faulty.map_or(Ok(applied), Err)
     }
 
-    fn apply_chunks(
+    /// Takes chunks over, each by its reference.
+    ///
+    /// - `take_over`: `false`: it cannot be read, or does not follow what is there.
+    fn apply_chunks<T>(
         &mut self,
-        chunks: ChunksRecord<'_>,
-        head: &mut Head,
-        take_over: fn(&mut Head, u32, SavedChunk<'_>) -> bool,
+        chunks: impl Iterator<Item = Result<T, RecordError>>,
+        reference: fn(&T) -> SeriesRef,
+        mut take_over: impl FnMut(u32, T) -> bool,
     ) -> Result<(), RecordError> {
         for chunk in chunks {
             let chunk = chunk?;
             let mut orphans = 0;
-            if let Some(index) = self.index_of(chunk.series, &mut orphans) {
-                self.unreadable_chunks += u64::from(!take_over(head, index, chunk));
-            }
-            self.orphan_chunks += orphans;
-        }
-        Ok(())
-    }
-
-    fn apply_open_histograms(
-        &mut self,
-        chunks: OpenHistogramsRecord<'_>,
-        head: &mut Head,
-    ) -> Result<(), RecordError> {
-        for chunk in chunks {
-            let chunk = chunk?;
-            let mut orphans = 0;
-            if let Some(index) = self.index_of(chunk.series, &mut orphans) {
-                self.unreadable_chunks += u64::from(!head.replay_open_histogram(index, chunk));
-            }
-            self.orphan_chunks += orphans;
-        }
-        Ok(())
-    }
-
-    fn apply_open_chunks(
-        &mut self,
-        chunks: OpenChunksRecord<'_>,
-        head: &mut Head,
-    ) -> Result<(), RecordError> {
-        for chunk in chunks {
-            let chunk = chunk?;
-            let mut orphans = 0;
-            if let Some(index) = self.index_of(chunk.series, &mut orphans) {
-                self.unreadable_chunks += u64::from(!head.replay_open_chunk(index, chunk));
+            if let Some(index) = self.index_of(reference(&chunk), &mut orphans) {
+                self.unreadable_chunks += u64::from(!take_over(index, chunk));
             }
             self.orphan_chunks += orphans;
         }

@@ -1,6 +1,6 @@
 //! Full chunks, those of late samples likewise, as a checkpoint has them.
 
-use super::{CHUNKS, LATE_CHUNKS, RecordError, begin, end};
+use super::{CHUNKS, LATE_CHUNKS, RecordError, begin, end, next_entry};
 use crate::model::{SeriesRef, TimeRange, TimestampMs};
 
 /// Appends one full chunk to the body of a chunks record that is being gathered.
@@ -83,18 +83,11 @@ impl<'a> Iterator for ChunksRecord<'a> {
     type Item = Result<SavedChunk<'a>, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let chunk = self.split();
-        if chunk.is_none() {
-            self.rest = &[];
-        }
-        Some(
-            chunk.ok_or(RecordError::Body {
-                offset: 0,
-                what: "a chunks record ends within a chunk",
-            }),
+        next_entry(
+            self,
+            |record| &mut record.rest,
+            Self::split,
+            "a chunks record ends within a chunk",
         )
     }
 }

@@ -3,7 +3,7 @@
 //! A record replaces what earlier ones said of a family, so that reading one twice, as behind a checkpoint that was written
 //! while the log went on, comes to the same.
 
-use super::{METADATA, RecordError, begin, end};
+use super::{METADATA, RecordError, begin, end, next_entry};
 use crate::encoding::varint;
 use crate::model::{MetadataRef, MetricType};
 
@@ -83,14 +83,11 @@ impl<'a> Iterator for MetadataRecord<'a> {
     type Item = Result<SavedFamily<'a>, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let family = self.family();
-        if family.is_none() {
-            self.rest = &[];
-        }
-        let what = "a metadata record ends within a family, or has a text that is not UTF-8";
-        Some(family.ok_or(RecordError::Body { offset: 0, what }))
+        next_entry(
+            self,
+            |record| &mut record.rest,
+            Self::family,
+            "a metadata record ends within a family, or has a text that is not UTF-8",
+        )
     }
 }

@@ -187,6 +187,26 @@ fn end(out: &mut [u8], start: usize) {
     }
 }
 
+/// The next entry of a record that is entries to its end; `None` behind the last one. After an error there is none.
+///
+/// - `rest`: what is left of it.
+/// - `split`: takes an entry off; `None`: there is no whole one.
+fn next_entry<'a, R, T>(
+    record: &mut R,
+    rest: fn(&mut R) -> &mut &'a [u8],
+    split: fn(&mut R) -> Option<T>,
+    what: &'static str,
+) -> Option<Result<T, RecordError>> {
+    if rest(record).is_empty() {
+        return None;
+    }
+    let entry = split(record);
+    if entry.is_none() {
+        *rest(record) = &[];
+    }
+    Some(entry.ok_or(RecordError::Body { offset: 0, what }))
+}
+
 /// The records of a payload, in order; ends after the first error. Takes any bytes.
 pub fn records(payload: &[u8]) -> Records<'_> {
     Records { rest: payload, offset: 0 }

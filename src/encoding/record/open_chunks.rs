@@ -1,6 +1,6 @@
 //! Chunks that are being written, as a checkpoint has them.
 
-use super::{OPEN_CHUNKS, RecordError, begin, end};
+use super::{OPEN_CHUNKS, RecordError, begin, end, next_entry};
 use crate::encoding::xor::{Words, XorAppender};
 use crate::model::{SeriesRef, TimestampMs};
 
@@ -70,16 +70,11 @@ impl Iterator for OpenChunksRecord<'_> {
     type Item = Result<SavedOpenChunk, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let chunk = self.split();
-        if chunk.is_none() {
-            self.rest = &[];
-        }
-        Some(chunk.ok_or(RecordError::Body {
-            offset: 0,
-            what: "an open-chunks record ends within a chunk",
-        }))
+        next_entry(
+            self,
+            |record| &mut record.rest,
+            Self::split,
+            "an open-chunks record ends within a chunk",
+        )
     }
 }

@@ -1,6 +1,6 @@
 //! Chunks of histograms that are being written, as a checkpoint has them.
 
-use super::{OPEN_HISTOGRAMS, RecordError, begin, end};
+use super::{OPEN_HISTOGRAMS, RecordError, begin, end, next_entry};
 use crate::model::{SeriesRef, TimestampMs};
 
 /// A chunk of histograms that is being written, as a checkpoint has it.
@@ -69,16 +69,11 @@ impl<'a> Iterator for OpenHistogramsRecord<'a> {
     type Item = Result<SavedOpenHistogram<'a>, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let chunk = self.split();
-        if chunk.is_none() {
-            self.rest = &[];
-        }
-        Some(chunk.ok_or(RecordError::Body {
-            offset: 0,
-            what: "an open-histograms record ends within a chunk",
-        }))
+        next_entry(
+            self,
+            |record| &mut record.rest,
+            Self::split,
+            "an open-histograms record ends within a chunk",
+        )
     }
 }

@@ -1,6 +1,6 @@
 //! Where chunks lie that have left memory, as a checkpoint has it.
 
-use super::{RecordError, SPILLED_CHUNKS, begin, end};
+use super::{RecordError, SPILLED_CHUNKS, begin, end, next_entry};
 use crate::encoding::{varint, xor};
 use crate::model::{SeriesRef, TimeRange, TimestampMs};
 
@@ -128,16 +128,11 @@ impl Iterator for SpilledChunksRecord<'_> {
     type Item = Result<SpillPlace, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let place = self.split();
-        if place.is_none() {
-            self.rest = &[];
-        }
-        Some(place.ok_or(RecordError::Body {
-            offset: 0,
-            what: "a spilled-chunks record does not add up",
-        }))
+        next_entry(
+            self,
+            |record| &mut record.rest,
+            Self::split,
+            "a spilled-chunks record does not add up",
+        )
     }
 }
