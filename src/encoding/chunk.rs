@@ -234,15 +234,22 @@ pub enum FloatChunks {
 impl FloatChunks {
     /// A chunk of floats as it is to be written: its encoding and its bytes; `None`: as it is. So is one of histograms, or one
     /// that cannot be read.
+    ///
+    /// - `start`: since when the counter of a sample counts; zero if that is not known.
     #[must_use]
-    pub fn written(self, encoding: u8, bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
+    pub fn written(
+        self,
+        encoding: u8,
+        bytes: &[u8],
+        start: impl Fn(TimestampMs) -> TimestampMs,
+    ) -> Option<(u8, Vec<u8>)> {
         let mut out = Vec::new();
         match (self, encoding) {
             (Self::Xor2, xor::ENCODING) => {
                 let mut appender = Xor2Appender::new();
                 for sample in XorReader::new(bytes).ok()? {
                     let Sample { t, v } = sample.ok()?;
-                    appender.append(UNKNOWN_START, t, v);
+                    appender.append(start(t), t, v);
                 }
                 appender.write_to(&mut out);
                 Some((xor2::ENCODING, out))
@@ -260,9 +267,6 @@ impl FloatChunks {
         }
     }
 }
-
-/// Since when a counter counts of which nobody has said it.
-const UNKNOWN_START: TimestampMs = TimestampMs(0);
 
 /// How many samples a chunk of any encoding says it has.
 #[must_use]
@@ -322,14 +326,15 @@ mod tests {
     #[test]
     fn chunks_of_floats_are_written_as_they_are_to_be_and_others_stay() {
         let all = chunks();
-        let written = |to: FloatChunks, at: usize| to.written(all[at].0, &all[at].1);
+        let written =
+            |to: FloatChunks, at: usize| to.written(all[at].0, &all[at].1, |_| TimestampMs(0));
         assert_eq!(written(FloatChunks::Xor2, 0), Some(all[3].clone()));
         assert_eq!(written(FloatChunks::Xor, 3), Some(all[0].clone()));
         for (to, at) in [(FloatChunks::Xor, 0), (FloatChunks::Xor2, 3), (FloatChunks::Xor2, 1)] {
             assert_eq!(written(to, at), None);
         }
         let cut = &all[0].1[..all[0].1.len() - 1];
-        assert_eq!(FloatChunks::Xor2.written(xor::ENCODING, cut), None);
+        assert_eq!(FloatChunks::Xor2.written(xor::ENCODING, cut, |t| t), None);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct WriteBatch {
     pub parts: Vec<Part>,
     /// What was refused while decoding, so that no shard sees it: the first [`REFUSALS_MAX`] series of it.
     pub refused: Vec<Refusal>,
+    /// Are start timestamps of samples to be kept? They cost a place each, and only some blocks have room for them.
+    pub wants_starts: bool,
     /// What former requests have said of metric families: it is not told again.
     pub told: Told,
 }
@@ -66,6 +68,8 @@ pub struct Part {
     pub entries: Vec<PartEntry>,
     /// Their samples: those of `entries[i]` end before `entries[i].samples_end` and begin where those of `i - 1` end.
     pub samples: Vec<Sample>,
+    /// Since when the counters count of which samples say it, in the order of the samples; nothing unless it is wanted.
+    pub starts: Vec<StartAt>,
     /// The series of which the request has native histograms, in its order; a series may stand among `entries` as well.
     pub histogram_entries: Vec<HistogramEntry>,
     /// Their histograms, each valid: those of `histogram_entries[i]` end before `histogram_entries[i].end` and begin where
@@ -75,6 +79,15 @@ pub struct Part {
     pub metadata: Vec<MetadataAt>,
     /// Exemplars of series of this shard, whether the request has samples of them or not.
     pub exemplars: Vec<ExemplarAt>,
+}
+
+/// Since when a sample's counter counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartAt {
+    /// The sample's place in [`Part::samples`].
+    pub sample: u32,
+    /// Since when; not zero, which is not known.
+    pub start: TimestampMs,
 }
 
 /// An exemplar of a request, its labels in order and not too long.
@@ -227,6 +240,7 @@ impl Part {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.samples.clear();
+        self.starts.clear();
         self.histogram_entries.clear();
         self.histograms.clear();
         self.metadata.clear();
@@ -268,13 +282,32 @@ impl Part {
         })
     }
 
+    /// Where the samples of an entry begin.
+    #[must_use]
+    pub fn samples_begin(&self, entry: usize) -> u32 {
+        let before = entry.checked_sub(1).and_then(|last| self.entries.get(last));
+        before.map_or(0, |entry| entry.samples_end)
+    }
+
+    /// The starts of samples of some of the entries.
+    #[must_use]
+    pub fn starts_within(&self, entries: std::ops::Range<usize>) -> &[StartAt] {
+        let place = |entry| {
+            let begin = self.samples_begin(entry);
+            self.starts.partition_point(|at| at.sample < begin)
+        };
+        if self.starts.is_empty() {
+            return &[]; // nearly always
+        }
+        self.starts.get(place(entries.start)..place(entries.end)).unwrap_or_default()
+    }
+
     /// Some of the entries, each with its samples.
     pub fn iter_within(
         &self,
         entries: std::ops::Range<usize>,
     ) -> impl Iterator<Item = (&PartEntry, &[Sample])> {
-        let before = entries.start.checked_sub(1).and_then(|last| self.entries.get(last));
-        let mut start = before.map_or(0, |entry| entry.samples_end as usize);
+        let mut start = self.samples_begin(entries.start) as usize;
         self.entries.get(entries).unwrap_or_default().iter().map(move |entry| {
             let end = entry.samples_end as usize;
             let samples = self.samples.get(start..end).unwrap_or_default();

@@ -18,7 +18,7 @@ pub mod told;
 
 pub use batch::{
     ExemplarAt, HistogramEntry, LabelText, LabelsAt, MetadataAt, Part, PartEntry, REFUSALS_MAX,
-    Span, Symbol, WriteBatch,
+    Span, StartAt, Symbol, WriteBatch,
 };
 pub use exemplar::{Exemplar, ExemplarRef, SeriesExemplars};
 pub use fingerprint::{Fingerprint, Fingerprinter, LabelsHash, RecentLabels, TextHash, route_hash};

@@ -28,7 +28,9 @@ use super::home;
 use super::refusals::{RefusalLog, refusal_text};
 use super::reply::{self, Reply};
 use super::service::Server;
-use crate::coordinator::api::{BadSampleMode, Need, Readiness, Store, WriteError, WriteOutcome};
+use crate::coordinator::api::{
+    BadSampleMode, FloatChunks, Need, Readiness, Store, WriteError, WriteOutcome,
+};
 use crate::model::{LabelText, Refusals, WriteBatch};
 use crate::rt::{Stopwatch, timer};
 use crate::wire::{
@@ -228,6 +230,7 @@ where
     server.counters.body_bytes.add(packed.len() as u64);
 
     let mut batch = server.writes.batches.borrow_mut().pop().unwrap_or_default();
+    batch.wants_starts = server.configuration.in_force().storage.float_chunks == FloatChunks::Xor2;
     batch.told.forget_before(server.writes.started.elapsed().as_secs() / TOLD_SECONDS);
     let mut text = batch.reclaim_body();
     let unpacked =

@@ -10,8 +10,8 @@ use super::head::Head;
 use super::head::delete;
 use super::head::spill::{SpillError, SpillFiles};
 use crate::encoding::record::{
-    CutRecord, HistogramsRecord, LoggedCount, Record, RecordError, SamplesRecord, SavedChunk,
-    SeriesRecord, SpillPlace, SpilledChunksRecord, TombstonesRecord,
+    CutRecord, HistogramsRecord, LoggedCount, LoggedStart, Record, RecordError, SamplesRecord,
+    SavedChunk, SeriesRecord, SpillPlace, SpilledChunksRecord, TombstonesRecord,
 };
 use crate::io::{Disk, Pace};
 use crate::model::metadata::family_route;
@@ -96,6 +96,15 @@ impl LogState {
             }
             Record::FloatHistograms(histograms) => {
                 return self.apply_histograms(histograms, head).map(Applied::Samples);
+            }
+            Record::Starts(starts) => {
+                for logged in starts {
+                    let LoggedStart { series, from, start } = logged?;
+                    // Of a series that is not named the samples are lost, and told of.
+                    if let Some(index) = self.index_of(series, &mut 0) {
+                        head.replay_start(index, from, start);
+                    }
+                }
             }
             Record::OpenHistograms(chunks) => {
                 let take = |index, chunk| head.replay_open_histogram(index, chunk);

@@ -176,6 +176,11 @@ impl<D: Disk> Reading<'_, D> {
             Record::Chunks(chunks) | Record::LateChunks(chunks) => {
                 self.chunks(chunks, path, offset)?;
             }
+            Record::Starts(starts) => {
+                for logged in starts {
+                    logged?;
+                }
+            }
             Record::Histograms(record) => self.histograms(record)?,
             Record::FloatHistograms(record) => self.histograms(record)?,
             Record::OpenHistograms(chunks) => {

@@ -8,7 +8,7 @@ use super::{Counts, DECODED_BYTES_MAX, WireError};
 use crate::model::metadata::family_route;
 use crate::model::{
     Fingerprint, Fingerprinter, LabelText, LabelsAt, LabelsRef, MetadataAt, Part, PartEntry,
-    REFUSALS_MAX, Refusal, RefusalReason, Sample, Span, Symbol, Told, WriteBatch,
+    REFUSALS_MAX, Refusal, RefusalReason, Sample, Span, StartAt, Symbol, Told, WriteBatch,
 };
 
 /// One request carries at most this many samples. Two bytes can encode one, and sixteen hold it: without a limit, a
@@ -29,6 +29,8 @@ pub(super) struct BatchWriter<'a, P> {
     pub(super) parts: &'a mut [Part],
     pub(super) refused: &'a mut Vec<Refusal>,
     pub(super) counts: Counts,
+    /// Are start timestamps to be kept?
+    pub(super) wants_starts: bool,
     /// What need not be said again of metric families.
     pub(super) told: &'a Told,
     /// Entries of metadata that the parts have.
@@ -63,6 +65,8 @@ impl Behind {
 pub(super) struct Series<'b> {
     pub(super) labels: LabelSet<'b>,
     pub(super) samples: Vec<Sample>,
+    /// The starts of those that have one, by their place among `samples`.
+    pub(super) starts: Vec<StartAt>,
     /// Where its histograms lie.
     pub(super) histograms: Vec<Place>,
     /// Where its exemplars lie.
@@ -87,6 +91,7 @@ impl Series<'_> {
     pub(super) fn clear(&mut self) {
         self.labels.clear();
         self.samples.clear();
+        self.starts.clear();
         self.histograms.clear();
         self.exemplars.clear();
     }
@@ -126,6 +131,7 @@ pub(super) fn fill<P: Fn(u64) -> usize>(
         parts: &mut batch.parts,
         refused: &mut batch.refused,
         counts: Counts::default(),
+        wants_starts: batch.wants_starts,
         told: &batch.told,
         metadata: 0,
         exemplar_bytes: 0,
@@ -196,12 +202,16 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         rest: Place,
         (version, symbols): (Version, usize),
     ) -> Option<Option<MetadataRefs>> {
+        let wants_starts = self.wants_starts;
         let part = self.part(fingerprint);
-        let before = part.samples.len();
+        let (before, starts_before) = (part.samples.len(), part.starts.len());
         let mut at = rest.start;
         while at < rest.end
-            && let Some((sample, end)) = plain_sample(body, at, version)
+            && let Some((sample, start, end)) = plain_sample(body, at, version)
         {
+            if wants_starts && start.0 != 0 {
+                part.starts.push(StartAt { sample: index(part.samples.len()), start });
+            }
             part.samples.push(sample);
             at = end;
         }
@@ -218,6 +228,7 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         }
         if at != rest.end || samples == 0 {
             part.samples.truncate(before);
+            part.starts.truncate(starts_before);
             return None;
         }
         let samples_end = index(part.samples.len());
@@ -265,7 +276,7 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
         let labels = LabelsAt::Canonical(span(body.bytes().len() + start, canonical.len()));
         let fingerprint = self.fingerprinter.of(LabelsRef::trusted(canonical));
         if !series.samples.is_empty() {
-            self.store(fingerprint, labels, &series.samples);
+            self.store(fingerprint, labels, series);
         }
         Taken { is_set, series: Some((fingerprint, labels)) }
     }
@@ -285,9 +296,15 @@ impl<P: Fn(u64) -> usize> BatchWriter<'_, P> {
     }
 
     /// Hands a series whose canonical labels lie where `labels` says to the shard that owns it.
-    fn store(&mut self, fingerprint: Fingerprint, labels: LabelsAt, samples: &[Sample]) {
+    fn store(&mut self, fingerprint: Fingerprint, labels: LabelsAt, series: &Series<'_>) {
+        let wants_starts = self.wants_starts;
         let part = self.part(fingerprint);
-        part.samples.extend_from_slice(samples);
+        if wants_starts {
+            let before = index(part.samples.len());
+            let starts = series.starts.iter();
+            part.starts.extend(starts.map(|at| StartAt { sample: before + at.sample, ..*at }));
+        }
+        part.samples.extend_from_slice(&series.samples);
         let samples_end = index(part.samples.len());
         part.entries.push(PartEntry { fingerprint, labels, samples_end });
     }

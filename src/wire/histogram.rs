@@ -7,7 +7,7 @@
 //!             13 positive counts │ 14 reset hint │ 15 timestamp int64 │ 16 custom bounds double*
 //! BucketSpan  1 offset sint32 │ 2 length uint32
 //! ```
-//! 2.0's 17, a start timestamp, has no room yet. Source: Prometheus, `prompb/types.proto`,
+//! 2.0's 17, a start timestamp, is passed over: no chunk that is written has room for it. Source: Prometheus, `prompb/types.proto`,
 //! `prompb/io/prometheus/write/v2/types.proto`; which kind it is: `IsFloatHistogram`, `prompb/codec.go`.
 
 use std::ops::Range;

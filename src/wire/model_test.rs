@@ -15,7 +15,7 @@ use crate::model::labels::push_canonical;
 use crate::model::metadata::{family_of, family_route};
 use crate::model::{
     AnyHistogram, AnyHistogramRef, Count, Fingerprinter, HistogramRef, HistogramSample, LabelsRef,
-    MetricType, ResetHint, Sample, TimestampMs, WriteBatch, route_hash,
+    MetricType, ResetHint, Sample, StartAt, TimestampMs, WriteBatch, route_hash,
 };
 
 const SHARDS: usize = 3;
@@ -38,6 +38,8 @@ type Example = (Vec<u8>, Vec<u8>, u64, i64);
 pub(super) struct Outcome {
     pub(super) parts: Vec<Vec<Stored>>,
     pub(super) histograms: Vec<Vec<StoredHistograms>>,
+    /// The series, the time of a sample, and its start.
+    pub(super) starts: Vec<Vec<(Vec<u8>, i64, i64)>>,
     /// Of each part. A walk may give an entry twice.
     pub(super) metadata: Vec<BTreeSet<Said>>,
     /// Of each part, in order.
@@ -57,6 +59,7 @@ fn walked(
 ) -> Result<Outcome, WireError> {
     let (fingerprinter, mut batch, mut counts) =
         (Fingerprinter::new(7), WriteBatch::default(), Counts::default());
+    batch.wants_starts = true;
     let result = decode(body.to_vec(), &fingerprinter, &mut batch, &mut counts);
     assert_eq!(batch.parts.len(), SHARDS);
     assert!(batch.text.body.starts_with(body));
@@ -69,7 +72,7 @@ fn walked(
         return Err(error);
     }
     let (mut parts, mut metadata, mut exemplars) = (Vec::new(), Vec::new(), Vec::new());
-    let mut histograms = Vec::new();
+    let (mut histograms, mut starts) = (Vec::new(), Vec::new());
     for (index, part) in batch.parts.iter().enumerate() {
         let text = |span| batch.text.get(span).unwrap().to_vec();
         let said =
@@ -89,6 +92,15 @@ fn walked(
             assert_eq!(part_of(entry.fingerprint.route), index);
             stored.push((labels.to_vec(), samples.to_vec()));
         }
+        let mut of_part = Vec::new();
+        for (at, (entry, _)) in part.iter().enumerate() {
+            for StartAt { sample, start } in part.starts_within(at..at + 1) {
+                let labels = batch.text.canonical(entry.labels).unwrap().to_vec();
+                of_part.push((labels, part.samples[*sample as usize].t.0, start.0));
+            }
+        }
+        assert_eq!(of_part.len(), part.starts.len());
+        starts.push(of_part);
         assert_eq!(part.samples.len(), part.entries.last().map_or(0, |e| e.samples_end as usize));
         parts.push(stored);
         let mut of_part = Vec::new();
@@ -105,7 +117,7 @@ fn walked(
         histograms.push(of_part);
     }
     let refused = batch.refused.iter().map(|r| (r.samples, r.reason.to_string())).collect();
-    Ok(Outcome { parts, histograms, metadata, exemplars, refused, counts })
+    Ok(Outcome { parts, histograms, starts, metadata, exemplars, refused, counts })
 }
 
 pub(super) fn walked_v1(body: &[u8]) -> Result<Outcome, WireError> {
@@ -120,9 +132,9 @@ impl Outcome {
     fn new() -> Self {
         let (parts, metadata) = (vec![Vec::new(); SHARDS], vec![BTreeSet::new(); SHARDS]);
         let exemplars = vec![Vec::new(); SHARDS];
-        let histograms = vec![Vec::new(); SHARDS];
+        let (histograms, starts) = (vec![Vec::new(); SHARDS], vec![Vec::new(); SHARDS]);
         let counts = Counts::default();
-        Self { parts, histograms, metadata, exemplars, refused: Vec::new(), counts }
+        Self { parts, histograms, starts, metadata, exemplars, refused: Vec::new(), counts }
     }
 
     /// What is to become of an exemplar of a series that is taken.
@@ -357,6 +369,12 @@ pub(super) fn expected_v2(body: &[u8]) -> Outcome {
             refs.chunks(2).map(|pair| (symbol(pair[0]), symbol(pair[1]))).collect();
         let histograms = series.histograms.iter().map(|h| histogram(&of_v1(h))).collect();
         let is_set = outcome.series(&labels, samples, histograms);
+        let starts = series.samples.iter().filter(|s| is_set && s.start_timestamp != 0);
+        for v2::Sample { timestamp, start_timestamp, .. } in starts {
+            let canonical = canonical(&labels);
+            let part = part_of(route_hash(LabelsRef::trusted(&canonical)));
+            outcome.starts[part].push((canonical, *timestamp, *start_timestamp));
+        }
         for e in series.exemplars.iter().filter(|_| is_set) {
             let refs = &e.labels_refs;
             if refs.len() % 2 != 0 {

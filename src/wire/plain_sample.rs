@@ -21,14 +21,14 @@ const TIME_BYTES: u8 = 7;
 /// A tag and eight bytes.
 const VALUE_BYTES: u8 = 9;
 
-/// The sample whose field starts at `at`, and where the field ends; `None` if it has another layout, or if `at` is
+/// The sample whose field starts at `at`, its start timestamp, 0 if it has none, and where the field ends; `None` if it has another layout, or if `at` is
 /// behind the body. It may end behind the body.
 #[inline(always)]
 pub(super) fn plain_sample(
     body: Padded<'_>,
     at: usize,
     version: Version,
-) -> Option<(Sample, usize)> {
+) -> Option<(Sample, TimestampMs, usize)> {
     let [tag, len, first] = body.read(at)?;
     let has_value = first == VALUE_TAG;
     let value = u64::from_le_bytes(body.read(at + 3)?);
@@ -37,15 +37,16 @@ pub(super) fn plain_sample(
     let time_at = at + 2 + usize::from(value_bytes);
     let (t, is_time) = six_bytes(body.read(time_at)?, TIME_TAG);
     let mut is_plain = (tag == SAMPLE_TAG) & is_time;
+    let mut start = 0;
     if version == Version::V2 && len == value_bytes + 2 * TIME_BYTES {
-        // The start timestamp: a sample has no room for it yet.
-        let (_, is_start) = six_bytes(body.read(time_at + usize::from(TIME_BYTES))?, START_TAG);
+        let is_start;
+        (start, is_start) = six_bytes(body.read(time_at + usize::from(TIME_BYTES))?, START_TAG);
         is_plain &= is_start;
     } else {
         is_plain &= len == value_bytes + TIME_BYTES;
     }
     let sample = Sample { t: TimestampMs(t.cast_signed()), v: f64::from_bits(value) };
-    is_plain.then_some((sample, at + 2 + usize::from(len)))
+    is_plain.then_some((sample, TimestampMs(start.cast_signed()), at + 2 + usize::from(len)))
 }
 
 /// Which protocol's sample.
@@ -114,7 +115,10 @@ mod tests {
 
     fn read(bytes: &[u8], version: Version) -> Option<(i64, u64, usize)> {
         let mut body = bytes.to_vec();
-        plain_sample(Padded::pad(&mut body), 0, version).map(|(s, end)| (s.t.0, s.v.to_bits(), end))
+        let (sample, start, end) = plain_sample(Padded::pad(&mut body), 0, version)?;
+        let has_start = version == Version::V2 && bytes.contains(&START_TAG);
+        assert_eq!(start.0, if has_start { 1_700_000_000_000 } else { 0 });
+        Some((sample.t.0, sample.v.to_bits(), end))
     }
 
     #[test] // 1,700,000,000,000 ms
@@ -129,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_timestamp_is_passed_over_in_2_0_only() {
+    fn a_start_timestamp_is_read_in_2_0_only() {
         let start = b"\x12\x0e\x10\x80\xd0\x95\xff\xbc\x31\x18\x80\xd0\x95\xff\xbc\x31";
         assert_eq!(read(start, Version::V2), Some((1_700_000_000_000, 0, 16)));
         assert_eq!(read(start, Version::V1), None);

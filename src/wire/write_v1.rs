@@ -30,7 +30,7 @@ use crate::model::{
 /// - `part_of`: which part owns a series, from the routing half of its fingerprint; less than `shards` (asserted).
 ///
 /// Series that cannot be stored are refused one by one: without a metric name, with an empty or repeated label name,
-/// with native histograms (not stored yet). Series without samples and exemplars are passed over. Not looked at: whether labels are
+/// and native histograms that are none. Series without samples, histograms and exemplars are passed over. Not looked at: whether labels are
 /// UTF-8, which the shard does when it makes a series.
 ///
 /// # Errors

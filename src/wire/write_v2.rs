@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 
-use super::batch_writer::{BatchWriter, Behind, Series, Taken, fill, span};
+use super::batch_writer::{BatchWriter, Behind, Series, Taken, fill, index, span};
 use super::exemplars::{self, EXEMPLAR_BYTES_MAX};
 use super::fields::{Field, Fields, Value};
 use super::label_set::check_labels;
@@ -25,7 +25,7 @@ use super::{Counts, DECODED_BYTES_MAX, WireError, symbols};
 use crate::model::labels::METRIC_NAME;
 use crate::model::refusal::LABEL_BYTES_MAX;
 use crate::model::{
-    Fingerprint, Fingerprinter, LabelsAt, RefusalReason, Sample, TimestampMs, WriteBatch,
+    Fingerprint, Fingerprinter, LabelsAt, RefusalReason, Sample, StartAt, TimestampMs, WriteBatch,
 };
 
 /// The label sets of one request would take at most this many bytes if all were written, and one more set. A reference of
@@ -286,7 +286,10 @@ fn time_series<P: Fn(u64) -> usize>(
         match field.number {
             1 => labels_refs(body, &field, references)?,
             2 => {
-                let sample = sample(body, field.bytes("TimeSeries")?)?;
+                let (sample, start) = sample(body, field.bytes("TimeSeries")?)?;
+                if start.0 != 0 {
+                    series.starts.push(StartAt { sample: index(series.samples.len()), start });
+                }
                 series.push(sample, writer.counts.samples, field.offset)?;
             }
             3 => {
@@ -362,21 +365,20 @@ pub(super) fn labels_refs(
     Ok(())
 }
 
-fn sample(body: &[u8], place: Range<usize>) -> Result<Sample, WireError> {
+/// A sample and its start timestamp, 0 if it has none.
+fn sample(body: &[u8], place: Range<usize>) -> Result<(Sample, TimestampMs), WireError> {
     let mut sample = Sample { t: TimestampMs(0), v: 0.0 };
+    let mut start = TimestampMs(0);
     let mut fields = Fields::new(body, place);
     while let Some(field) = fields.next()? {
         match field.number {
             1 => sample.v = field.double("Sample")?,
             2 => sample.t = TimestampMs(field.varint("Sample")?.cast_signed()),
-            3 => {
-                // The start timestamp: a sample has no room for it yet.
-                field.varint("Sample")?;
-            }
+            3 => start = TimestampMs(field.varint("Sample")?.cast_signed()),
             _ => {}
         }
     }
-    Ok(sample)
+    Ok((sample, start))
 }
 
 /// Looks labels up.

@@ -9,6 +9,8 @@
 //!            times       form 0: nothing, all are `first t`; 1: count times i32, to be added to `first t`;
 //!                        2: count times i64
 //!            values      count times f64
+//! 3 starts   any number of: reference varint, less that of the one before, signed │ from t varint likewise │ start t varint
+//!             likewise; 0 is not known. Of samples of the series from there on
 //! 4 histograms, 5 float histograms  any number of: reference varint, less that of the one before, signed │ t varint likewise │ reset
 //!             hint u8 │ schema varint, signed │ zero threshold f64 │ count │ count in the zero bucket │ sum f64 │ positive spans │
 //!             negative spans │ positive buckets │ negative buckets │ custom bounds
@@ -37,9 +39,8 @@
 //! 23 open histograms any number of: reference u64 │ encoding u8 │ next chunk at t i64, the highest there is if that is not
 //!                    predicted │ length u32 │ the chunk's bytes so far
 //! ```
-//! Kinds 6, 7, 17 to 19 and 21 to 23 make up a checkpoint, which a record of kind 16 begins, and kinds 1 and 20 those of older
-//! versions; the log itself has only 1, 2 and 4 to 9.
-//! Kept for what comes next: 3, samples with start timestamps.
+//! Kinds 3, 6, 7, 17 to 19 and 21 to 23 make up a checkpoint, which a record of kind 16 begins, and kinds 1 and 20 those of older
+//! versions; the log itself has only 1 to 9.
 //! A reader that meets a kind it does not know stops there and says so: skipping it would
 //! lose acknowledged data without a word. Samples refer to series by reference only; a reference's series record stands
 //! before its first use. Golden bytes: `tests/golden/wal_records.hex`.
@@ -56,6 +57,7 @@ mod samples;
 mod saved_series;
 mod series;
 mod spilled_chunks;
+mod starts;
 #[cfg(test)]
 mod tests;
 mod tombstones;
@@ -78,12 +80,14 @@ pub use saved_series::{
 };
 pub use series::{SeriesRecord, push_labels, push_series};
 pub use spilled_chunks::{SpillPlace, SpilledBody, SpilledChunksRecord, push_spilled_chunks};
+pub use starts::{LoggedStart, StartsBody, StartsRecord, push_starts};
 pub use tombstones::{TombstonesRecord, push_tombstones};
 
 use crate::model::LabelsError;
 
 const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
+const STARTS: u8 = 3;
 const HISTOGRAMS: u8 = 4;
 const FLOAT_HISTOGRAMS: u8 = 5;
 const EXEMPLARS: u8 = 6;
@@ -109,6 +113,8 @@ pub enum Record<'a> {
     Series(SeriesRecord<'a>),
     /// Float samples.
     Samples(SamplesRecord<'a>),
+    /// Since when counters count.
+    Starts(StartsRecord<'a>),
     /// Integer histograms.
     Histograms(HistogramsRecord<'a, u64>),
     /// Float histograms.
@@ -236,6 +242,7 @@ impl<'a> Records<'a> {
         match kind {
             SERIES => SeriesRecord::of(body).map(Record::Series),
             SAMPLES => SamplesRecord::of(body).map(Record::Samples),
+            STARTS => Some(Record::Starts(StartsRecord::of(body))),
             HISTOGRAMS => Some(Record::Histograms(HistogramsRecord::of(body))),
             FLOAT_HISTOGRAMS => Some(Record::FloatHistograms(HistogramsRecord::of(body))),
             EXEMPLARS => Some(Record::Exemplars(ExemplarsRecord::of(body))),

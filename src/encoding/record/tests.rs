@@ -406,6 +406,7 @@ proptest! {
                     Record::Samples(record) => prop_assert_eq!(record.iter().count(), record.len()),
                     Record::Chunks(record) | Record::LateChunks(record) => { let _ = record.count(); }
                     Record::OpenChunks(record) => { let _ = record.count(); }
+                    Record::Starts(record) => { let _ = record.count(); }
                     Record::OpenHistograms(record) => { let _ = record.count(); }
                     Record::Histograms(mut record) => while record.next_histogram().is_some() {},
                     Record::FloatHistograms(mut record) => while record.next_histogram().is_some() {},

@@ -22,10 +22,12 @@ use super::late::{Late, Sealed};
 use super::mem_series::{CHUNK_RANGE_MS, MemSeries, SeriesRest};
 use super::paged::{Paged, prefetch};
 use super::{AHEAD_MS_MAX, Appended, GROUP, Head, HeadStats};
+use crate::encoding::record::LoggedStart;
 use crate::model::refusal::LABEL_BYTES_MAX;
 use crate::model::{
     Fingerprint, LabelText, LabelsAt, LabelsError, LabelsRef, Part, PartEntry, Refusal,
-    RefusalReason, Refusals, Sample, SeriesRef, TimestampMs, Value, ValueRef, is_stale_nan,
+    RefusalReason, Refusals, Sample, SeriesRef, StartAt, TimestampMs, Value, ValueRef,
+    is_stale_nan,
 };
 use crate::storage::wal::LogBuffer;
 
@@ -165,6 +167,7 @@ impl Head {
         let mut appended = Appended::default();
         let mut span = Span { oldest: TimestampMs::MAX, newest: TimestampMs::MIN };
         let (mut each, mut at) = (part.iter_within(entries.clone()), entries.start);
+        let mut starts = part.starts_within(entries.clone());
         for group in part.entries.get(entries).unwrap_or_default().chunks(GROUP) {
             let found = self.find_group(group);
             for (hint, (entry, samples)) in found.into_iter().zip(each.by_ref().take(group.len())) {
@@ -184,6 +187,9 @@ impl Head {
                         }
                     }
                 };
+                if !starts.is_empty() || !self.starts.is_empty() {
+                    self.note_starts(index, part, at, &mut starts, in_order, log);
+                }
                 let misplaced = self.append_in_order(index, samples, in_order, &mut span, log);
                 appended.written += (samples.len() - misplaced) as u64;
                 if misplaced > 0 {
@@ -196,6 +202,41 @@ impl Head {
         log.finish_part();
         self.count_appended(log);
         appended
+    }
+
+    /// Notes since when the counter of an entry's samples counts that are about to be appended in order.
+    ///
+    /// - `starts`: those of this entry and the ones behind it; its own are taken off.
+    #[cold]
+    #[inline(never)]
+    fn note_starts(
+        &mut self,
+        index: u32,
+        part: &Part,
+        entry: usize,
+        starts: &mut &[StartAt],
+        in_order: InOrder,
+        log: &mut LogBuffer,
+    ) {
+        let end = part.entries.get(entry).map_or(0, |entry| entry.samples_end);
+        let begin = part.samples_begin(entry);
+        // Those of an entry before it that was refused are passed over.
+        let passed = starts.partition_point(|at| at.sample < begin);
+        let own = starts.get(passed..).unwrap_or_default();
+        let (own, rest) = own.split_at(own.partition_point(|at| at.sample < end));
+        *starts = rest;
+        let Some(series) = self.series.get(index) else { return };
+        let (reference, newest) = (series.reference, series.newest());
+        let mut own = own.iter().peekable();
+        for place in begin..end {
+            let start = own.next_if(|at| at.sample == place).map(|at| at.start);
+            let Some(sample) = part.samples.get(place as usize) else { return };
+            let (from, start) = (sample.t, start.unwrap_or(TimestampMs(0)));
+            let is_next = from > newest && in_order.contains(from);
+            if is_next && self.starts.note(index, from, start) {
+                log.start(LoggedStart { series: reference, from, start });
+            }
+        }
     }
 
     /// Looks a group of series up so that their cache misses overlap: first the table's, then the series' own.

@@ -165,6 +165,7 @@ impl Head {
         }
         let range_of = |table: &SpillTable, chunk| table.range(chunk);
         if applies {
+            self.starts.truncate(index, cut.range.end());
             let (spilled, stats) = (&mut self.spilled, &mut self.stats);
             let before = rest.chunk_count();
             let goes = |table: &SpillTable, chunk| {

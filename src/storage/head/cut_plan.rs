@@ -13,6 +13,7 @@ use super::cut::Cut;
 use super::head_chunk::encoded;
 use super::late::LateSource;
 use super::spilled::{FILES_MAX, SpilledChunk, bytes_there};
+use super::starts::Run;
 use super::{FloatChunks, Head};
 use crate::encoding::record::SpillPlace;
 use crate::encoding::spilled::{self, FRAME_BYTES, SpilledHeader};
@@ -44,6 +45,8 @@ pub(super) struct PlanPart {
     /// Label pairs of each series, as numbers over all parts.
     pub(super) pairs: Vec<u32>,
     pub(super) chunks: Vec<PlannedChunk>,
+    /// Since when each series' counter counts, if the block has room for that.
+    starts: Vec<Run>,
     bytes: Vec<u8>,
 }
 
@@ -51,9 +54,10 @@ pub(super) struct PlanPart {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PlannedSeries {
     pub(super) reference: SeriesRef,
-    /// Where its pairs and its chunks end; they begin where those of the one before end.
+    /// Where its pairs, its chunks and its starts end; they begin where those of the one before end.
     pub(super) pairs_end: u32,
     pub(super) chunks_end: u32,
+    starts_end: u32,
 }
 
 /// What a plan says of a series.
@@ -63,6 +67,8 @@ pub(super) struct SeriesPlan<'a> {
     pub(super) pairs: &'a [u32],
     /// In-order chunks, oldest first, then late ones.
     pub(super) chunks: &'a [PlannedChunk],
+    /// Since when its counter counts.
+    pub(super) starts: &'a [Run],
 }
 
 impl<'a> SeriesPlan<'a> {
@@ -134,24 +140,26 @@ impl PlanPart {
     pub(super) fn of(&self, at: usize) -> Option<SeriesPlan<'_>> {
         let series = self.series.get(at)?;
         let before = at.checked_sub(1).and_then(|before| self.series.get(before));
-        let (pairs, chunks) =
-            before.map_or((0, 0), |s| (s.pairs_end as usize, s.chunks_end as usize));
+        let ends = |s: &PlannedSeries| [s.pairs_end, s.chunks_end, s.starts_end];
+        let [pairs, chunks, starts] = before.map_or([0; 3], ends).map(|end| end as usize);
         Some(SeriesPlan {
             part: self,
             reference: series.reference,
             pairs: self.pairs.get(pairs..series.pairs_end as usize)?,
             chunks: self.chunks.get(chunks..series.chunks_end as usize)?,
+            starts: self.starts.get(starts..series.starts_end as usize)?,
         })
     }
 
     /// Gives up room that was left for more.
     fn fit(&mut self) {
-        let Self { texts, text_ends, series, pairs, chunks, bytes } = self;
+        let Self { texts, text_ends, series, pairs, chunks, starts, bytes } = self;
         texts.shrink_to_fit();
         text_ends.shrink_to_fit();
         series.shrink_to_fit();
         pairs.shrink_to_fit();
         chunks.shrink_to_fit();
+        starts.shrink_to_fit();
         bytes.shrink_to_fit();
     }
 
@@ -231,6 +239,7 @@ impl Head {
         let index = extraction.next;
         let Some((series, rest)) = self.series.get(index).zip(self.rest.get(index)) else { return };
         let Cut { range, generation, .. } = extraction.plan.cut;
+        let has_starts = extraction.plan.floats == FloatChunks::Xor2;
         let parts = &mut extraction.plan.parts;
         let is_full = |part: &PlanPart| {
             part.series.len() >= PART_SERIES || part.texts.len() + part.bytes.len() >= PART_BYTES
@@ -289,10 +298,14 @@ impl Head {
             }
             part.pairs.push(*number - 1);
         }
+        if has_starts {
+            part.starts.extend_from_slice(self.starts.of(index));
+        }
         part.series.push(PlannedSeries {
             reference: series.reference,
             pairs_end: length(part.pairs.len()),
             chunks_end: length(part.chunks.len()),
+            starts_end: length(part.starts.len()),
         });
     }
 }

@@ -12,13 +12,14 @@ use super::cut_plan::Extraction;
 use super::remove::Removal;
 
 use super::FloatChunks;
-use super::sorted_cut::SortedCut;
+use super::sorted_cut::{CutSeries, SortedCut};
 use super::spill::SpillFiles;
 use super::testing::{index_of, keys, labels, number_of, saved, send_numbered};
 use super::*;
+use crate::encoding::xor2::Xor2Reader;
 use crate::io::Disk as _;
 use crate::io::sim::{NoPace, SimDisk, run};
-use crate::model::{BlockRange, Labels};
+use crate::model::{BlockRange, Labels, StartAt};
 use crate::storage::wal::LogBuffer;
 
 const MINUTE: i64 = 60_000;
@@ -279,6 +280,65 @@ fn blocks_have_floats_in_the_encoding_that_the_head_was_told() {
         let series = sorted.series(0, &mut read.into_iter()).unwrap();
         assert!(series.chunks.iter().all(|chunk| chunk.encoding == encoding), "{told:?}");
         assert_eq!(store.block(&sorted), store.model);
+    }
+}
+
+#[test]
+fn blocks_of_xor2_have_the_starts_that_samples_came_with_also_after_a_restart() {
+    let mut head = Head::with_window(keys(), 60 * MINUTE);
+    head.set_float_chunks(FloatChunks::Xor2);
+    let (mut log, mut model) = (LogBuffer::new(), Vec::new());
+    // Two lives of a counter, and then somebody who does not know since when it counts; another series knows nothing.
+    for m in 0..90i64 {
+        let start = [1, 40 * MINUTE, 0][usize::try_from(m / 40).unwrap()];
+        let (mut part, text) = testing::request(&[
+            (1, vec![testing::sample(m * MINUTE, 0.5)]),
+            (0, vec![testing::sample(m * MINUTE, 1.0)]),
+        ]);
+        part.starts
+            .extend((start != 0).then_some(StartAt { sample: 1, start: TimestampMs(start) }));
+        let bounds = head.bounds(TimestampMs(1 << 60));
+        assert!(head.append(&part, 0..2, &text, bounds, &mut log).refused.is_empty());
+        model.push((m * MINUTE, start));
+    }
+    // One that came late has the start of its time.
+    assert_eq!(
+        testing::send(&mut head, &mut log, 0, &[testing::sample(50 * MINUTE + 1, 7.0)]).written,
+        1
+    );
+    model.insert(51, (50 * MINUTE + 1, 40 * MINUTE));
+    let mut from_log = Head::with_window(keys(), 60 * MINUTE);
+    let mut replay = testing::Replay::default();
+    for payload in log.take() {
+        let records =
+            crate::encoding::record::records(&payload[crate::encoding::batch::HEADER_BYTES..]);
+        records.for_each(|record| replay.take(&mut from_log, record.unwrap()));
+    }
+    from_log.finish_replay();
+    let mut from_checkpoint = Head::with_window(keys(), 60 * MINUTE);
+    testing::restore(&mut from_checkpoint, &saved(&head, 300));
+    let disk = SimDisk::new(1);
+    let files = run(async {
+        disk.create_dir("head").await.unwrap();
+        SpillFiles::open(disk, "head".to_owned()).await.unwrap()
+    });
+    for mut head in [head, from_log, from_checkpoint] {
+        head.set_float_chunks(FloatChunks::Xor2);
+        let mut extraction = Extraction::of_all(&head);
+        while !head.extract_some(&mut extraction, 2) {}
+        let sorted = extraction.into_plan().into_sorted();
+        let read = run(files.read(&sorted.places(0..2), &mut NoPace));
+        let mut read = read.into_iter();
+        let starts_of = |series: &CutSeries| -> Vec<(i64, i64)> {
+            let readers = series.chunks.iter().map(|chunk| Xor2Reader::new(&chunk.bytes).unwrap());
+            let samples = readers.flatten().map(Result::unwrap);
+            samples.map(|started| (started.sample.t.0, started.start.0)).collect()
+        };
+        let all: Vec<_> =
+            (0..2).map(|at| starts_of(&sorted.series(at, &mut read).unwrap())).collect();
+        let knows = all.iter().position(|series| series.len() == 91).unwrap();
+        assert_eq!(all[knows], model);
+        assert!(all[1 - knows].iter().all(|(_, start)| *start == 0));
     }
 }
 

@@ -38,6 +38,7 @@ pub mod spill_batch;
 #[cfg(test)]
 mod spill_test;
 pub mod spilled;
+pub mod starts;
 pub mod table;
 #[cfg(test)]
 pub mod testing;
@@ -53,6 +54,7 @@ use mem_series::{MemSeries, SeriesRest};
 use paged::{Paged, prefetch};
 use pairs::{PairId, Pairs};
 use spilled::SpillTable;
+use starts::Starts;
 use table::HashTable;
 
 pub use crate::encoding::chunk::FloatChunks;
@@ -110,6 +112,8 @@ pub struct Head {
     /// What is said of the metric families that belong here.
     families: Families,
     exemplars: Exemplars,
+    /// Since when counters count.
+    starts: Starts,
     stats: HeadStats,
 }
 
@@ -199,6 +203,7 @@ impl Head {
             lateness: Tally::of_lateness(),
             families: Families::default(),
             exemplars: Exemplars::default(),
+            starts: Starts::default(),
             stats: HeadStats::default(),
         }
     }

@@ -63,6 +63,7 @@ impl Head {
         let check = series.fingerprint.check;
         self.table.remove(check, index);
         self.series.remove(index);
+        self.starts.remove(index);
         if let Some(rest) = self.rest.remove(index) {
             self.pairs.forget(&rest.pairs, &mut removal.pairs);
         }

@@ -15,7 +15,8 @@ use super::open_histogram::OpenHistogram;
 use super::pairs::{PairId, Pairs};
 use crate::encoding::chunk::ChunkReader;
 use crate::encoding::record::{
-    self, SavedChunk, SavedOpenChunk, SavedOpenHistogram, SavedSeriesBody, SpillPlace, SpilledBody,
+    self, LoggedStart, SavedChunk, SavedOpenChunk, SavedOpenHistogram, SavedSeriesBody, SpillPlace,
+    SpilledBody, StartsBody,
 };
 use crate::model::{
     AnyHistogramRef, Fingerprint, LabelsRef, Sample, Samples, SeriesRef, TimeRange, TimestampMs,
@@ -113,6 +114,11 @@ impl Head {
         }
         self.widen(t, t);
         true
+    }
+
+    /// Takes over since when the counter of a series counts, as the log or a checkpoint tells.
+    pub fn replay_start(&mut self, index: u32, from: TimestampMs, start: TimestampMs) {
+        self.starts.note(index, from, start);
     }
 
     /// Gathers what is late, or known.
@@ -267,6 +273,10 @@ impl Head {
             }
             if at.chunk == 0 {
                 records.series.push(series.reference, rest, &self.pairs);
+                for (from, start) in self.starts.of(at.series) {
+                    let (series, from, start) = (series.reference, *from, *start);
+                    records.starts.push(LoggedStart { series, from, start });
+                }
             }
             for chunk in rest.spilled.get(at.chunk..).unwrap_or_default() {
                 if let Some(place) = self.spilled.place(*chunk, series.reference) {
@@ -375,6 +385,7 @@ impl SeriesToSave {
 #[derive(Default)]
 struct Records {
     series: SeriesToSave,
+    starts: StartsBody,
     chunks: Vec<u8>,
     open: Vec<u8>,
     open_histograms: Vec<u8>,
@@ -386,7 +397,7 @@ impl Records {
     fn len(&self) -> usize {
         let open = self.open.len() + self.open_histograms.len();
         let chunks = self.chunks.len() + open + self.late.len();
-        self.series.body.len() + self.spilled.len() + chunks
+        self.series.body.len() + self.starts.len() + self.spilled.len() + chunks
     }
 
     fn push_late(&mut self, reference: SeriesRef, late: &Late) {
@@ -405,6 +416,9 @@ impl Records {
     fn finish(self, payload: &mut Vec<u8>) {
         if !self.series.body.is_empty() {
             record::push_saved_series(payload, &self.series.body);
+        }
+        if !self.starts.is_empty() {
+            record::push_starts(payload, &self.starts);
         }
         if !self.spilled.is_empty() {
             record::push_spilled_chunks(payload, &self.spilled);

@@ -16,6 +16,7 @@ use super::cut::Cut;
 use super::cut_plan::{CutPlan, PlanPart, Planned, SeriesPlan};
 use super::head_chunk::{HeadChunk, encoded, read_chunk};
 use super::spill::{ReadChunk, SpillError};
+use super::starts::start_at;
 use crate::encoding::record::SpillPlace;
 use crate::model::{BlockRange, LabelsRef, Samples, SamplesMark};
 
@@ -227,7 +228,10 @@ impl SortedCut {
         }
         let mut chunks = merge(in_order, late, self.range);
         for chunk in &mut chunks {
-            if let Some((encoding, bytes)) = self.floats.written(chunk.encoding, &chunk.bytes) {
+            let start = |t| start_at(of.starts, t);
+            if let Some((encoding, bytes)) =
+                self.floats.written(chunk.encoding, &chunk.bytes, start)
+            {
                 (chunk.encoding, chunk.bytes) = (encoding, bytes.into());
             }
         }

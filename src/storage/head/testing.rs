@@ -212,6 +212,9 @@ impl Replay {
             Record::Samples(samples) => samples.iter().for_each(|logged| {
                 head.replay_sample(indexes[&logged.series], logged.sample);
             }),
+            Record::Starts(starts) => starts.map(Result::unwrap).for_each(|logged| {
+                head.replay_start(indexes[&logged.series], logged.from, logged.start);
+            }),
             Record::Histograms(record) => take_histograms(indexes, head, record),
             Record::FloatHistograms(record) => take_histograms(indexes, head, record),
             Record::OpenHistograms(chunks) => chunks.map(Result::unwrap).for_each(|chunk| {

@@ -4,7 +4,9 @@
 //! first sample. Its buffers begin with room for a batch header, so that sealing copies nothing.
 
 use crate::encoding::batch::{HEADER_BYTES, PAYLOAD_BYTES_MAX};
-use crate::encoding::record::{self, CutRecord, HistogramsBody, LoggedSample};
+use crate::encoding::record::{
+    self, CutRecord, HistogramsBody, LoggedSample, LoggedStart, StartsBody,
+};
 use crate::model::refusal::{HISTOGRAM_PARTS_MAX, LABEL_BYTES_MAX};
 use crate::model::{AnyHistogramRef, Sample, SeriesRef, TimeRange, TimestampMs};
 
@@ -43,6 +45,7 @@ pub struct LogBuffer {
     labels_first: SeriesRef,
     labels_count: u32,
     sample_count: u64,
+    starts: StartsBody,
     histograms: HistogramsBody,
     float_histograms: HistogramsBody,
     histogram_count: u64,
@@ -74,6 +77,14 @@ impl LogBuffer {
     pub fn sample(&mut self, series: SeriesRef, sample: Sample) {
         self.samples.push(LoggedSample { series, sample });
         if self.samples.len() == RECORD_SAMPLES_MAX {
+            self.finish_part();
+        }
+    }
+
+    /// Gathers the beginning of a run of samples with another start.
+    pub fn start(&mut self, logged: LoggedStart) {
+        self.starts.push(logged);
+        if self.starts.len() >= RECORD_LABEL_BYTES {
             self.finish_part();
         }
     }
@@ -142,6 +153,10 @@ impl LogBuffer {
             record::push_samples(self.payload(), &samples);
             self.samples = samples;
             self.samples.clear();
+        }
+        if !self.starts.is_empty() {
+            let starts = std::mem::take(&mut self.starts);
+            record::push_starts(self.payload(), &starts);
         }
         if !self.histograms.is_empty() {
             self.histogram_count += self.histograms.count() as u64;
