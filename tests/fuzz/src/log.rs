@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use floodplain::encoding::batch::{self, BatchHeader};
-use floodplain::encoding::record::{self, Record};
+use floodplain::encoding::histogram::{Coded, HistogramAppender};
+use floodplain::encoding::record::{self, LoggedCount, Record};
 use floodplain::encoding::spilled::{self, SpilledHeader};
 use floodplain::encoding::xor::{Words, XorAppender};
 use floodplain::io::sim::{NoPace, SimDisk, run};
 use floodplain::io::{BLOCK_BYTES, Disk, File};
+use floodplain::model::histogram::Span;
 use floodplain::model::{
-    BlockRange, ExemplarRef, Fingerprinter, Labels, LabelsRef, MetadataRef, MetricType, Sample,
-    SeriesRef, TimeRange, TimestampMs,
+    BlockRange, ExemplarRef, Fingerprinter, HistogramRef, Labels, LabelsRef, MetadataRef,
+    MetricType, Sample, Samples, SeriesRef, TimeRange, TimestampMs,
 };
 use floodplain::shard::manifest::Manifest;
 use floodplain::storage::files::{self, FileOptions, dirs};
@@ -110,6 +112,21 @@ fn again(record: Record<'_>) -> Option<(Vec<u8>, String)> {
             record::push_open_chunks(&mut out, &body);
             text
         }
+        Record::Starts(record) => {
+            let all: Vec<_> = record.collect::<Result<_, _>>().ok()?;
+            let mut body = record::StartsBody::default();
+            all.iter().for_each(|logged| body.push(*logged));
+            record::push_starts(&mut out, &body);
+            format!("{all:?}")
+        }
+        Record::Histograms(record) => histograms_again(record, &mut out)?,
+        Record::FloatHistograms(record) => histograms_again(record, &mut out)?,
+        Record::OpenHistograms(record) => {
+            let all: Vec<_> = record.collect::<Result<_, _>>().ok()?;
+            all.iter().for_each(|saved| record::push_open_histogram(&mut body, *saved));
+            record::push_open_histograms(&mut out, &body);
+            format!("{all:?}")
+        }
         Record::SpilledChunks(record) => {
             let all: Vec<_> = record.collect::<Result<_, _>>().ok()?;
             let mut body = record::SpilledBody::default();
@@ -135,10 +152,22 @@ fn again(record: Record<'_>) -> Option<(Vec<u8>, String)> {
             record::push_saved_series(&mut out, &body);
             text
         }
-        #[allow(unreachable_patterns, reason = "for kinds that this does not know yet")]
-        _ => return None,
     };
     Some((out, text))
+}
+
+fn histograms_again<C: LoggedCount>(
+    mut record: record::HistogramsRecord<'_, C>,
+    out: &mut Vec<u8>,
+) -> Option<String> {
+    let (mut body, mut text) = (record::HistogramsBody::default(), String::new());
+    while let Some(logged) = record.next_histogram() {
+        let record::LoggedHistogram { series, t, histogram } = logged.ok()?;
+        body.push(series, t, histogram);
+        text += &format!("{series:?} {t:?} {} {histogram:?}, ", histogram.sum.to_bits());
+    }
+    record::push_histograms::<C>(out, &body);
+    Some(text)
 }
 
 /// The payload of a batch: records of all kinds. What is read of one, written anew, reads as the same.
@@ -212,8 +241,7 @@ fn held(head: &Head) -> Vec<String> {
         .select(&[])
         .into_iter()
         .map(|series| {
-            // Whichever type it is.
-            let mut samples = Default::default();
+            let mut samples = Samples::default();
             head.read(series, TimeRange::ALL, &mut samples);
             format!("{:?} {samples:?}", head.labels(series))
         })
@@ -392,9 +420,52 @@ fn log_payloads() -> Vec<Vec<u8>> {
         record::push_family(&mut body, "down", [].into_iter());
         record::push_metadata(out, &body);
     });
+    add(&|out| {
+        let mut body = record::StartsBody::default();
+        for (series, from, start) in [(7, 1000, 900), (8, 1000, 950), (7, 5000, 0)] {
+            let (from, start) = (TimestampMs(from), TimestampMs(start));
+            body.push(record::LoggedStart { series: SeriesRef(series), from, start });
+        }
+        record::push_starts(out, &body);
+    });
+    add(&|out| push_histograms(out, |n| n, |n| i64::try_from(n).unwrap()));
+    add(&|out| push_histograms(out, |n| n as f64 / 2.0, |n| n as f64 / 2.0));
     let cut = BlockRange::new(TimestampMs(0), TimestampMs(7_200_000)).unwrap();
     add(&|out| record::push_cut(out, record::CutRecord { ulid: Ulid(77), range: cut }));
     all
+}
+
+/// So many observations in one bucket.
+fn one_bucket<C: Coded>(
+    n: u64,
+    count: impl Fn(u64) -> C,
+    bucket: impl Fn(u64) -> C::Bucket,
+    of: &mut impl FnMut(HistogramRef<'_, C>),
+) {
+    let (spans, buckets) = ([Span { offset: 3, length: 1 }], [bucket(n)]);
+    let (positive_spans, positive_buckets) = (&spans[..], &buckets[..]);
+    let sum = n as f64 * 1.5;
+    of(HistogramRef {
+        count: count(n),
+        sum,
+        positive_spans,
+        positive_buckets,
+        ..HistogramRef::empty()
+    });
+}
+
+fn push_histograms<C: LoggedCount + Coded>(
+    out: &mut Vec<u8>,
+    count: impl Fn(u64) -> C,
+    bucket: impl Fn(u64) -> C::Bucket,
+) {
+    let mut body = record::HistogramsBody::default();
+    for n in [1, 2, 5, 3] {
+        let t = TimestampMs(i64::try_from(n).unwrap() * 1000);
+        one_bucket(n, &count, &bucket, &mut |h| body.push(SeriesRef(7), t, h));
+    }
+    body.push(SeriesRef(8), TimestampMs(9000), HistogramRef::<C>::stale());
+    record::push_histograms::<C>(out, &body);
 }
 
 fn checkpoint_payloads() -> Vec<Vec<u8>> {
@@ -410,7 +481,7 @@ fn checkpoint_payloads() -> Vec<Vec<u8>> {
     }
     saved.push(SeriesRef(7), &[Some(0), Some(2)]);
     saved.push(SeriesRef(8), &[Some(1), None]);
-    let mut all = vec![Vec::new(); 5];
+    let mut all = vec![Vec::new(); 6];
     record::push_saved_series(&mut all[0], &saved);
     let mut body = Vec::new();
     record::push_chunk(&mut body, SeriesRef(7), 1, range, &chunk);
@@ -431,6 +502,17 @@ fn checkpoint_payloads() -> Vec<Vec<u8>> {
         late: false,
     });
     record::push_spilled_chunks(&mut all[4], &body);
+    let mut open = HistogramAppender::<u64>::new();
+    for n in [1, 2, 5] {
+        let t = TimestampMs(i64::try_from(n).unwrap() * 1000);
+        one_bucket(n, |n| n, |n| i64::try_from(n).unwrap(), &mut |h| drop(open.append(t, h)));
+    }
+    let (mut chunk, mut body) = (Vec::new(), Vec::new());
+    open.write_to(&mut chunk);
+    let (series, bytes) = (SeriesRef(8), &chunk[..]);
+    let saved = record::SavedOpenHistogram { series, encoding: 2, next_at: None, bytes };
+    record::push_open_histogram(&mut body, saved);
+    record::push_open_histograms(&mut all[5], &body);
     all
 }
 
@@ -438,6 +520,7 @@ fn checkpoint_payloads() -> Vec<Vec<u8>> {
 pub fn records_seeds() -> Vec<Vec<u8>> {
     let mut seeds = vec![
         golden(include_str!("../../golden/wal_records.hex")),
+        golden(include_str!("../../golden/wal_histograms.hex")),
         golden(include_str!("../../golden/checkpoint_records.hex")),
     ];
     for payloads in [log_payloads(), checkpoint_payloads()] {
