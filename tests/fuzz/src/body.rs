@@ -59,8 +59,13 @@ pub fn packed(bytes: &[u8]) {
             assert_eq!(out, plain);
         }
         Err(BodyError::TooLarge { .. }) => {}
-        // The plain readers take no bytes at all for an empty body.
-        Err(error) => assert!(plainly.is_err() || wire.is_empty(), "{error}"),
+        // The plain readers take no bytes at all for an empty body, and the one of zstd a frame that ends before the length
+        // it states if its last block is empty, which the same library refuses when it reads the body in one piece.
+        Err(error) => {
+            let is_cut = compression == Compression::Zstd
+                && zstd::bulk::decompress(wire, DECODED_BYTES_MAX).is_err();
+            assert!(plainly.is_err() || wire.is_empty() || is_cut, "{error}");
+        }
     }
     decompressor.decompress(compression, &good, &mut out).unwrap();
     assert_eq!(out, GOOD);
