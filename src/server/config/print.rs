@@ -9,6 +9,9 @@ use super::InForce;
 use crate::query::durations::format_duration_ms;
 use crate::server::byte_size::ByteSize;
 
+/// A longer key has to say that it is one: readers look for the colon of others within 1,024 characters (YAML 1.2, section 7.4.2).
+const IMPLICIT_KEY_BYTES_MAX: usize = 1000;
+
 /// The YAML of what holds.
 #[must_use]
 pub fn print(in_force: &InForce) -> String {
@@ -20,7 +23,12 @@ pub fn print(in_force: &InForce) -> String {
     } else {
         yaml.push_str("global:\n  external_labels:\n");
         for (name, value) in &config.external_labels {
-            let _ = writeln!(yaml, "    {}: {}", scalar(name), scalar(value));
+            let (name, value) = (scalar(name), scalar(value));
+            let _ = if name.len() > IMPLICIT_KEY_BYTES_MAX {
+                writeln!(yaml, "    ? {name}\n    : {value}")
+            } else {
+                writeln!(yaml, "    {name}: {value}")
+            };
         }
     }
     let window = format_duration_ms(storage.out_of_order_window_ms);
@@ -91,6 +99,18 @@ storage:
             ("a: b\n", "\"a: b\\n\""),
         ] {
             assert_eq!(scalar(text), printed);
+        }
+    }
+
+    /// Fuzzing printed a name of a few hundred control characters, each of which is six characters in quotes, and could not read it.
+    #[test]
+    fn a_name_that_is_longer_than_keys_of_yaml_is_printed_as_a_key_all_the_same() {
+        for name in ["\u{e}".repeat(200), "a".repeat(1000), "a".repeat(1001), "é".repeat(600)] {
+            let external_labels = [(name, "b: c".to_owned())].into();
+            let config = Config { external_labels, ..Config::default() };
+            let printed = print(&in_force(config.clone(), StorageOptions::default()));
+            let again = read::read(&printed, &|_| String::new()).unwrap();
+            assert_eq!(again.config.external_labels, config.external_labels);
         }
     }
 
