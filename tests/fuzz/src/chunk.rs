@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use floodplain::encoding::chunk::{self, ChunkReader};
+use floodplain::encoding::chunk::{self, ChunkError, ChunkReader};
 use floodplain::encoding::histogram::{Coded, EndedChunk, HistogramAppender, HistogramReader};
 use floodplain::encoding::xor::{self, Words, XorAppender, XorReader};
 use floodplain::encoding::xor2::{self, StartedSample, Xor2Appender, Xor2Reader};
@@ -16,7 +16,8 @@ use crate::golden;
 const HEAD_CHUNK_BYTES: usize = 1000;
 
 /// What holds of a chunk of any encoding: it ends, it has no more samples than it promises and than its bits can hold, and
-/// reading it sample by sample comes to the same as reading it at once. Is it whole?
+/// reading it sample by sample comes to the same as reading it at once, up to a sample that is not later than the one before it.
+/// Are all the samples there that it promises, in whatever order?
 fn read_in_both_ways(encoding: u8, bytes: &[u8]) -> bool {
     let mut at_once = Samples::default();
     let read = chunk::read(encoding, bytes, |_| true, &mut at_once);
@@ -29,9 +30,18 @@ fn read_in_both_ways(encoding: u8, bytes: &[u8]) -> bool {
     };
     let (promised, mut one_by_one, mut last) = (reader.promised(), Samples::default(), Ok(()));
     assert_eq!(promised, chunk::promised(bytes));
+    let (mut before, mut is_whole) = (None, true);
     while let Some(advanced) = reader.advance() {
+        is_whole &= advanced.is_ok();
         match advanced {
-            Ok(t) => one_by_one.push(t, reader.value()),
+            _ if last.is_err() => {}
+            Ok(t) if before.is_some_and(|before| before >= t) => {
+                last = Err(ChunkError::Order { t: t.0 });
+            }
+            Ok(t) => {
+                one_by_one.push(t, reader.value());
+                before = Some(t);
+            }
             Err(error) => last = Err(error),
         }
     }
@@ -41,7 +51,7 @@ fn read_in_both_ways(encoding: u8, bytes: &[u8]) -> bool {
     let count = one_by_one.len();
     assert!(count <= usize::from(promised) && count <= bytes.len() * 8);
     assert!(read.is_err() || count == usize::from(promised));
-    read.is_ok()
+    is_whole
 }
 
 fn same_samples(one: &Samples, other: &Samples) {
