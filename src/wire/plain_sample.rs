@@ -21,8 +21,8 @@ const TIME_BYTES: u8 = 7;
 /// A tag and eight bytes.
 const VALUE_BYTES: u8 = 9;
 
-/// The sample whose field starts at `at`, its start timestamp, 0 if it has none, and where the field ends; `None` if it has another layout, or if `at` is
-/// behind the body. It may end behind the body.
+/// The sample whose field starts at `at`, its start timestamp, 0 if it has none, and where the field ends; `None` if it has
+/// another layout, or if `at` is behind the body. It may end behind the body.
 #[inline(always)]
 pub(super) fn plain_sample(
     body: Padded<'_>,
