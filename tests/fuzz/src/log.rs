@@ -235,7 +235,8 @@ fn open(disk: &SimDisk, run_number: u64) -> Opened {
     })
 }
 
-/// The series of a Head that have samples in memory, with these.
+/// The series of a Head that have samples in memory, with these. What histograms say about resets is left out, but that they are
+/// gauges: late ones know it of each other only once they are in a chunk, as a checkpoint has them.
 fn held(head: &Head) -> Vec<String> {
     let mut all: Vec<String> = head
         .select(&[])
@@ -243,6 +244,7 @@ fn held(head: &Head) -> Vec<String> {
         .map(|series| {
             let mut samples = Samples::default();
             head.read(series, TimeRange::ALL, &mut samples);
+            samples.histograms.iter_mut().for_each(|sample| sample.histogram.forget_reset());
             format!("{:?} {samples:?}", head.labels(series))
         })
         .collect();
