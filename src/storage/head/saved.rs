@@ -218,7 +218,12 @@ impl Head {
             self.stats.chunk_bytes += saved.bytes.len() as u64;
             self.widen_late(first, last);
         } else {
-            samples.iter().for_each(|(t, value)| self.store_late(index, t, value));
+            for (t, value) in samples.iter() {
+                let late = self.rest.get(index).and_then(|rest| rest.late.as_ref());
+                if late.is_none_or(|late| late.value_at(t).is_none()) {
+                    self.store_late(index, t, value);
+                }
+            }
         }
         true
     }
@@ -442,15 +447,44 @@ impl Records {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::head_chunk::encoded;
     use super::super::testing::{self, keys, restore, saved};
     use super::*;
-    use crate::model::{Fingerprinter, Labels, TimestampMs};
+    use crate::model::{Fingerprinter, HistogramRef, Labels, TimestampMs};
     use crate::storage::wal::LogBuffer;
 
     fn samples_of(head: &Head, series: u32) -> Samples {
         let mut samples = Samples::default();
         head.read(series, TimeRange::ALL, &mut samples);
         samples
+    }
+
+    /// Fuzzing found a checkpoint with two late chunks of one instant, which no server writes: the next checkpoint had a chunk in
+    /// which time stood still.
+    #[test]
+    fn a_late_instant_that_a_checkpoint_has_twice_is_there_once() {
+        let labels = Labels::from_pairs([("series", "a")]).unwrap();
+        let mut head = Head::with_window(keys(), i64::MAX);
+        let index = head.replay_series(labels.as_ref(), SeriesRef(1)).unwrap();
+        head.replay_sample(index, Sample { t: TimestampMs(90_000), v: 1.0 });
+        let (mut late, t) = (Samples::default(), TimestampMs(1000));
+        late.floats.push(Sample { t, v: 7.0 });
+        let float = encoded(&late).remove(0);
+        late.clear();
+        late.push(t, ValueRef::Histogram(AnyHistogramRef::Int(HistogramRef::empty())));
+        let histogram = encoded(&late).remove(0);
+        for chunk in [&float, &histogram, &float] {
+            let (series, range) = (SeriesRef(1), chunk.range);
+            let (encoding, bytes) = (chunk.encoding, &*chunk.bytes);
+            assert!(head.replay_late_chunk(index, SavedChunk { series, range, encoding, bytes }));
+        }
+        let mut back = Head::with_window(keys(), i64::MAX);
+        restore(&mut back, &saved(&head, 1 << 20));
+        for head in [head, back] {
+            let samples = samples_of(&head, index);
+            let times: Vec<i64> = samples.iter().map(|(t, _)| t.0).collect();
+            assert_eq!((times, samples.floats[0].v), (vec![1000, 90_000], 7.0));
+        }
     }
 
     proptest! {
