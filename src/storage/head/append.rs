@@ -57,7 +57,8 @@ impl Bounds {
     }
 
     fn takes_late(self, t: TimestampMs) -> bool {
-        self.late_from.is_some_and(|from| from <= t)
+        // Nothing is later than nothing: no sample is as old as the first instant.
+        self.late_from.is_some_and(|from| from <= t) && t > TimestampMs::MIN
     }
 
     /// Why a sample that is neither in order nor to be taken late is refused.

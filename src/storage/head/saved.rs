@@ -121,8 +121,11 @@ impl Head {
         self.starts.note(index, from, start);
     }
 
-    /// Gathers what is late, or known.
+    /// Gathers what is late, or known. No server takes a sample of the first instant, of which none is older.
     fn put_aside(&mut self, index: u32, t: TimestampMs, value: Value) {
+        if t == TimestampMs::MIN {
+            return;
+        }
         self.replayed_late.push((index, t, value));
         if self.replayed_late.len() >= REPLAYED_LATE_MAX {
             self.finish_replay();
@@ -205,7 +208,9 @@ impl Head {
         let samples = decoded(saved.encoding, saved.bytes);
         let (Some(samples), Some(rest)) = (samples, self.rest.get_mut(index)) else { return false };
         let mut times = samples.iter().map(|(t, _)| t);
-        let Some(first) = times.next() else { return false };
+        let Some(first) = times.next().filter(|first| *first > TimestampMs::MIN) else {
+            return false;
+        };
         let last = times.last().unwrap_or(first);
         let is_full = samples.len() == late::SAMPLES_MAX;
         if is_full && range_end(first) == range_end(last) {
@@ -450,6 +455,7 @@ mod tests {
     use super::super::head_chunk::encoded;
     use super::super::testing::{self, keys, restore, saved};
     use super::*;
+    use crate::encoding::xor::{self, Words, XorAppender};
     use crate::model::{Fingerprinter, HistogramRef, Labels, TimestampMs};
     use crate::storage::wal::LogBuffer;
 
@@ -485,6 +491,29 @@ mod tests {
             let times: Vec<i64> = samples.iter().map(|(t, _)| t.0).collect();
             assert_eq!((times, samples.floats[0].v), (vec![1000, 90_000], 7.0));
         }
+    }
+
+    /// Fuzzing found it: the first instant is later than no other, and the chunk that it was put into could not tell.
+    #[test]
+    fn nothing_that_is_replayed_is_as_old_as_the_first_instant() {
+        let labels = Labels::from_pairs([("series", "a")]).unwrap();
+        let mut head = Head::with_window(keys(), i64::MAX);
+        let index = head.replay_series(labels.as_ref(), SeriesRef(1)).unwrap();
+        head.replay_sample(index, Sample { t: TimestampMs::MIN, v: 7.0 });
+        let stale = AnyHistogramRef::Int(HistogramRef::stale());
+        head.replay_histogram(index, TimestampMs::MIN, stale);
+        head.finish_replay();
+        let mut chunk = XorAppender::new();
+        let mut words = Words::default();
+        chunk.append(&mut words, TimestampMs::MIN, 7.0);
+        let mut bytes = Vec::new();
+        chunk.write_to(&words, &mut bytes);
+        let range = TimeRange::new(TimestampMs::MIN, TimestampMs::MIN).unwrap();
+        let (series, encoding) = (SeriesRef(1), xor::ENCODING);
+        let late = SavedChunk { series, range, encoding, bytes: &bytes };
+        assert!(!head.replay_late_chunk(index, late));
+        assert_eq!(samples_of(&head, index), Samples::default());
+        saved(&head, 300);
     }
 
     proptest! {
