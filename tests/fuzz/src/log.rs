@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use floodplain::encoding::batch::{self, BatchHeader};
+use floodplain::encoding::chunk;
 use floodplain::encoding::histogram::{Coded, HistogramAppender};
 use floodplain::encoding::record::{self, LoggedCount, Record};
 use floodplain::encoding::spilled::{self, SpilledHeader};
-use floodplain::encoding::xor::{Words, XorAppender};
+use floodplain::encoding::xor::{self, Words, XorAppender};
 use floodplain::io::sim::{NoPace, SimDisk, run};
 use floodplain::io::{BLOCK_BYTES, Disk, File};
 use floodplain::model::histogram::Span;
@@ -252,8 +253,8 @@ fn held(head: &Head) -> Vec<String> {
     all
 }
 
-/// Do the records give two series the same reference, or one series two? A log never does, and which series samples of such a
-/// reference are of, nobody can say.
+/// Do the records give two series the same reference, or one series two? Or have a chunk from another time than they say? A log
+/// never does: which series samples of such a reference are of, nobody can say, and a start does not read every chunk.
 fn contradicts_itself(payloads: [&[u8]; 2]) -> bool {
     let (mut labels_of, mut reference_of) = (BTreeMap::new(), BTreeMap::new());
     let mut name = |reference: SeriesRef, labels: String| {
@@ -284,10 +285,43 @@ fn contradicts_itself(payloads: [&[u8]; 2]) -> bool {
                     }
                 }
             }
+            Record::Chunks(chunks) | Record::LateChunks(chunks) => {
+                if chunks
+                    .flatten()
+                    .any(|chunk| spans(chunk.encoding, chunk.bytes) != Some(chunk.range))
+                {
+                    return true;
+                }
+            }
+            Record::OpenChunks(chunks) => {
+                for chunk in chunks.flatten() {
+                    let mut bytes = Vec::new();
+                    chunk.appender.write_to(&chunk.words, &mut bytes);
+                    let first = chunk.appender.first(&chunk.words);
+                    let range = first.and_then(|f| TimeRange::new(f.t, chunk.appender.last().t));
+                    if spans(xor::ENCODING, &bytes) != range {
+                        return true;
+                    }
+                }
+            }
+            Record::OpenHistograms(chunks) => {
+                if chunks.flatten().any(|chunk| spans(chunk.encoding, chunk.bytes).is_none()) {
+                    return true;
+                }
+            }
             _ => {}
         }
     }
     false
+}
+
+/// From when to when a chunk has samples; `None` if it cannot be read.
+fn spans(encoding: u8, bytes: &[u8]) -> Option<TimeRange> {
+    let mut samples = Samples::default();
+    chunk::read(encoding, bytes, |_| true, &mut samples).ok()?;
+    let mut times = samples.iter().map(|(t, _)| t);
+    let first = times.next()?;
+    TimeRange::new(first, times.last().unwrap_or(first))
 }
 
 /// A checkpoint and the log behind it, checksums right and everything else any bytes: replay ends and says what it lacks, and
