@@ -246,7 +246,10 @@ fn held(head: &Head) -> Vec<String> {
             let mut samples = Samples::default();
             head.read(series, TimeRange::ALL, &mut samples);
             samples.histograms.iter_mut().for_each(|sample| sample.histogram.forget_reset());
-            format!("{:?} {samples:?}", head.labels(series))
+            // No chunk tells a zero threshold of -0 from one of 0.
+            let samples =
+                format!("{samples:?}").replace("zero_threshold: -0.0", "zero_threshold: 0.0");
+            format!("{:?} {samples}", head.labels(series))
         })
         .collect();
     all.sort();
