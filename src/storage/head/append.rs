@@ -227,14 +227,17 @@ impl Head {
         let (own, rest) = own.split_at(own.partition_point(|at| at.sample < end));
         *starts = rest;
         let Some(series) = self.series.get(index) else { return };
-        let (reference, newest) = (series.reference, series.newest());
+        let (reference, mut newest) = (series.reference, series.newest());
         let mut own = own.iter().peekable();
         for place in begin..end {
             let start = own.next_if(|at| at.sample == place).map(|at| at.start);
             let Some(sample) = part.samples.get(place as usize) else { return };
             let (from, start) = (sample.t, start.unwrap_or(TimestampMs(0)));
-            let is_next = from > newest && in_order.contains(from);
-            if is_next && self.starts.note(index, from, start) {
+            if from <= newest || !in_order.contains(from) {
+                continue; // it is late, or refused
+            }
+            newest = from;
+            if self.starts.note(index, from, start) {
                 log.start(LoggedStart { series: reference, from, start });
             }
         }

@@ -343,6 +343,20 @@ fn blocks_of_xor2_have_the_starts_that_samples_came_with_also_after_a_restart() 
 }
 
 #[test]
+fn a_sample_that_is_late_in_its_own_request_gives_no_start_to_others() {
+    let mut head = Head::with_window(keys(), 60 * MINUTE);
+    head.set_float_chunks(FloatChunks::Xor2);
+    let mut log = LogBuffer::new();
+    let samples = [10, 20, 15].map(|m| testing::sample(m * MINUTE, 0.5));
+    let (mut part, text) = testing::request(&[(0, samples.to_vec())]);
+    let starts = [(0, 1), (1, 1), (2, 5)];
+    part.starts.extend(starts.map(|(sample, t)| StartAt { sample, start: TimestampMs(t) }));
+    let bounds = head.bounds(TimestampMs(1 << 60));
+    assert_eq!(head.append(&part, 0..1, &text, bounds, &mut log).written, 3);
+    assert_eq!(head.starts.of(0), [(TimestampMs(10 * MINUTE), TimestampMs(1))]);
+}
+
+#[test]
 fn a_cut_that_is_given_up_changes_nothing() {
     let mut store = Store::new();
     for m in 0..400 {
