@@ -80,7 +80,7 @@ pub use saved_series::{
 };
 pub use series::{SeriesRecord, push_labels, push_series};
 pub use spilled_chunks::{SpillPlace, SpilledBody, SpilledChunksRecord, push_spilled_chunks};
-pub use starts::{LoggedStart, StartsBody, StartsRecord, push_starts};
+pub use starts::{LoggedStart, START_BYTES_MAX, StartsRecord, push_starts};
 pub use tombstones::{TombstonesRecord, push_tombstones};
 
 use crate::model::LabelsError;

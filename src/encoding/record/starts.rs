@@ -21,50 +21,23 @@ impl LoggedStart {
         Self { series: SeriesRef(0), from: TimestampMs(0), start: TimestampMs(0) };
 }
 
-/// The body of a record of starts that is being gathered.
-#[derive(Clone, Debug)]
-pub struct StartsBody {
-    bytes: Vec<u8>,
-    before: LoggedStart,
-}
-
-impl Default for StartsBody {
-    fn default() -> Self {
-        Self { bytes: Vec::new(), before: LoggedStart::BEFORE_THE_FIRST }
-    }
-}
-
-impl StartsBody {
-    /// Appends one.
-    pub fn push(&mut self, logged: LoggedStart) {
-        let before = std::mem::replace(&mut self.before, logged);
-        let series = logged.series.0.wrapping_sub(before.series.0).cast_signed();
-        push_signed(&mut self.bytes, series);
-        push_signed(&mut self.bytes, logged.from.0.wrapping_sub(before.from.0));
-        push_signed(&mut self.bytes, logged.start.0.wrapping_sub(before.start.0));
-    }
-
-    /// Its length in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// None yet?
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-}
+/// An entry takes at most this many bytes: three numbers of 64 bits.
+pub const START_BYTES_MAX: usize = 30;
 
 /// Appends a record of starts.
 ///
 /// # Panics
 /// If it would be longer than a batch may be; callers bound what they put into one record.
-pub fn push_starts(out: &mut Vec<u8>, body: &StartsBody) {
-    let start = begin(out, STARTS);
-    out.extend_from_slice(&body.bytes);
-    end(out, start);
+pub fn push_starts(out: &mut Vec<u8>, starts: &[LoggedStart]) {
+    let place = begin(out, STARTS);
+    let mut before = LoggedStart::BEFORE_THE_FIRST;
+    for logged in starts {
+        push_signed(out, logged.series.0.wrapping_sub(before.series.0).cast_signed());
+        push_signed(out, logged.from.0.wrapping_sub(before.from.0));
+        push_signed(out, logged.start.0.wrapping_sub(before.start.0));
+        before = *logged;
+    }
+    end(out, place);
 }
 
 /// Starts in the order in which they were logged.
@@ -111,9 +84,8 @@ mod tests {
     use super::*;
 
     fn record(all: &[LoggedStart]) -> Vec<u8> {
-        let (mut body, mut out) = (StartsBody::default(), Vec::new());
-        all.iter().for_each(|logged| body.push(*logged));
-        push_starts(&mut out, &body);
+        let mut out = Vec::new();
+        push_starts(&mut out, all);
         out
     }
 

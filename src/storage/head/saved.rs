@@ -15,8 +15,8 @@ use super::open_histogram::OpenHistogram;
 use super::pairs::{PairId, Pairs};
 use crate::encoding::chunk::ChunkReader;
 use crate::encoding::record::{
-    self, LoggedStart, SavedChunk, SavedOpenChunk, SavedOpenHistogram, SavedSeriesBody, SpillPlace,
-    SpilledBody, StartsBody,
+    self, LoggedStart, START_BYTES_MAX, SavedChunk, SavedOpenChunk, SavedOpenHistogram,
+    SavedSeriesBody, SpillPlace, SpilledBody,
 };
 use crate::model::{
     AnyHistogramRef, Fingerprint, LabelsRef, Sample, Samples, SeriesRef, TimeRange, TimestampMs,
@@ -395,7 +395,7 @@ impl SeriesToSave {
 #[derive(Default)]
 struct Records {
     series: SeriesToSave,
-    starts: StartsBody,
+    starts: Vec<LoggedStart>,
     chunks: Vec<u8>,
     open: Vec<u8>,
     open_histograms: Vec<u8>,
@@ -407,7 +407,7 @@ impl Records {
     fn len(&self) -> usize {
         let open = self.open.len() + self.open_histograms.len();
         let chunks = self.chunks.len() + open + self.late.len();
-        self.series.body.len() + self.starts.len() + self.spilled.len() + chunks
+        self.series.body.len() + self.starts.len() * START_BYTES_MAX + self.spilled.len() + chunks
     }
 
     fn push_late(&mut self, reference: SeriesRef, late: &Late) {

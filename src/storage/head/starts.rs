@@ -6,33 +6,27 @@
 //! Invariants: runs of a series are sorted, and neighbours differ; a run is logged when it begins.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
+use crate::encoding::batch::PAYLOAD_BYTES_MAX;
+use crate::encoding::record::START_BYTES_MAX;
 use crate::model::TimestampMs;
 
 /// From an instant on, samples have this start; zero: none that is known.
 pub type Run = (TimestampMs, TimestampMs);
 
+/// A series has so many runs at most: hours of one that has another start with every sample, a second apart. Of more, the older
+/// half is forgotten. A checkpoint has all of them in one record.
+pub const RUNS_MAX: usize = 1 << 14;
+
+const _: () = assert!(
+    RUNS_MAX * START_BYTES_MAX < PAYLOAD_BYTES_MAX / 8,
+    "the runs of a series fit into a batch, with much else"
+);
+
 /// The runs of all series that have one.
 #[derive(Debug, Default)]
 pub struct Starts {
-    runs: HashMap<u32, Runs, foldhash::fast::FixedState>,
-}
-
-/// Nearly every series has one.
-#[derive(Debug)]
-enum Runs {
-    One([Run; 1]),
-    Several(Vec<Run>),
-}
-
-impl Runs {
-    fn as_slice(&self) -> &[Run] {
-        match self {
-            Self::One(run) => run,
-            Self::Several(runs) => runs,
-        }
-    }
+    runs: HashMap<u32, Vec<Run>, foldhash::fast::FixedState>,
 }
 
 impl Starts {
@@ -45,41 +39,32 @@ impl Starts {
     /// The runs of the series at `index`, oldest first.
     #[must_use]
     pub fn of(&self, index: u32) -> &[Run] {
-        self.runs.get(&index).map(Runs::as_slice).unwrap_or_default()
+        self.runs.get(&index).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Notes that the sample at `t`, which is later than all others of its series, has this start. Does a new run begin with it?
     pub fn note(&mut self, index: u32, t: TimestampMs, start: TimestampMs) -> bool {
         let last = self.of(index).last();
         let is_known = last.map_or(start.0 == 0, |(from, last)| *last == start || *from >= t);
-        if !is_known {
-            self.push(index, (t, start));
+        if is_known {
+            return false;
         }
-        !is_known
-    }
-
-    fn push(&mut self, index: u32, run: Run) {
-        match self.runs.entry(index) {
-            Entry::Vacant(place) => drop(place.insert(Runs::One([run]))),
-            Entry::Occupied(place) => match place.into_mut() {
-                Runs::Several(runs) => runs.push(run),
-                one => *one = Runs::Several([one.as_slice(), &[run]].concat()),
-            },
+        let runs = self.runs.entry(index).or_insert_with(|| Vec::with_capacity(1)); // most have one
+        if runs.len() == RUNS_MAX {
+            runs.drain(..RUNS_MAX / 2);
         }
+        runs.push((t, start));
+        true
     }
 
     /// Drops runs of a series of which no sample from `t` on has the start.
     pub fn truncate(&mut self, index: u32, t: TimestampMs) {
-        let runs = self.of(index);
+        let Some(runs) = self.runs.get_mut(&index) else { return };
         let gone = runs.partition_point(|(from, _)| *from <= t).saturating_sub(1);
-        match runs.get(gone..).unwrap_or_default() {
-            [] | [(_, TimestampMs(0))] => drop(self.runs.remove(&index)),
-            [run] => drop(self.runs.insert(index, Runs::One([*run]))),
-            left if gone > 0 => {
-                let left = left.to_vec();
-                self.runs.insert(index, Runs::Several(left));
-            }
-            _ => {}
+        runs.drain(..gone);
+        match runs.as_slice() {
+            [(_, TimestampMs(0))] => drop(self.runs.remove(&index)),
+            _ => runs.shrink_to(2 * runs.len()),
         }
     }
 
@@ -104,6 +89,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn of_more_runs_than_a_series_may_have_the_newer_half_stays() {
+        let mut starts = Starts::default();
+        for t in 1..=i64::try_from(RUNS_MAX).unwrap() + 1 {
+            assert!(starts.note(1, TimestampMs(t), TimestampMs(-t)));
+        }
+        assert_eq!(starts.of(1).len(), RUNS_MAX / 2 + 1);
+        let newest = TimestampMs(i64::try_from(RUNS_MAX).unwrap() + 1);
+        assert_eq!(start_at(starts.of(1), newest), TimestampMs(-newest.0));
+        assert_eq!(start_at(starts.of(1), TimestampMs(1)), TimestampMs(0));
+    }
 
     proptest! {
         #[test]

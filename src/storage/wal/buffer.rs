@@ -5,13 +5,15 @@
 
 use crate::encoding::batch::{HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use crate::encoding::record::{
-    self, CutRecord, HistogramsBody, LoggedSample, LoggedStart, StartsBody,
+    self, CutRecord, HistogramsBody, LoggedSample, LoggedStart, START_BYTES_MAX,
 };
 use crate::model::refusal::{HISTOGRAM_PARTS_MAX, LABEL_BYTES_MAX};
 use crate::model::{AnyHistogramRef, Sample, SeriesRef, TimeRange, TimestampMs};
 
 /// Samples that are gathered into one record at most.
 const RECORD_SAMPLES_MAX: usize = 1 << 16;
+/// Starts that are gathered into one record at most.
+const RECORD_STARTS_MAX: usize = 1 << 14;
 /// Label bytes that are gathered into one record, unless a single set is larger.
 const RECORD_LABEL_BYTES: usize = 1 << 20;
 /// Bytes of histograms that are gathered into one record, unless a single one is larger.
@@ -22,6 +24,10 @@ const PAYLOAD_BYTES_FULL: usize = PAYLOAD_BYTES_MAX / 4;
 const _: () = assert!(
     PAYLOAD_BYTES_FULL + RECORD_SAMPLES_MAX * 20 + 64 < PAYLOAD_BYTES_MAX,
     "samples always fit"
+);
+const _: () = assert!(
+    PAYLOAD_BYTES_FULL + RECORD_STARTS_MAX * START_BYTES_MAX + 64 < PAYLOAD_BYTES_MAX,
+    "starts always fit"
 );
 const _: () = assert!(
     PAYLOAD_BYTES_FULL + RECORD_LABEL_BYTES + LABEL_BYTES_MAX + 64 < PAYLOAD_BYTES_MAX,
@@ -45,7 +51,7 @@ pub struct LogBuffer {
     labels_first: SeriesRef,
     labels_count: u32,
     sample_count: u64,
-    starts: StartsBody,
+    starts: Vec<LoggedStart>,
     histograms: HistogramsBody,
     float_histograms: HistogramsBody,
     histogram_count: u64,
@@ -84,7 +90,7 @@ impl LogBuffer {
     /// Gathers the beginning of a run of samples with another start.
     pub fn start(&mut self, logged: LoggedStart) {
         self.starts.push(logged);
-        if self.starts.len() >= RECORD_LABEL_BYTES {
+        if self.starts.len() == RECORD_STARTS_MAX {
             self.finish_part();
         }
     }
@@ -157,6 +163,8 @@ impl LogBuffer {
         if !self.starts.is_empty() {
             let starts = std::mem::take(&mut self.starts);
             record::push_starts(self.payload(), &starts);
+            self.starts = starts;
+            self.starts.clear();
         }
         if !self.histograms.is_empty() {
             self.histogram_count += self.histograms.count() as u64;

@@ -116,9 +116,7 @@ fn again(record: Record<'_>) -> Option<(Vec<u8>, String)> {
         }
         Record::Starts(record) => {
             let all: Vec<_> = record.collect::<Result<_, _>>().ok()?;
-            let mut body = record::StartsBody::default();
-            all.iter().for_each(|logged| body.push(*logged));
-            record::push_starts(&mut out, &body);
+            record::push_starts(&mut out, &all);
             format!("{all:?}")
         }
         Record::Histograms(record) => histograms_again(record, &mut out)?,
@@ -463,12 +461,11 @@ fn log_payloads() -> Vec<Vec<u8>> {
         record::push_metadata(out, &body);
     });
     add(&|out| {
-        let mut body = record::StartsBody::default();
-        for (series, from, start) in [(7, 1000, 900), (8, 1000, 950), (7, 5000, 0)] {
+        let starts = [(7, 1000, 900), (8, 1000, 950), (7, 5000, 0)].map(|(series, from, start)| {
             let (from, start) = (TimestampMs(from), TimestampMs(start));
-            body.push(record::LoggedStart { series: SeriesRef(series), from, start });
-        }
-        record::push_starts(out, &body);
+            record::LoggedStart { series: SeriesRef(series), from, start }
+        });
+        record::push_starts(out, &starts);
     });
     add(&|out| push_histograms(out, |n| n, |n| i64::try_from(n).unwrap()));
     add(&|out| push_histograms(out, |n| n as f64 / 2.0, |n| n as f64 / 2.0));
