@@ -203,16 +203,15 @@ impl Head {
         true
     }
 
-    /// Takes late samples over that a checkpoint tells of. `false`: they cannot be read.
+    /// Takes late samples over that a checkpoint tells of; those that are no full chunk may not be seen before
+    /// [`finish_replay`](Self::finish_replay). `false`: they cannot be read.
     pub fn replay_late_chunk(&mut self, index: u32, saved: SavedChunk<'_>) -> bool {
         let samples = decoded(saved.encoding, saved.bytes);
         let (Some(samples), Some(rest)) = (samples, self.rest.get_mut(index)) else { return false };
         let mut times = samples.iter().map(|(t, _)| t);
-        let Some(first) = times.next().filter(|first| *first > TimestampMs::MIN) else {
-            return false;
-        };
+        let Some(first) = times.next() else { return false };
         let last = times.last().unwrap_or(first);
-        let is_full = samples.len() == late::SAMPLES_MAX;
+        let is_full = samples.len() == late::SAMPLES_MAX && first > TimestampMs::MIN;
         if is_full && range_end(first) == range_end(last) {
             let Some(range) = TimeRange::new(first, last) else { return false };
             let bytes = self.full.gather_bytes(saved.bytes);
@@ -223,12 +222,7 @@ impl Head {
             self.stats.chunk_bytes += saved.bytes.len() as u64;
             self.widen_late(first, last);
         } else {
-            for (t, value) in samples.iter() {
-                let late = self.rest.get(index).and_then(|rest| rest.late.as_ref());
-                if late.is_none_or(|late| late.value_at(t).is_none()) {
-                    self.store_late(index, t, value);
-                }
-            }
+            samples.iter().for_each(|(t, value)| self.put_aside(index, t, value.to_value()));
         }
         true
     }
@@ -484,6 +478,7 @@ mod tests {
             let (encoding, bytes) = (chunk.encoding, &*chunk.bytes);
             assert!(head.replay_late_chunk(index, SavedChunk { series, range, encoding, bytes }));
         }
+        head.finish_replay();
         let mut back = Head::with_window(keys(), i64::MAX);
         restore(&mut back, &saved(&head, 1 << 20));
         for head in [head, back] {
@@ -502,7 +497,6 @@ mod tests {
         head.replay_sample(index, Sample { t: TimestampMs::MIN, v: 7.0 });
         let stale = AnyHistogramRef::Int(HistogramRef::stale());
         head.replay_histogram(index, TimestampMs::MIN, stale);
-        head.finish_replay();
         let mut chunk = XorAppender::new();
         let mut words = Words::default();
         chunk.append(&mut words, TimestampMs::MIN, 7.0);
@@ -511,7 +505,8 @@ mod tests {
         let range = TimeRange::new(TimestampMs::MIN, TimestampMs::MIN).unwrap();
         let (series, encoding) = (SeriesRef(1), xor::ENCODING);
         let late = SavedChunk { series, range, encoding, bytes: &bytes };
-        assert!(!head.replay_late_chunk(index, late));
+        assert!(head.replay_late_chunk(index, late));
+        head.finish_replay();
         assert_eq!(samples_of(&head, index), Samples::default());
         saved(&head, 300);
     }

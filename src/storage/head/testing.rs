@@ -180,12 +180,13 @@ pub fn saved(head: &Head, bytes: usize) -> Vec<u8> {
     payload
 }
 
-/// Takes a checkpoint's payload over.
+/// Takes a checkpoint's payload over, to its end.
 pub fn restore(head: &mut Head, payload: &[u8]) {
     let mut replay = Replay::default();
     for record in records(payload) {
         replay.take(head, record.unwrap());
     }
+    head.finish_replay();
 }
 
 /// What is known while a checkpoint and a log are read back.
