@@ -3,7 +3,8 @@
 //! A workload appends random samples, late ones among them, deletes some, lets chunks leave memory, writes checkpoints and
 //! cuts blocks, through several starts with changing numbers of shards; the machine stops in the middle of one disk call after the
 //! other, also during the starts that follow. A failure names its seed and its calls.
-//! Values are floats and native histograms of both kinds; requests bring exemplars and what is said of metric families, too.
+//! Values are floats, with the starts of their counters, and native histograms of both kinds; requests bring exemplars and what is
+//! said of metric families, too.
 //! Of a block only what matters to the Head is simulated: it comes into being in one step, with its name.
 
 use std::cell::RefCell;
@@ -12,21 +13,23 @@ use std::time::Duration;
 
 use ulid::Ulid;
 
+use floodplain::encoding::xor2::{self, Xor2Reader};
 use floodplain::io::sim::{Faults, NoPace, Rng, SimDisk, run};
 use floodplain::io::{Disk, File};
 use floodplain::model::matcher::MatchOp;
 use floodplain::model::{Fingerprinter, Matcher, TimeRange, TimestampMs};
 use floodplain::storage::files::{self, FileOptions, Files};
-use floodplain::storage::head::Head;
 use floodplain::storage::head::cut::{Cut, Truncation};
 use floodplain::storage::head::cut_plan::Extraction;
 use floodplain::storage::head::delete::delete;
+use floodplain::storage::head::head_chunk::HeadChunk;
 use floodplain::storage::head::remove::Removal;
+use floodplain::storage::head::{FloatChunks, Head};
 use floodplain::storage::replay::{Layout, ReplayReport};
 use floodplain::storage::wal::{LogBuffer, SyncMode, WalWriter};
 
 use crate::attached::{Attached, EXEMPLARS_MAX};
-use crate::values::{bits_of, some_bits};
+use crate::values::{bits_of, some_bits, start_of};
 use crate::whole_store::{Samples, append_own};
 
 const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
@@ -116,6 +119,7 @@ impl Shard {
             let text = |at: u32| symbols[usize::try_from(at).unwrap()];
             let name = series.labels.iter().find(|(name, _)| text(*name) == "series");
             let samples = block.entry(text(name.unwrap().1).to_owned()).or_default();
+            assert_starts(&series.chunks, "in a block");
             let mut read = floodplain::model::Samples::default();
             series.chunks.iter().for_each(|chunk| chunk.read(TimeRange::ALL, &mut read));
             for (t, value) in read.iter() {
@@ -171,6 +175,7 @@ impl Store {
             let (mut head, files, writer, report) =
                 begun.finish().await.map_err(|e| e.to_string())?;
             head.set_window(WINDOW_MS);
+            head.set_float_chunks(FloatChunks::Xor2);
             let (head, log) = (RefCell::new(head), RefCell::default());
             opened.push(Shard { number, disk: disk.clone(), head, log, writer, files, report });
         }
@@ -197,6 +202,20 @@ impl Store {
         all
     }
 
+    /// Fails if a sample of a Head that did not come late has another start than it came with.
+    fn assert_starts(&self, story: &str) {
+        for shard in &self.shards {
+            let mut extraction = Extraction::of_all(&shard.head.borrow());
+            while !shard.head.borrow_mut().extract_some(&mut extraction, 3) {}
+            let sorted = extraction.into_plan().into_sorted();
+            let read = run(shard.files.spill().read(&sorted.places(0..sorted.len()), &mut NoPace));
+            let mut read = read.into_iter();
+            for at in 0..sorted.len() {
+                assert_starts(&sorted.series(at, &mut read).unwrap().chunks, story);
+            }
+        }
+    }
+
     /// All samples of the Heads, and how many chunks cannot be read.
     fn read_what_is_readable(&self) -> (Samples, usize) {
         let (mut all, mut unreadable) = (Samples::new(), 0);
@@ -217,6 +236,21 @@ impl Store {
         }
         (all, unreadable)
     }
+}
+
+/// Fails if a sample that did not come late has another start than it came with.
+fn assert_starts(chunks: &[HeadChunk], story: &str) {
+    for chunk in chunks.iter().filter(|chunk| chunk.encoding == xor2::ENCODING) {
+        for started in Xor2Reader::new(&chunk.bytes).unwrap().map(Result::unwrap) {
+            let t = started.sample.t.0;
+            assert!(is_late(t) || started.start.0 == start_of(t), "{story}: {started:?}");
+        }
+    }
+}
+
+/// Did the sample at `t` come late? Late ones have odd times, others even ones.
+fn is_late(t: i64) -> bool {
+    t % 2 != 0
 }
 
 fn shard_of(route: u64, shards: u16) -> u16 {
@@ -282,7 +316,8 @@ impl Ledger {
             let series = request.entry(name.clone()).or_default();
             for i in 0..=rng.below(20) {
                 let step = 1 + i64::try_from(rng.below(90_000)).unwrap();
-                let t = self.t + i64::try_from(i).unwrap() * 100_000 + step;
+                let t = self.t + i64::try_from(i).unwrap() * 100_000 + step / 2 * 2;
+                assert!(!is_late(t));
                 series.insert(t, some_bits(rng.next_u64(), &name));
             }
         }
@@ -299,7 +334,8 @@ impl Ledger {
         let count = if rng.below(4) == 0 { 40 } else { 1 + rng.below(4) };
         for _ in 0..count {
             let behind = 2_200_000 + i64::try_from(rng.below(10_000_000)).unwrap();
-            let t = self.t - behind;
+            let t = (self.t - behind) | 1;
+            assert!(is_late(t));
             let is_sent = self.sent.get(&series).is_some_and(|sent| sent.contains_key(&t));
             if !is_sent {
                 let bits = some_bits(rng.next_u64(), &series);
@@ -407,6 +443,7 @@ impl Ledger {
 
     /// Acknowledged is contained in recovered, recovered is contained in sent.
     fn check(&self, recovered: &Samples, store: &Store, story: &str) {
+        store.assert_starts(story);
         let attached = Attached::read(store.shards.iter().map(|shard| &shard.head));
         self.acknowledged_with.assert_in(&attached, &format!("{story}: acknowledged and lost"));
         attached.assert_in(&self.sent_with, &format!("{story}: recovered and never sent"));

@@ -20,6 +20,12 @@ pub fn some_bits(random: u64, series: &str) -> u64 {
     }
 }
 
+/// Since when the counter of a float at `t` counts: its process began with the span of time that it is in. Never zero.
+pub fn start_of(t: i64) -> i64 {
+    const SPAN_MS: i64 = 3_000_000;
+    t.div_euclid(SPAN_MS) * SPAN_MS + 1
+}
+
 /// The value that these bits stand for.
 pub fn value_of(bits: u64) -> Value {
     let sum = f64::from_bits(bits);

@@ -11,7 +11,7 @@ use floodplain::io::Disk;
 use floodplain::io::sim::{NoPace, SimDisk};
 use floodplain::model::{
     Fingerprinter, HistogramEntry, LabelText, Labels, LabelsAt, Matcher, Part, PartEntry, Refusals,
-    Sample, Span, TimeRange, TimestampMs, Value,
+    Sample, Span, StartAt, TimeRange, TimestampMs, Value,
 };
 use floodplain::storage::block::{self, Block, IndexCache};
 use floodplain::storage::blocks::{self, Inventory, Listed};
@@ -36,7 +36,7 @@ use floodplain::storage::served::{Served, ServedBlock};
 use floodplain::storage::wal::{LogBuffer, SyncMode, WalWriter};
 
 use crate::attached::{Attached, EXEMPLARS_MAX};
-use crate::values::{bits_of, value_of};
+use crate::values::{bits_of, start_of, value_of};
 
 /// Series to time to value bits.
 pub type Samples = BTreeMap<String, BTreeMap<i64, u64>>;
@@ -121,7 +121,11 @@ pub async fn append_own(
         for (t, bits) in values {
             let t = TimestampMs(*t);
             match value_of(*bits) {
-                Value::Float(v) => part.samples.push(Sample { t, v }),
+                Value::Float(v) => {
+                    let sample = u32::try_from(part.samples.len()).unwrap();
+                    part.starts.push(StartAt { sample, start: TimestampMs(start_of(t.0)) });
+                    part.samples.push(Sample { t, v });
+                }
                 Value::Histogram(histogram) => part.histograms.push(t, histogram.as_ref()),
             }
         }
