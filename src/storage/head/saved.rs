@@ -9,8 +9,8 @@ use std::collections::HashMap;
 
 use super::Head;
 use super::head_chunk::{HeadChunk, decoded, encoded};
-use super::late::{self, Late, LateChunk};
-use super::mem_series::{SeriesRest, range_end};
+use super::late::{self, LateSource};
+use super::mem_series::{MemSeries, SeriesRest, range_end};
 use super::open_histogram::OpenHistogram;
 use super::pairs::{PairId, Pairs};
 use crate::encoding::chunk::ChunkReader;
@@ -275,50 +275,99 @@ impl Head {
                 at.series += 1;
                 continue;
             }
-            if at.chunk == 0 {
-                records.series.push(series.reference, rest, &self.pairs);
-                for (from, start) in self.starts.of(at.series) {
-                    let (series, from, start) = (series.reference, *from, *start);
-                    records.starts.push(LoggedStart { series, from, start });
-                }
+            let is_saved = self.save_in_order(series, rest, &mut at, bytes, &mut records)
+                && self.save_late(series.reference, rest, &mut at, bytes, &mut records);
+            if !is_saved {
+                break;
             }
-            for chunk in rest.spilled.get(at.chunk..).unwrap_or_default() {
-                if let Some(place) = self.spilled.place(*chunk, series.reference) {
-                    records.spilled.push(place);
-                }
-                at.chunk += 1;
-            }
-            let saved = at.chunk - rest.spilled.len();
-            for chunk in rest.chunks.get(saved..).unwrap_or_default() {
-                record::push_chunk(
-                    &mut records.chunks,
-                    series.reference,
-                    chunk.encoding,
-                    chunk.range,
-                    &chunk.bytes,
-                );
-                at.chunk += 1;
-                if records.len() >= bytes {
-                    records.finish(payload);
-                    return at;
-                }
-            }
-            series.save_open_chunk(&mut records.open);
-            if let Some(open) = &rest.histogram {
-                open.save(series.reference, &mut records.open_histograms);
-            }
-            if let Some(late) = &rest.late {
-                for chunk in late.chunks.iter().filter_map(LateChunk::spilled) {
-                    if let Some(place) = self.spilled.place(chunk, series.reference) {
-                        records.spilled.push(place);
-                    }
-                }
-                records.push_late(series.reference, late);
-            }
-            at = Saving { series: at.series + 1, chunk: 0, ..at };
+            at = Saving { series: at.series + 1, chunk: 0, late: 0, ..at };
         }
         records.finish(payload);
         at
+    }
+
+    /// Saves labels, start timestamps and samples in order of a series; `false`: there are enough bytes before its end.
+    fn save_in_order(
+        &self,
+        series: &MemSeries,
+        rest: &SeriesRest,
+        at: &mut Saving,
+        bytes: usize,
+        records: &mut Records,
+    ) -> bool {
+        if at.late > 0 {
+            return true;
+        }
+        let reference = series.reference;
+        if at.chunk == 0 {
+            records.series.push(reference, rest, &self.pairs);
+            for (from, start) in self.starts.of(at.series) {
+                let (series, from, start) = (reference, *from, *start);
+                records.starts.push(LoggedStart { series, from, start });
+            }
+        }
+        for chunk in rest.spilled.get(at.chunk..).unwrap_or_default() {
+            if let Some(place) = self.spilled.place(*chunk, reference) {
+                records.spilled.push(place);
+            }
+            at.chunk += 1;
+            if records.len() >= bytes {
+                return false;
+            }
+        }
+        let saved = at.chunk - rest.spilled.len();
+        for HeadChunk { range, encoding, bytes: chunk } in
+            rest.chunks.get(saved..).unwrap_or_default()
+        {
+            record::push_chunk(&mut records.chunks, reference, *encoding, *range, chunk);
+            at.chunk += 1;
+            if records.len() >= bytes {
+                return false;
+            }
+        }
+        series.save_open_chunk(&mut records.open);
+        if let Some(open) = &rest.histogram {
+            open.save(reference, &mut records.open_histograms);
+        }
+        true
+    }
+
+    /// Saves late samples of a series, likewise.
+    fn save_late(
+        &self,
+        reference: SeriesRef,
+        rest: &SeriesRest,
+        at: &mut Saving,
+        bytes: usize,
+        records: &mut Records,
+    ) -> bool {
+        let Some(late) = &rest.late else { return true };
+        for chunk in late.chunks.get(at.late..).unwrap_or_default() {
+            match &chunk.source {
+                LateSource::Memory(encoding, late) => {
+                    record::push_chunk(&mut records.late, reference, *encoding, chunk.range, late);
+                }
+                LateSource::Spilled(place) => {
+                    if let Some(place) = self.spilled.place(*place, reference) {
+                        records.spilled.push(place);
+                    }
+                }
+            }
+            at.late += 1;
+            if records.len() >= bytes {
+                return false;
+            }
+        }
+        for chunk in encoded(late.buffer().0) {
+            record::push_chunk(
+                &mut records.late,
+                reference,
+                chunk.encoding,
+                chunk.range,
+                &chunk.bytes,
+            );
+        }
+        true
     }
 }
 
@@ -330,6 +379,9 @@ pub struct Saving {
     /// Index of the next full chunk of it, of those in files and then of those in memory; 0: its labels are still to be
     /// saved.
     chunk: usize,
+    /// Index of its next chunk of late samples; 0: those in order, the open one included, are still to be saved. It grows only
+    /// while they are saved, which a full chunk that the open one has become meanwhile could not be any more.
+    late: usize,
     /// The series behind the last one.
     end: u32,
     /// Place of the next family; families come first.
@@ -348,7 +400,7 @@ impl Saving {
     pub fn begin(head: &Head) -> Self {
         let (end, families) = (head.series_count(), head.families().len());
         let (exemplar, exemplars) = head.exemplars().numbers();
-        Self { series: 0, chunk: 0, end, family: 0, families, exemplar, exemplars }
+        Self { series: 0, chunk: 0, late: 0, end, family: 0, families, exemplar, exemplars }
     }
 
     /// Is everything saved?
@@ -404,19 +456,6 @@ impl Records {
         self.series.body.len() + self.starts.len() * START_BYTES_MAX + self.spilled.len() + chunks
     }
 
-    fn push_late(&mut self, reference: SeriesRef, late: &Late) {
-        let mut push = |range, encoding, bytes: &[u8]| {
-            record::push_chunk(&mut self.late, reference, encoding, range, bytes);
-        };
-        for late in &late.chunks {
-            if let Some((encoding, bytes)) = late.bytes() {
-                push(late.range, encoding, bytes);
-            }
-        }
-        let buffered = encoded(late.buffer().0);
-        buffered.iter().for_each(|chunk| push(chunk.range, chunk.encoding, &chunk.bytes));
-    }
-
     fn finish(self, payload: &mut Vec<u8>) {
         if !self.series.body.is_empty() {
             record::push_saved_series(payload, &self.series.body);
@@ -447,8 +486,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::head_chunk::encoded;
-    use super::super::testing::{self, keys, restore, saved};
+    use super::super::testing::{self, Replay, keys, restore, saved};
     use super::*;
+    use crate::encoding::record::records;
     use crate::encoding::xor::{self, Words, XorAppender};
     use crate::model::{Fingerprinter, HistogramRef, Labels, TimestampMs};
     use crate::storage::wal::LogBuffer;
@@ -509,6 +549,43 @@ mod tests {
         head.finish_replay();
         assert_eq!(samples_of(&head, index), Samples::default());
         saved(&head, 300);
+    }
+
+    /// They went into one batch, which a series with many was too long for: nothing could read that checkpoint.
+    #[test]
+    fn late_chunks_of_one_series_go_into_as_many_batches_as_they_need() {
+        const BYTES: usize = 2000;
+        let (mut head, mut log) = (Head::with_window(keys(), i64::MAX), LogBuffer::new());
+        let newest: i64 = 1 << 40;
+        testing::send_numbered(&mut head, &mut log, 0, newest, 1);
+        for n in 0..6000u32 {
+            testing::send_numbered(&mut head, &mut log, 0, i64::from(n) * 1000, n);
+        }
+        let (mut back, mut replay) = (Head::with_window(keys(), i64::MAX), Replay::default());
+        let (mut saving, mut batches) = (Saving::begin(&head), 0);
+        while !saving.is_done() {
+            let mut payload = Vec::new();
+            saving = head.save(saving, BYTES, &mut payload);
+            assert!(payload.len() < 2 * BYTES, "{}", payload.len());
+            records(&payload).for_each(|record| replay.take(&mut back, record.unwrap()));
+            batches += 1;
+            if batches == 2 {
+                // What is in order and comes meanwhile is in the log; its chunks may not come behind the open one.
+                for n in 1..300 {
+                    let t = newest + i64::from(n) * 1000;
+                    testing::send_numbered(&mut head, &mut log, 0, t, n);
+                }
+            }
+        }
+        back.finish_replay();
+        let numbers = |head: &Head| -> Vec<(i64, u32)> {
+            let all = testing::read_all(head, 0);
+            let numbers = all.iter().map(|(t, value)| (t.0, testing::number_of(value)));
+            numbers.filter(|(t, _)| *t <= newest).collect()
+        };
+        assert!(batches > 10, "{batches} batches");
+        assert_eq!(numbers(&head).len(), 6001);
+        assert!(numbers(&back) == numbers(&head));
     }
 
     proptest! {
