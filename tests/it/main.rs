@@ -44,6 +44,7 @@ mod restart;
 mod serve;
 mod server;
 mod snapshot;
+mod start_timestamps;
 mod unreadable;
 mod values;
 mod whole_store;
