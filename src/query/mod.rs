@@ -13,6 +13,7 @@ mod duration_expr;
 pub mod durations;
 mod engine;
 pub mod error;
+pub mod float_histogram;
 mod fold;
 pub mod function_table;
 mod functions;
