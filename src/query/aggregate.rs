@@ -27,7 +27,7 @@ pub(super) async fn evaluate<P: Pace>(
         None => Param::Same(0.0),
     };
     let series = evaluation.vector(call.input)?;
-    let series = match (call.op, Partial::new(call.op)) {
+    let series = match (call.op, Partial::new(call.op, call.input_span)) {
         (_, Some(partial)) => by_cells(evaluation, call, partial, series).await?,
         (AggregateOp::Topk | AggregateOp::Bottomk, None) => {
             top(evaluation, call, param, series, grid).await?
@@ -43,20 +43,21 @@ pub(super) async fn evaluate<P: Pace>(
 }
 
 async fn by_cells<P: Pace>(
-    evaluation: &Evaluation<'_, P>,
+    evaluation: &mut Evaluation<'_, P>,
     call: &AggregateCall,
     mut partial: Partial,
     series: Vec<Series>,
 ) -> Result<Vec<Series>, QueryError> {
     for one in series {
-        evaluation.meter.spend(LABELS_POINTS + one.column.len()).await?;
-        partial.add(&call.grouping, one.labels.as_ref(), one.drop_name, one.column.run());
+        evaluation.meter.spend(LABELS_POINTS + one.len()).await?;
+        let (labels, histograms) = (one.labels.as_ref(), one.histograms.points());
+        partial.add(&call.grouping, labels, one.drop_name, one.column.run(), histograms);
     }
-    partial.into_series(&evaluation.meter).await
+    partial.into_series(&evaluation.meter, &mut evaluation.annotations).await
 }
 
 async fn top<P: Pace>(
-    evaluation: &Evaluation<'_, P>,
+    evaluation: &mut Evaluation<'_, P>,
     call: &AggregateCall,
     k: Param,
     series: Vec<Series>,
@@ -79,11 +80,13 @@ async fn top<P: Pace>(
     if most >= i64::MAX as f64 {
         return Err(QueryError::Execution(format!("Scalar value {} overflows int64", whole(most))));
     }
-    let mut top = Top::new(call.op == AggregateOp::Topk, k, call.grouping.clone());
+    let largest = call.op == AggregateOp::Topk;
+    let mut top = Top::new(largest, k, call.grouping.clone(), call.span);
     for one in series {
         evaluation.meter.spend(LABELS_POINTS + one.column.len() * 2).await?;
         top.push(one);
     }
+    evaluation.annotations.merge(top.take_annotations());
     Ok(top.into_series())
 }
 
@@ -120,6 +123,13 @@ async fn quantiles<P: Pace>(
     let mut groups: Vec<Vec<Series>> = Vec::new();
     for one in series {
         evaluation.meter.spend(LABELS_POINTS).await?;
+        if !one.histograms.is_empty() {
+            let note = Note::IgnoredInAggregation(call.op.name());
+            evaluation.annotations.add(note, call.input_span);
+        }
+        if one.column.is_empty() {
+            continue;
+        }
         let place = index.place(one.labels.as_ref());
         match groups.get_mut(place) {
             Some(group) => group.push(one),
@@ -148,9 +158,44 @@ async fn quantiles<P: Pace>(
             continue;
         };
         let labels = call.grouping.group_labels(first.labels.as_ref());
-        out.extend(Column::of(&steps).map(|column| Series { labels, drop_name, column }));
+        let column = Column::of(&steps);
+        out.extend(column.map(|column| Series::of_floats(labels, drop_name, column)));
     }
     Ok(out)
+}
+
+/// How often each value has come up at each step.
+struct Counts<'a> {
+    index: GroupIndex<'a>,
+    steps: Vec<(Labels, Vec<f64>)>,
+    grid: Grid,
+}
+
+impl Counts<'_> {
+    /// Where the series that are like `labels` and have the value `value` are counted.
+    async fn place<P: Pace>(
+        &mut self,
+        evaluation: &Evaluation<'_, P>,
+        call: &AggregateCall,
+        labels: &Labels,
+        value: String,
+    ) -> Result<usize, QueryError> {
+        evaluation.meter.spend(LABELS_POINTS * 4).await?;
+        let labels = labels.to_builder().set(call.value_label.as_str(), value).build();
+        let place = self.index.place(labels.as_ref());
+        if place == self.steps.len() {
+            evaluation.meter.hold(self.grid.count)?;
+            let labels = call.grouping.group_labels(labels.as_ref());
+            self.steps.push((labels, vec![ABSENT; self.grid.count]));
+        }
+        Ok(place)
+    }
+
+    fn count(&mut self, place: usize, step: usize) {
+        if let Some(count) = self.steps.get_mut(place).and_then(|(_, steps)| steps.get_mut(step)) {
+            *count = if super::value::is_absent(*count) { 1.0 } else { *count + 1.0 };
+        }
+    }
 }
 
 async fn count_values<P: Pace>(
@@ -159,38 +204,29 @@ async fn count_values<P: Pace>(
     series: Vec<Series>,
     grid: Grid,
 ) -> Result<Vec<Series>, QueryError> {
-    let mut index = GroupIndex::new(&call.grouping);
-    let mut counts: Vec<(Labels, Vec<f64>)> = Vec::new();
+    let index = GroupIndex::new(&call.grouping);
+    let mut counts = Counts { index, steps: Vec::new(), grid };
     for one in series {
         // Neighbouring points often have the same value; its label is then the same, too.
         let mut last: Option<(u64, usize)> = None;
         for (step, v) in one.column.points() {
             let place = match last {
                 Some((bits, place)) if bits == v.to_bits() => place,
-                _ => {
-                    evaluation.meter.spend(LABELS_POINTS * 4).await?;
-                    let value = format_f(v);
-                    let labels =
-                        one.labels.to_builder().set(call.value_label.as_str(), value).build();
-                    let place = index.place(labels.as_ref());
-                    if place == counts.len() {
-                        evaluation.meter.hold(grid.count)?;
-                        let labels = call.grouping.group_labels(labels.as_ref());
-                        counts.push((labels, vec![ABSENT; grid.count]));
-                    }
-                    place
-                }
+                _ => counts.place(evaluation, call, &one.labels, format_f(v)).await?,
             };
             last = Some((v.to_bits(), place));
-            if let Some(count) = counts.get_mut(place).and_then(|(_, steps)| steps.get_mut(step)) {
-                *count = if super::value::is_absent(*count) { 1.0 } else { *count + 1.0 };
-            }
+            counts.count(place, step);
+        }
+        for (step, h) in one.histograms.points() {
+            let place = counts.place(evaluation, call, &one.labels, h.to_string()).await?;
+            counts.count(place, *step);
         }
     }
+    let counts = counts.steps;
     evaluation.meter.release(counts.len() * grid.count);
-    let series = counts.into_iter().filter_map(|(labels, steps)| {
-        Some(Series { labels, drop_name: false, column: Column::of(&steps)? })
-    });
+    let series = counts
+        .into_iter()
+        .filter_map(|(labels, steps)| Some(Series::of_floats(labels, false, Column::of(&steps)?)));
     let mut series: Vec<Series> = series.collect();
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(series)

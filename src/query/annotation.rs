@@ -38,10 +38,59 @@ pub enum Note {
     ForcedMonotonicity(ForcedMonotonicity),
     /// Operand types that an operator is not made for: left, operator, right.
     IncompatibleTypes(&'static str, &'static str, &'static str),
-    /// Native histograms where floats are computed with; the metric's name, if it is known.
-    HistogramsLeftOut(String),
+    /// A window has floats and histograms, and the function wants one kind; the metric's name.
+    MixedFloatsHistograms(String),
+    /// A group has floats and histograms.
+    MixedInAggregation,
+    /// Classic and native histograms of the same labels; the metric's name, if it is known.
+    MixedClassicNative(String),
+    /// A gauge histogram where counters are computed with; the metric's name.
+    NotCounter(String),
+    /// A counter histogram where gauges are computed with; the metric's name.
+    NotGauge(String),
+    /// Histograms with exponential and with custom buckets; the metric's name.
+    MixedExponentialCustom(String),
+    /// Histograms whose buckets an operator cannot bring together.
+    IncompatibleBuckets(&'static str),
+    /// Histograms that an aggregation does not look at.
+    IgnoredInAggregation(&'static str),
+    /// Histograms beside floats that a function does not look at; the metric's name.
+    IgnoredInMixedRange(String),
+    /// The quantile of a histogram is NaN because observations are; the metric's name, if it is known.
+    QuantileNaN(String),
+    /// The quantile of a histogram is too high because observations are NaN; the metric's name, if it is known.
+    QuantileNaNSkew(String),
+    /// A histogram has NaN observations, which are in no fraction; the metric's name, if it is known.
+    FractionNaN(String),
+    /// Histograms after a reset and histograms after none were put together.
+    ResetCollision(HistogramOperation),
+    /// Custom buckets of different bounds were put together.
+    MismatchedBuckets(HistogramOperation),
+    /// A sample began before the one before it ended; the metric's name.
+    StartTimeOverlap(String),
     /// Some of what is stored in the query's range cannot be read: where, and what is wrong with it.
     Damaged(String),
+}
+
+/// What histograms were put together by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistogramOperation {
+    /// `+`, and what adds inside of a function.
+    Addition,
+    /// `-`, and what subtracts inside of a function.
+    Subtraction,
+    /// An aggregation, over series or over time.
+    Aggregation,
+}
+
+impl HistogramOperation {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Addition => "addition",
+            Self::Subtraction => "subtraction",
+            Self::Aggregation => "aggregation",
+        }
+    }
 }
 
 /// What was done to make classic histograms' buckets rise.
@@ -66,10 +115,24 @@ impl Note {
             | Self::InvalidRatio(..)
             | Self::BadBucketLabel(..)
             | Self::SortInRangeQuery
-            | Self::HistogramsLeftOut(_)
+            | Self::MixedFloatsHistograms(_)
+            | Self::MixedInAggregation
+            | Self::MixedClassicNative(_)
+            | Self::NotCounter(_)
+            | Self::NotGauge(_)
+            | Self::MixedExponentialCustom(_)
+            | Self::IncompatibleBuckets(_)
+            | Self::ResetCollision(_)
+            | Self::StartTimeOverlap(_)
             | Self::Damaged(_) => Severity::Warning,
             Self::PossibleNonCounter(_)
             | Self::ForcedMonotonicity(_)
+            | Self::IgnoredInAggregation(_)
+            | Self::IgnoredInMixedRange(_)
+            | Self::QuantileNaN(_)
+            | Self::QuantileNaNSkew(_)
+            | Self::FractionNaN(_)
+            | Self::MismatchedBuckets(_)
             | Self::IncompatibleTypes(..) => Severity::Info,
         }
     }
@@ -123,9 +186,65 @@ impl Note {
                 "PromQL info: incompatible sample types encountered for binary operator {}: {left} {op} {right}",
                 quoted(op)
             ),
-            Self::HistogramsLeftOut(metric) => format!(
-                "PromQL warning: native histograms were found and left out, this version does not evaluate them yet{}",
+            Self::MixedFloatsHistograms(metric) => format!(
+                "PromQL warning: encountered a mix of histograms and floats for metric name {}",
+                quoted(metric)
+            ),
+            Self::MixedInAggregation => {
+                "PromQL warning: encountered a mix of histograms and floats for aggregation"
+                    .to_owned()
+            }
+            Self::MixedClassicNative(metric) => format!(
+                "PromQL warning: vector contains a mix of classic and native histograms{}",
                 for_metric(metric)
+            ),
+            Self::NotCounter(metric) => format!(
+                "PromQL warning: this native histogram metric is not a counter: {}",
+                quoted(metric)
+            ),
+            Self::NotGauge(metric) => format!(
+                "PromQL warning: this native histogram metric is not a gauge: {}",
+                quoted(metric)
+            ),
+            Self::MixedExponentialCustom(metric) => format!(
+                "PromQL warning: vector contains a mix of histograms with exponential and custom buckets schemas for \
+                 metric name {}",
+                quoted(metric)
+            ),
+            Self::IncompatibleBuckets(op) => format!(
+                "PromQL warning: incompatible bucket layout encountered for binary operator {op}"
+            ),
+            Self::IgnoredInAggregation(op) => {
+                format!("PromQL info: ignored histogram in {op} aggregation")
+            }
+            Self::IgnoredInMixedRange(metric) => format!(
+                "PromQL info: ignored histograms in a range containing both floats and histograms for metric name {}",
+                quoted(metric)
+            ),
+            Self::QuantileNaN(metric) => format!(
+                "PromQL info: input to histogram_quantile has NaN observations, result is NaN{}",
+                for_metric(metric)
+            ),
+            Self::QuantileNaNSkew(metric) => format!(
+                "PromQL info: input to histogram_quantile has NaN observations, result is skewed higher{}",
+                for_metric(metric)
+            ),
+            Self::FractionNaN(metric) => format!(
+                "PromQL info: input to histogram_fraction has NaN observations, which are excluded from all \
+                 fractions{}",
+                for_metric(metric)
+            ),
+            Self::ResetCollision(operation) => format!(
+                "PromQL warning: conflicting counter resets during histogram {}",
+                operation.name()
+            ),
+            Self::MismatchedBuckets(operation) => format!(
+                "PromQL info: mismatched custom buckets were reconciled during {}",
+                operation.name()
+            ),
+            Self::StartTimeOverlap(metric) => format!(
+                "PromQL warning: sample has start time that overlaps with previous sample timestamp for metric {}",
+                quoted(metric)
             ),
             Self::Damaged(what) => {
                 format!(
@@ -258,14 +377,14 @@ mod tests {
     }
 
     #[test]
-    fn histograms_that_are_left_out_are_told_once_a_metric() {
+    fn a_mix_of_kinds_is_told_once_a_metric() {
         let mut notes = Annotations::default();
-        for metric in ["x", "x", ""] {
-            notes.add(Note::HistogramsLeftOut(metric.to_owned()), at(0));
+        for metric in ["x", "x", "y"] {
+            notes.add(Note::MixedFloatsHistograms(metric.to_owned()), at(0));
         }
-        let want = "PromQL warning: native histograms were found and left out, this version does not evaluate them yet";
-        let of_x = format!("{want} for metric name \"x\" (1:1)");
-        assert_eq!(notes.warnings("x"), [format!("{want} (1:1)"), of_x]);
+        let want = "PromQL warning: encountered a mix of histograms and floats for metric name";
+        let of = |metric: &str| format!("{want} \"{metric}\" (1:1)");
+        assert_eq!(notes.warnings("x"), [of("x"), of("y")]);
     }
 
     #[test]

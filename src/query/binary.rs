@@ -11,7 +11,7 @@ use super::pace::{LABELS_POINTS, Pace};
 use super::plan::{BinaryCall, Node};
 use super::point_map::{PointMap, ScalarOp};
 use super::step_run::StepRun;
-use super::value::{ABSENT, Series, is_absent};
+use super::value::{Column, Series, is_absent};
 
 /// Evaluates an operator.
 pub(super) async fn evaluate<P: Pace>(
@@ -59,20 +59,20 @@ pub(super) async fn evaluate<P: Pace>(
 async fn with_scalar<P: Pace>(
     evaluation: &mut Evaluation<'_, P>,
     call: &BinaryCall,
-    series: Vec<Series>,
+    mut series: Vec<Series>,
     (scalar, scalar_is_left): (Param, bool),
     node: &Node,
 ) -> Result<Vec<Series>, QueryError> {
     let op = call.op;
     if matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
-        if !series.is_empty() {
-            evaluation
-                .annotations
-                .add(Note::IncompatibleTypes("float", op.name(), "float"), node.span);
+        for one in series.iter_mut().filter(|one| !one.column.is_empty()) {
+            one.column = Column::default();
+            let note = Note::IncompatibleTypes("float", op.name(), "float");
+            evaluation.annotations.add(note, node.span);
         }
-        return Ok(Vec::new());
     }
-    let map = ScalarOp { op, scalar, scalar_is_left, return_bool: call.return_bool };
+    let return_bool = call.return_bool;
+    let map = ScalarOp { op, scalar, scalar_is_left, return_bool, span: node.span };
     evaluation.map(series, &PointMap::Scalar(map), node.grid).await
 }
 
@@ -92,7 +92,7 @@ async fn set_operator<P: Pace>(
     let mut index = GroupIndex::new(&signature);
     let mut presence: Vec<StepRun<bool>> = Vec::new();
     for one in deciding {
-        evaluation.meter.spend(LABELS_POINTS + one.column.len()).await?;
+        evaluation.meter.spend(LABELS_POINTS + one.len()).await?;
         let place = index.place(one.labels.as_ref());
         if place == presence.len() {
             presence.push(StepRun::new());
@@ -103,19 +103,22 @@ async fn set_operator<P: Pace>(
             for (present, v) in steps.iter_mut().zip(values) {
                 *present |= !is_absent(*v);
             }
+            for (step, _) in one.histograms.points() {
+                present.grown_to(*step, *step + 1, &false).fill(true);
+            }
         }
     }
     let keeps_matched = op == BinaryOp::And;
     for one in decided.iter_mut() {
-        evaluation.meter.spend(LABELS_POINTS + one.column.len()).await?;
+        evaluation.meter.spend(LABELS_POINTS + one.len()).await?;
         let present = index.find(one.labels.as_ref()).and_then(|place| presence.get(place));
-        one.column.map(|step, v| {
+        one.retain(|step| {
             let matched =
                 present.and_then(|present| present.get(step)).is_some_and(|present| *present);
-            if matched == keeps_matched { v } else { ABSENT }
+            matched == keeps_matched
         });
     }
-    decided.retain(|one| !one.column.is_empty());
+    decided.retain(|one| !one.is_empty());
     if op == BinaryOp::Or {
         lhs.extend(rhs);
     }

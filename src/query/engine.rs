@@ -2,6 +2,7 @@
 //! node by node, over whole columns.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::annotation::{Annotations, Note};
 use super::error::QueryError;
@@ -13,7 +14,7 @@ use super::plan::{MapFunction, Node, NodeId, NodeKind, VectorCall, VectorFunctio
 use super::point_map::PointMap;
 use super::prepare::Prepared;
 use super::series_set::{Same, drop_names, merge_same, sort_by, sort_by_labels};
-use super::value::{ABSENT, AnswerValue, Column, RawSeries, Series, is_absent};
+use super::value::{ABSENT, AnswerValue, Column, HistogramColumn, Point, RawSeries, Series};
 use super::{aggregate, arithmetic, binary, histogram, label_functions, merge, range_call};
 use crate::model::{Labels, TimestampMs};
 
@@ -90,7 +91,7 @@ impl Value {
             Self::Scalar(Param::Same(_)) | Self::String(_) => 1,
             Self::Scalar(Param::Each(values)) => values.len(),
             Self::Vector(series) => series.iter().map(points_of).sum(),
-            Self::Samples(series) => series.iter().map(|series| series.samples.len()).sum(),
+            Self::Samples(series) => series.iter().map(RawSeries::held).sum(),
         }
     }
 }
@@ -99,7 +100,7 @@ impl Value {
 fn points_of(series: &Series) -> usize {
     const LABEL_BYTES_FREE: usize = 4096;
     let label_bytes = series.labels.as_bytes().len().saturating_sub(LABEL_BYTES_FREE);
-    series.column.len() + label_bytes / size_of::<f64>()
+    series.column.len() + series.histograms.held() + label_bytes / size_of::<f64>()
 }
 
 pub(super) fn misfit(what: &str) -> QueryError {
@@ -177,8 +178,15 @@ impl<P: Pace> Evaluation<'_, P> {
         self.meter.release(series.len().saturating_mul(count));
         for one in &mut series {
             self.meter.spend(count).await?;
-            if let Some(column) = Column::repeated(one.column.at(0), count) {
-                one.column = column;
+            match one.at(0) {
+                Some(Point::Float(v)) => {
+                    one.column = Column::repeated(v, count).unwrap_or_default()
+                }
+                Some(Point::Histogram(h)) => {
+                    let points = (0..count).map(|step| (step, Arc::clone(&h))).collect();
+                    one.histograms = HistogramColumn::of(points);
+                }
+                None => {}
             }
         }
         Ok(Value::Vector(series))
@@ -193,15 +201,15 @@ impl<P: Pace> Evaluation<'_, P> {
     ) -> Result<Value, QueryError> {
         let mut values = vec![1.0; count];
         for series in self.vector(input)? {
-            self.meter.spend(series.column.len()).await?;
-            for (step, _) in series.column.points() {
+            self.meter.spend(series.len()).await?;
+            for step in series.steps() {
                 if let Some(v) = values.get_mut(step) {
                     *v = ABSENT;
                 }
             }
         }
         let column = Column::of(&values);
-        let series = column.map(|column| Series { labels: labels.clone(), drop_name, column });
+        let series = column.map(|column| Series::of_floats(labels.clone(), drop_name, column));
         Ok(Value::Vector(series.into_iter().collect()))
     }
 
@@ -252,6 +260,7 @@ impl<P: Pace> Evaluation<'_, P> {
             }
             MapFunction::Round(to) => PointMap::Round(self.scalar_or(*to, 1.0)?.map(|to| 1.0 / to)),
             MapFunction::Date(part) => PointMap::Date(*part),
+            MapFunction::Stat(stat) => PointMap::Stat(*stat),
             MapFunction::Timestamp => PointMap::Timestamp(Param::seconds_of(grid)),
         })
     }
@@ -264,10 +273,14 @@ impl<P: Pace> Evaluation<'_, P> {
         grid: Grid,
     ) -> Result<Vec<Series>, QueryError> {
         for one in &mut series {
-            self.meter.spend(one.column.len() * 2).await?;
+            self.meter.spend(one.len() * 2).await?;
             one.column.change(|first, values| map.apply(first, values));
+            if !one.histograms.is_empty() {
+                let floats = one.histograms.change(map, &mut self.annotations);
+                one.column.put(&floats);
+            }
         }
-        series.retain(|series| !series.column.is_empty());
+        series.retain(|series| !series.is_empty());
         if !map.changes_metric() {
             return Ok(series);
         }
@@ -283,10 +296,7 @@ impl<P: Pace> Evaluation<'_, P> {
                 let values: Vec<f64> = (0..grid.count).map(|step| value.at(step)).collect();
                 let column = Column::of(&values);
                 let labels = Labels::empty();
-                column
-                    .map(|column| Series { labels, drop_name: false, column })
-                    .into_iter()
-                    .collect()
+                column.map(|column| Series::of_floats(labels, false, column)).into_iter().collect()
             }
             VectorFunction::Scalar => return self.only_value(call.input, grid.count).await,
             VectorFunction::MaxOf(other) | VectorFunction::MinOf(other) => {
@@ -331,7 +341,12 @@ impl<P: Pace> Evaluation<'_, P> {
     }
 
     async fn sort(&mut self, call: &VectorCall, node: &Node) -> Result<Vec<Series>, QueryError> {
-        let series = self.vector(call.input)?;
+        let mut series = self.vector(call.input)?;
+        if matches!(call.function, VectorFunction::Sort { .. }) {
+            // Histograms have no order among numbers, and are left out.
+            series.iter_mut().for_each(|one| one.histograms = HistogramColumn::default());
+            series.retain(|one| !one.is_empty());
+        }
         if !node.grid.is_instant {
             self.annotations.add(Note::SortInRangeQuery, node.span);
             return Ok(series);
@@ -362,7 +377,7 @@ impl<P: Pace> Evaluation<'_, P> {
                 let values: Vec<f64> = (0..grid.count).map(|step| value.at(step)).collect();
                 let labels = Labels::empty();
                 let column = Column::of(&values);
-                let series = column.map(|column| Series { labels, drop_name: false, column });
+                let series = column.map(|column| Series::of_floats(labels, false, column));
                 series.into_iter().collect()
             }
             Value::Vector(series) => series,
@@ -372,9 +387,11 @@ impl<P: Pace> Evaluation<'_, P> {
             series = merge_same(series, Same::Merge, &self.meter).await?;
         }
         if prepared.is_instant_vector() {
-            let samples = series.into_iter().map(|series| (series.labels, series.column.at(0)));
-            let samples = samples.filter(|(_, v)| !is_absent(*v)).collect();
-            return Ok(AnswerValue::Vector { t, samples });
+            let samples = series.into_iter().filter_map(|series| {
+                let point = series.at(0)?;
+                Some((series.labels, point))
+            });
+            return Ok(AnswerValue::Vector { t, samples: samples.collect() });
         }
         let series = sort_by_labels(series, &self.meter).await?;
         Ok(AnswerValue::Matrix { grid, series })
@@ -409,7 +426,7 @@ mod tests {
                 for (_, (labels, samples)) in
                     stored.iter().enumerate().filter(|(i, _)| place(*i) % shards == shard)
                 {
-                    fold.push(labels.as_ref(), samples.iter().copied()).unwrap();
+                    fold.push(labels.as_ref(), samples).unwrap();
                 }
                 fold.finish()
             };

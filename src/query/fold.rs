@@ -2,27 +2,38 @@
 //!
 //! Where the samples come from does not matter: a shard feeds what it stores, the coordinator what a subquery evaluated.
 
+use std::ops::Range;
+
 use super::annotation::{Annotations, Note};
 use super::ast::TextRange;
 use super::error::QueryError;
+use super::functions::histograms::{self, Oddities};
 use super::functions::over_time::{Ends, Extreme, Scan};
 use super::functions::rate::{Extrapolated, LastStep, Turns};
 use super::functions::regression::Line;
 use super::functions::sliding_sum::SlidingSum;
 use super::leaf::{Fold, RangeFunction, Shape};
+use super::mixed::{Either, MixedWindow, MixedWindows};
 use super::point_map::PointMap;
-use super::value::{ABSENT, is_absent};
-use super::window::{Kernel, Newest, NewestTime, Windows};
-use crate::model::Sample;
+use super::value::{ABSENT, HistogramAt, HistogramPoint, Point, is_absent};
+use super::window::{Kernel, Newest, NewestTime, Window, Windows};
+use crate::model::{Sample, SamplesRef, is_stale_nan};
 
 /// Folds series by one function, one at a time.
 #[derive(Debug)]
 pub(super) struct SeriesFold {
+    fold: Fold,
     windows: Windows,
+    /// What becomes of a series that has histograms.
+    mixed: MixedWindows,
+    /// What was odd about the windows of the series that has them.
+    oddities: Oddities,
     kernel: AnyKernel,
     maps: Vec<PointMap>,
     /// Had the series that has just ended a value before the maps?
     had_values: bool,
+    /// And a number among them?
+    had_floats: bool,
     /// One value a step, as far as any series has reached; all [`ABSENT`] between two series.
     out: Vec<f64>,
     /// The steps of `out` that have been written lie in this range once a series has ended.
@@ -108,6 +119,59 @@ impl AnyKernel {
     }
 }
 
+/// What one series became.
+pub(super) struct Folded<'a> {
+    /// The first step with a number.
+    pub first: usize,
+    /// The numbers from there on to the last one; empty if there is none.
+    pub values: &'a [f64],
+    /// The histograms, in order of their steps.
+    pub histograms: &'a mut Vec<HistogramPoint>,
+}
+
+impl Folded<'_> {
+    /// Nothing at all?
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.histograms.is_empty()
+    }
+
+    /// How many samples it is as a query's limit counts them.
+    pub(super) fn held(&self) -> usize {
+        self.values.len() + self.histograms.iter().map(|(_, h)| h.points()).sum::<usize>()
+    }
+}
+
+/// What `kernel` gives for the floats of a window on their own, if there are any.
+fn of_floats(kernel: &mut AnyKernel, window: &MixedWindow<'_>) -> Option<Point> {
+    let MixedWindow { ts, vs, end, length, step, grid, .. } = *window;
+    if ts.is_empty() {
+        return None;
+    }
+    let window = Window { ts, vs, lo: 0, hi: ts.len(), end, length, step, grid };
+    let v = with_kernel!(kernel, kernel => {
+        kernel.reset();
+        kernel.extend(ts, vs, 0);
+        kernel.value(&window)
+    });
+    (!is_absent(v)).then_some(Point::Float(v))
+}
+
+/// Puts floats at their steps into `out`, in which the steps of `run` are written; the range that is written then.
+fn put(out: &mut Vec<f64>, run: Range<usize>, floats: &[(usize, f64)]) -> Range<usize> {
+    let (Some((first, _)), Some((last, _))) = (floats.first(), floats.last()) else {
+        return run;
+    };
+    if out.len() <= *last {
+        out.resize(last + 1, ABSENT);
+    }
+    for (step, v) in floats {
+        if let Some(slot) = out.get_mut(*step) {
+            *slot = *v;
+        }
+    }
+    if run.is_empty() { *first..last + 1 } else { run.start.min(*first)..run.end.max(last + 1) }
+}
+
 impl SeriesFold {
     /// A fold of series over windows of `shape`, of which at most `samples_max` samples may be held at once; notes point
     /// to `span`.
@@ -119,10 +183,14 @@ impl SeriesFold {
         };
         let instant = matches!(fold, Fold::Newest | Fold::NewestTime);
         Self {
+            fold: fold.clone(),
             windows: Windows::new(shape, instant),
+            mixed: MixedWindows::new(shape, instant),
+            oddities: Oddities::default(),
             kernel,
             maps: Vec::new(),
             had_values: false,
+            had_floats: false,
             out: Vec::new(),
             run: (0, 0),
             samples_max,
@@ -141,6 +209,11 @@ impl SeriesFold {
         Self { maps, ..self }
     }
 
+    /// The same fold for whoever looks at nothing of histograms but their counts and sums.
+    pub(super) fn for_stats_only(self, stats_only: bool) -> Self {
+        Self { mixed: self.mixed.for_stats_only(stats_only), ..self }
+    }
+
     /// A new series begins.
     pub(super) fn begin(&mut self) {
         let (first, end) = self.run;
@@ -149,6 +222,7 @@ impl SeriesFold {
         }
         self.run = (0, 0);
         self.windows.reset();
+        self.mixed.reset();
         with_kernel!(&mut self.kernel, kernel => kernel.reset());
     }
 
@@ -170,6 +244,62 @@ impl SeriesFold {
         Ok(())
     }
 
+    /// The series' next samples, floats and histograms.
+    ///
+    /// # Errors
+    /// Windows that hold more samples than a query may.
+    pub(super) fn feed_any(&mut self, samples: SamplesRef<'_>) -> Result<(), QueryError> {
+        if !self.mixed.is_active() {
+            if samples.histograms.is_empty() {
+                return self.feed(samples.floats.iter().copied());
+            }
+            let (step, ts, vs) = self.windows.open();
+            self.mixed.take_over(step, ts, vs);
+        }
+        self.mixed.feed(samples, self.samples_max)?;
+        self.advance_mixed(false);
+        Ok(())
+    }
+
+    /// The series' samples, all of them: floats, and histograms as they have been computed.
+    ///
+    /// # Errors
+    /// Windows that hold more samples than a query may.
+    pub(super) fn feed_points(
+        &mut self,
+        floats: impl IntoIterator<Item = Sample>,
+        histograms: Vec<HistogramAt>,
+    ) -> Result<(), QueryError> {
+        if histograms.is_empty() {
+            return self.feed(floats);
+        }
+        self.mixed.take_over(0, &[], &[]);
+        self.mixed.feed_points(floats, histograms, self.samples_max)
+    }
+
+    fn advance_mixed(&mut self, ended: bool) {
+        let Self { fold, mixed, kernel, oddities, out, .. } = self;
+        mixed.advance(ended, out, |window| match fold {
+            Fold::Newest | Fold::Samples => match window.last_two().0? {
+                (_, Either::Float(v)) => (!is_stale_nan(v)).then_some(Point::Float(v)),
+                (_, Either::Histogram(h)) => {
+                    (!h.is_stale()).then(|| Point::Histogram(std::sync::Arc::clone(h)))
+                }
+            },
+            Fold::NewestTime => {
+                let (t, newest) = window.last_two().0?;
+                let is_stale = match newest {
+                    Either::Float(v) => is_stale_nan(v),
+                    Either::Histogram(h) => h.is_stale(),
+                };
+                (!is_stale).then_some(Point::Float(t as f64 / 1000.0))
+            }
+            Fold::Range(function) => {
+                histograms::value(function, window, || of_floats(kernel, window), oddities)
+            }
+        });
+    }
+
     fn advance(&mut self, ended: bool) {
         let reach = self.windows.reach();
         if self.out.len() < reach {
@@ -179,28 +309,49 @@ impl SeriesFold {
         with_kernel!(&mut self.kernel, kernel => windows.advance(kernel, ended, &mut self.out));
     }
 
-    /// The series has no more samples: the first step with a value, and the values from there on to the last one. Empty
-    /// if there is none.
+    /// The series has no more samples.
     ///
     /// # Errors
     /// What the function refuses to compute.
-    pub(super) fn end(&mut self) -> Result<(usize, &[f64]), QueryError> {
-        self.advance(true);
+    pub(super) fn end(&mut self) -> Result<Folded<'_>, QueryError> {
+        let mut steps = 0..0;
+        if self.mixed.is_active() {
+            self.advance_mixed(true);
+            steps = self.mixed.written();
+            let before = self.windows.written();
+            if !before.is_empty() {
+                steps = before.start..steps.end.max(before.end);
+            }
+        } else {
+            self.advance(true);
+            steps = self.windows.written();
+        }
         if let AnyKernel::Scan(scan) = &self.kernel
             && let Some(failure) = scan.failure()
         {
             return Err(QueryError::Execution(failure.to_owned()));
         }
-        let steps = self.windows.written();
-        self.run = (steps.start, steps.end);
         let run = self.out.get_mut(steps.clone()).unwrap_or_default();
-        self.had_values = run.iter().any(|v| !is_absent(*v));
-        self.maps.iter().for_each(|map| map.apply(steps.start, run));
+        self.had_floats = run.iter().any(|v| !is_absent(*v));
+        self.had_values = self.had_floats || !self.mixed.out_mut().is_empty();
+        for map in &self.maps {
+            let run = self.out.get_mut(steps.clone()).unwrap_or_default();
+            map.apply(steps.start, run);
+            let histograms = self.mixed.out_mut();
+            if !histograms.is_empty() {
+                let floats = map.apply_to_histograms(histograms, &mut self.annotations);
+                steps = put(&mut self.out, steps, &floats);
+            }
+        }
+        self.run = (steps.start, steps.end);
+        let histograms = self.mixed.out_mut();
+        let run = self.out.get(steps.clone()).unwrap_or_default();
         let Some(first) = run.iter().position(|v| !is_absent(*v)) else {
-            return Ok((0, &[]));
+            return Ok(Folded { first: 0, values: &[], histograms });
         };
         let last = run.iter().rposition(|v| !is_absent(*v)).unwrap_or(first);
-        Ok((steps.start + first, run.get(first..=last).unwrap_or_default()))
+        let values = run.get(first..=last).unwrap_or_default();
+        Ok(Folded { first: steps.start + first, values, histograms })
     }
 
     /// Had the series that has just ended any value before the maps took it away?
@@ -208,33 +359,31 @@ impl SeriesFold {
         self.had_values
     }
 
-    /// Should [`note_metric`](Self::note_metric) be told of series' names?
-    pub(super) fn expects_counter(&self) -> bool {
-        self.expects_counter
+    /// Should [`note_metric`](Self::note_metric) be told what the series that has just ended is called?
+    pub(super) fn asks_for_metric(&self) -> bool {
+        (self.had_floats && self.expects_counter) || !self.oddities.is_empty()
     }
 
     /// How many samples have been fed, those outside of all windows left out.
     pub(super) fn samples_read(&self) -> u64 {
-        self.windows.samples_read()
+        self.windows.samples_read() + self.mixed.samples_read()
     }
 
-    /// Notes that the series that has just ended, and had a value, is called `metric`.
+    /// The series that has just ended is called `metric`: notes what is odd about that and about its windows.
     pub(super) fn note_metric(&mut self, metric: &str) {
+        for oddity in self.oddities.take() {
+            self.annotations.add(oddity.note(metric), self.span);
+        }
         let counter = |name: &str| {
             ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix))
         };
-        if !self.expects_counter || metric.is_empty() || counter(metric) {
+        if !self.had_floats || !self.expects_counter || metric.is_empty() || counter(metric) {
             return;
         }
         if self.non_counter.as_deref() != Some(metric) {
             self.annotations.add(Note::PossibleNonCounter(metric.to_owned()), self.span);
             self.non_counter = Some(metric.to_owned());
         }
-    }
-
-    /// A series of this metric has histograms that the fold has not seen.
-    pub(super) fn note_histograms(&mut self, metric: &str) {
-        self.annotations.add(Note::HistogramsLeftOut(metric.to_owned()), self.span);
     }
 
     /// Some of the data that the fold should have seen cannot be read.
@@ -388,7 +537,7 @@ mod tests {
         fold.end().unwrap();
         fold.begin();
         pieces.iter().for_each(|piece| fold.feed(piece.iter().copied()).unwrap());
-        let (first, values) = fold.end().unwrap();
+        let Folded { first, values, .. } = fold.end().unwrap();
         let mut steps = vec![ABSENT; shape.grid.count];
         steps[first..first + values.len()].copy_from_slice(values);
         steps

@@ -1,5 +1,5 @@
-//! `histogram_quantile`, `histogram_quantiles` and `histogram_fraction` over classic histograms: series that count the
-//! observations up to the bound in their label `le`.
+//! `histogram_quantile`, `histogram_quantiles` and `histogram_fraction` over classic histograms, which are series that count
+//! the observations up to the bound in their label `le`, and over native ones.
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -15,7 +15,7 @@ use super::pace::{LABELS_POINTS, Pace};
 use super::plan::{VectorCall, VectorFunction};
 use super::quantile::{Bucket, Raised, bucket_fraction, bucket_quantile};
 use super::series_set::Same;
-use super::value::{ABSENT, Column, Series, is_absent};
+use super::value::{ABSENT, Column, HistogramColumn, Series, is_absent, present};
 use crate::model::Labels;
 use crate::model::labels::METRIC_NAME;
 
@@ -27,6 +27,14 @@ struct Histogram {
     /// The labels that its buckets share.
     labels: Labels,
     buckets: Vec<(f64, Column)>,
+    /// The steps at which a native histogram has the same labels, in order: there both count for nothing.
+    disputed: Vec<usize>,
+}
+
+/// What is there to compute with.
+struct Histograms {
+    classic: Vec<Histogram>,
+    native: Vec<(Labels, HistogramColumn)>,
 }
 
 /// What is computed of each histogram at each step.
@@ -42,6 +50,18 @@ enum Compute<'a> {
         lower: &'a Param,
         upper: &'a Param,
     },
+}
+
+impl Compute<'_> {
+    /// The labels of what is computed of a histogram with these.
+    fn labels(&self, labels: &Labels) -> Labels {
+        match self {
+            Self::Labelled { q, label, .. } => {
+                labels.to_builder().set(*label, format_open_metrics(*q)).build()
+            }
+            _ => labels.clone(),
+        }
+    }
 }
 
 /// Evaluates a function of histograms.
@@ -83,7 +103,11 @@ pub(super) async fn evaluate<P: Pace>(
     }
     computed.extend(bounds.iter().map(|(lower, upper)| Compute::Fraction { lower, upper }));
     for compute in computed {
-        for histogram in &histograms {
+        for (labels, points) in &histograms.native {
+            evaluation.meter.spend(LABELS_POINTS + points.held()).await?;
+            out.extend(each_native(evaluation, labels, points, &compute, call.input_span));
+        }
+        for histogram in &histograms.classic {
             let points = grid.count.saturating_mul(histogram.buckets.len() * 4);
             evaluation.meter.spend(LABELS_POINTS + points).await?;
             out.extend(each_step(evaluation, histogram, &compute, grid, call.input_span));
@@ -105,16 +129,22 @@ fn note_invalid<P: Pace>(
     }
 }
 
-/// Puts the buckets of each histogram together, in the order in which histograms come up.
+/// Puts the buckets of each histogram together, in the order in which histograms come up; native ones are for themselves.
 async fn gather<P: Pace>(
     evaluation: &mut Evaluation<'_, P>,
     series: Vec<Series>,
     span: TextRange,
-) -> Result<Vec<Histogram>, QueryError> {
+) -> Result<Histograms, QueryError> {
     let mut places: HashMap<Labels, usize, RandomState> = HashMap::default();
-    let mut histograms: Vec<Histogram> = Vec::new();
-    for Series { labels, column, .. } in series {
+    let (mut histograms, mut native): (Vec<Histogram>, Vec<_>) = (Vec::new(), Vec::new());
+    for Series { labels, column, histograms: points, .. } in series {
         evaluation.meter.spend(LABELS_POINTS * 2).await?;
+        if !points.is_empty() {
+            native.push((labels.clone(), points));
+        }
+        if column.is_empty() {
+            continue;
+        }
         let le = labels.get(BOUND).unwrap_or_default();
         let Some(bound) = parse_bound(le) else {
             let metric = if evaluation.delayed { labels.get(METRIC_NAME) } else { None };
@@ -124,14 +154,67 @@ async fn gather<P: Pace>(
         };
         let shared = labels.without(&[BOUND]);
         let place = *places.entry(shared.clone()).or_insert_with(|| {
-            histograms.push(Histogram { labels: shared, buckets: Vec::new() });
+            let (buckets, disputed) = (Vec::new(), Vec::new());
+            histograms.push(Histogram { labels: shared, buckets, disputed });
             histograms.len() - 1
         });
         if let Some(histogram) = histograms.get_mut(place) {
             histogram.buckets.push((bound, column));
         }
     }
-    Ok(histograms)
+    for (labels, points) in &mut native {
+        let classic = places.get(labels).and_then(|place| histograms.get_mut(*place));
+        let Some(classic) = classic else {
+            continue;
+        };
+        evaluation.meter.spend(points.points().len() * (1 + classic.buckets.len())).await?;
+        let has = |step| classic.buckets.iter().any(|(_, column)| !is_absent(column.at(step)));
+        let steps = points.points().iter().map(|(step, _)| *step);
+        let disputed: Vec<usize> = steps.filter(|step| has(*step)).collect();
+        if !disputed.is_empty() {
+            let metric = if evaluation.delayed { labels.get(METRIC_NAME) } else { None };
+            let note = Note::MixedClassicNative(metric.unwrap_or_default().to_owned());
+            evaluation.annotations.add(note, span);
+            points.retain(|step| disputed.binary_search(&step).is_err());
+            classic.disputed = disputed;
+        }
+    }
+    Ok(Histograms { classic: histograms, native })
+}
+
+/// What a native histogram computes to over all steps.
+fn each_native<P: Pace>(
+    evaluation: &mut Evaluation<'_, P>,
+    labels: &Labels,
+    points: &HistogramColumn,
+    compute: &Compute<'_>,
+    span: TextRange,
+) -> Option<Series> {
+    let metric = if evaluation.delayed { labels.get(METRIC_NAME) } else { None };
+    let metric = || metric.unwrap_or_default().to_owned();
+    let mut floats = Vec::with_capacity(points.points().len());
+    for (step, h) in points.points() {
+        let (v, notes) = match compute {
+            Compute::Quantile(q) => h.quantile(q.at(*step)),
+            Compute::Labelled { q, at, .. } if at.at(*step).to_bits() != q.to_bits() => continue,
+            Compute::Labelled { q, .. } => h.quantile(*q),
+            Compute::Fraction { lower, upper } => h.fraction(lower.at(*step), upper.at(*step)),
+        };
+        if notes.nan_result {
+            evaluation.annotations.add(Note::QuantileNaN(metric()), span);
+        }
+        if notes.nan_skew {
+            evaluation.annotations.add(Note::QuantileNaNSkew(metric()), span);
+        }
+        if notes.nan_left_out {
+            evaluation.annotations.add(Note::FractionNaN(metric()), span);
+        }
+        floats.push((*step, present(v)));
+    }
+    let mut column = Column::default();
+    column.put(&floats);
+    let labels = compute.labels(labels);
+    (!column.is_empty()).then(|| Series::of_floats(labels, false, column))
 }
 
 /// A bound as Go's `strconv.ParseFloat` reads it; none if it would overflow.
@@ -160,7 +243,7 @@ fn each_step<P: Pace>(
         let present = present.filter(|(_, count)| !is_absent(*count));
         buckets.clear();
         buckets.extend(present.map(|(bound, count)| Bucket { bound, count }));
-        if buckets.is_empty() {
+        if buckets.is_empty() || histogram.disputed.binary_search(&step).is_ok() {
             continue;
         }
         *slot = match compute {
@@ -181,13 +264,8 @@ fn each_step<P: Pace>(
         forced.metric = metric.unwrap_or_default().to_owned();
         evaluation.annotations.add(Note::ForcedMonotonicity(forced), span);
     }
-    let labels = match compute {
-        Compute::Labelled { q, label, .. } => {
-            histogram.labels.to_builder().set(*label, format_open_metrics(*q)).build()
-        }
-        _ => histogram.labels.clone(),
-    };
-    Some(Series { labels, drop_name: false, column: Column::of(&steps)? })
+    let labels = compute.labels(&histogram.labels);
+    Some(Series::of_floats(labels, false, Column::of(&steps)?))
 }
 
 /// The quantile at one instant; notes in `forced` what was done to the buckets for it.

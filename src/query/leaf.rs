@@ -24,6 +24,8 @@ pub struct Leaf {
     pub(super) maps: Vec<PointMap>,
     pub(super) name: NameRule,
     pub(super) reduce: Option<Reduce>,
+    /// Is nothing looked at of histograms but their counts and sums?
+    pub(super) stats_only: bool,
     /// Where annotations point to: the first argument of the function around the selector.
     pub(super) span: TextRange,
     /// The most samples that one shard may hold for this leaf.
@@ -188,6 +190,8 @@ pub(super) struct Reduce {
     pub k: Param,
     /// Which series make a group.
     pub grouping: Grouping,
+    /// Where annotations point to: what is aggregated, or all of it where the best are chosen.
+    pub span: TextRange,
 }
 
 impl Leaf {

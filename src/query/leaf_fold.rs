@@ -3,17 +3,20 @@
 //!
 //! The order in which series come is the order in which sums are formed: a shard that keeps it gives the same bits again.
 
+use std::sync::Arc;
+
 use super::annotation::Annotations;
 use super::ast::AggregateOp;
 use super::error::QueryError;
-use super::fold::SeriesFold;
+use super::float_histogram::FloatHistogram;
+use super::fold::{Folded, SeriesFold};
 use super::grouping::{METRIC_LABELS, without_metric};
 use super::leaf::{Fold, Leaf, NameRule, Reduce};
 use super::partial::Partial;
 use super::top::Top;
-use super::value::{Column, RawSeries, Series, present};
+use super::value::{Column, HistogramAt, HistogramColumn, RawSeries, Series, present};
 use crate::model::labels::METRIC_NAME;
-use crate::model::{Fingerprint, Fingerprinter, LabelsRef, Sample, is_stale_nan};
+use crate::model::{Fingerprint, Fingerprinter, LabelsRef, Sample, SamplesRef, is_stale_nan};
 
 /// Folds one shard's series for one leaf.
 #[derive(Debug)]
@@ -34,11 +37,20 @@ enum Sink {
     /// As they are.
     Series(Vec<Series>),
     /// Samples as they are; the last series' stand apart until its labels come.
-    Samples(Vec<RawSeries>, Vec<Sample>),
+    Samples(Vec<RawSeries>, Raw),
     /// Into groups.
     Groups(Partial),
     /// Those that may be among the best.
     Top(Top),
+}
+
+/// The samples of a series whose labels are still to come.
+#[derive(Debug, Default)]
+struct Raw {
+    floats: Vec<Sample>,
+    histograms: Vec<HistogramAt>,
+    /// How many samples these are; a histogram is as many as it is large.
+    held: usize,
 }
 
 /// Which series went into an aggregation after losing their metric names, so that two that became the same are found
@@ -79,7 +91,8 @@ impl LeafFold {
     pub fn new(leaf: &Leaf) -> Self {
         let samples_max = leaf.samples_max;
         let fold = SeriesFold::new(leaf.shape, &leaf.fold, samples_max, leaf.span)
-            .with_maps(leaf.maps.clone());
+            .with_maps(leaf.maps.clone())
+            .for_stats_only(leaf.stats_only);
         let merges = leaf.reduce.is_some() && leaf.name == NameRule::Drop;
         let identities = merges.then(Identities::new);
         Self {
@@ -92,18 +105,14 @@ impl LeafFold {
         }
     }
 
-    /// Folds one series: its labels, and its samples in order of time. Samples outside of [`Leaf::range`] do not matter
-    /// and may be there or not.
+    /// Folds one series of floats: its labels, and its samples in order of time. Samples outside of [`Leaf::range`] do not
+    /// matter and may be there or not.
     ///
     /// # Errors
     /// More samples than a query may hold, or data that the function refuses to compute with.
-    pub fn push(
-        &mut self,
-        labels: LabelsRef<'_>,
-        samples: impl IntoIterator<Item = Sample>,
-    ) -> Result<(), QueryError> {
+    pub fn push(&mut self, labels: LabelsRef<'_>, floats: &[Sample]) -> Result<(), QueryError> {
         self.begin();
-        self.feed(samples)?;
+        self.feed(SamplesRef { floats, histograms: &[] })?;
         self.end(labels)
     }
 
@@ -111,7 +120,7 @@ impl LeafFold {
     /// Between the pieces the caller may do anything else, such as read the next one.
     pub fn begin(&mut self) {
         match &mut self.sink {
-            Sink::Samples(_, samples) => samples.clear(),
+            Sink::Samples(_, raw) => *raw = Raw::default(),
             _ => self.fold.begin(),
         }
     }
@@ -120,16 +129,28 @@ impl LeafFold {
     ///
     /// # Errors
     /// More samples than a query may hold.
-    pub fn feed(&mut self, samples: impl IntoIterator<Item = Sample>) -> Result<(), QueryError> {
-        let Sink::Samples(_, gathered) = &mut self.sink else {
-            return self.fold.feed(samples);
+    pub fn feed(&mut self, samples: SamplesRef<'_>) -> Result<(), QueryError> {
+        let Sink::Samples(_, raw) = &mut self.sink else {
+            return self.fold.feed_any(samples);
         };
         let range = self.leaf.range();
         let (held, samples_max) = (self.held, self.leaf.samples_max);
-        for Sample { t, v } in samples {
-            if range.contains(t) && !is_stale_nan(v) {
-                gathered.push(Sample { t, v: present(v) });
-                if held + gathered.len() > samples_max {
+        let fits = |raw: &Raw| held + raw.held <= samples_max;
+        for Sample { t, v } in samples.floats {
+            if range.contains(*t) && !is_stale_nan(*v) {
+                raw.floats.push(Sample { t: *t, v: present(*v) });
+                raw.held += 1;
+                if !fits(raw) {
+                    return Err(QueryError::TooManySamples);
+                }
+            }
+        }
+        for sample in samples.histograms {
+            if range.contains(sample.t) && !sample.histogram.as_ref().is_stale() {
+                let histogram = FloatHistogram::of(sample.histogram.as_ref());
+                raw.held += histogram.points();
+                raw.histograms.push((sample.t.0, Arc::new(histogram)));
+                if !fits(raw) {
                     return Err(QueryError::TooManySamples);
                 }
             }
@@ -142,50 +163,45 @@ impl LeafFold {
     /// # Errors
     /// More samples than a query may hold, or data that the function refuses to compute with.
     pub fn end(&mut self, labels: LabelsRef<'_>) -> Result<(), QueryError> {
-        if let Sink::Samples(series, gathered) = &mut self.sink {
-            if !gathered.is_empty() {
-                self.held += gathered.len();
-                self.samples_read += gathered.len() as u64;
-                let samples = std::mem::take(gathered);
-                series.push(RawSeries { labels: labels.to_owned(), samples });
+        if let Sink::Samples(series, raw) = &mut self.sink {
+            let Raw { floats: samples, histograms, held } = std::mem::take(raw);
+            if held > 0 {
+                self.held += held;
+                self.samples_read += held as u64;
+                series.push(RawSeries { labels: labels.to_owned(), samples, histograms });
             }
             return Ok(());
         }
-        let (first, values) = self.fold.end()?;
+        let folded = self.fold.end()?;
         let (name, drop_name) = (self.leaf.name, self.leaf.name == NameRule::Mark);
         match &mut self.sink {
-            _ if values.is_empty() => {}
+            _ if folded.is_empty() => {}
             Sink::Series(series) => {
-                self.held += values.len();
-                series.extend(folded(labels, name, first, values));
+                self.held += folded.held();
+                series.push(series_of(labels, name, folded));
             }
             Sink::Groups(partial) => {
                 if let Some(Reduce { grouping, .. }) = &self.leaf.reduce {
-                    self.held += partial.add(grouping, labels, drop_name, (first, values));
+                    let run = (folded.first, folded.values);
+                    let histograms = folded.histograms;
+                    self.held += partial.add(grouping, labels, drop_name, run, histograms);
                 }
             }
             Sink::Top(top) => {
-                if let Some(series) = folded(labels, name, first, values) {
-                    top.push(series);
-                }
+                top.push(series_of(labels, name, folded));
                 self.held = top.held();
             }
             Sink::Samples(..) => {}
         }
-        if self.fold.had_values() {
-            if let Some(identities) = &mut self.identities {
-                identities.note(labels);
-            }
-            if self.fold.expects_counter() {
-                self.fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
-            }
+        if self.fold.had_values()
+            && let Some(identities) = &mut self.identities
+        {
+            identities.note(labels);
+        }
+        if self.fold.asks_for_metric() {
+            self.fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
         }
         if self.held > self.leaf.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
-    }
-
-    /// Tells with the answer that the series with these labels has native histograms, which are not folded.
-    pub fn note_histograms(&mut self, labels: LabelsRef<'_>) {
-        self.fold.note_histograms(labels.get(METRIC_NAME).unwrap_or_default());
     }
 
     /// Tells with the answer that some of what the leaf asks for cannot be read: where, and what is wrong with it.
@@ -196,37 +212,43 @@ impl LeafFold {
     /// What this shard answers. All series have been pushed.
     #[must_use]
     pub fn finish(self) -> LeafPart {
+        let mut ignored = Annotations::default();
         let data = match self.sink {
             Sink::Series(series) => PartData::Series(series),
             Sink::Samples(series, _) => PartData::Samples(series),
             Sink::Groups(partial) => PartData::Groups(Box::new(partial)),
-            Sink::Top(top) => PartData::Series(top.into_series()),
+            Sink::Top(mut top) => {
+                ignored = top.take_annotations();
+                PartData::Series(top.into_series())
+            }
         };
         let samples_read = self.samples_read + self.fold.samples_read();
-        let (identities, annotations) = (self.identities, self.fold.into_annotations());
+        let (identities, mut annotations) = (self.identities, self.fold.into_annotations());
+        annotations.merge(ignored);
         LeafPart { data, identities, annotations, samples_read }
     }
 }
 
 /// The series that a fold's values make.
-fn folded(labels: LabelsRef<'_>, name: NameRule, first: usize, values: &[f64]) -> Option<Series> {
-    let column = Column::from_step(first, values)?;
+fn series_of(labels: LabelsRef<'_>, name: NameRule, folded: Folded<'_>) -> Series {
+    let column = Column::from_step(folded.first, folded.values).unwrap_or_default();
+    let histograms = HistogramColumn::of(std::mem::take(folded.histograms));
     let labels = if name == NameRule::Drop { without_metric(labels) } else { labels.to_owned() };
-    Some(Series { labels, drop_name: name == NameRule::Mark, column })
+    Series { labels, drop_name: name == NameRule::Mark, column, histograms }
 }
 
 impl Sink {
     fn of(leaf: &Leaf) -> Self {
         if leaf.fold == Fold::Samples {
-            return Self::Samples(Vec::new(), Vec::new());
+            return Self::Samples(Vec::new(), Raw::default());
         }
-        let Some(Reduce { op, k, grouping }) = &leaf.reduce else {
+        let Some(Reduce { op, k, grouping, span }) = &leaf.reduce else {
             return Self::Series(Vec::new());
         };
-        match (op, Partial::new(*op)) {
+        match (op, Partial::new(*op, *span)) {
             (_, Some(partial)) => Self::Groups(partial),
             (AggregateOp::Topk | AggregateOp::Bottomk, None) => {
-                Self::Top(Top::new(*op == AggregateOp::Topk, k.clone(), grouping.clone()))
+                Self::Top(Top::new(*op == AggregateOp::Topk, k.clone(), grouping.clone(), *span))
             }
             _ => Self::Series(Vec::new()), // the coordinator aggregates
         }

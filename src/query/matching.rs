@@ -7,16 +7,17 @@
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::annotation::Note;
+use super::annotation::Annotations;
 use super::arithmetic::{changes_metric, compute, holds};
-use super::ast::{BinaryOp, Cardinality, VectorMatching};
+use super::ast::{BinaryOp, Cardinality, TextRange, VectorMatching};
+use super::element::{Element, element};
 use super::engine::Evaluation;
 use super::error::QueryError;
 use super::grouping::{GroupIndex, Grouping, METRIC_LABELS};
 use super::pace::{LABELS_POINTS, Pace};
 use super::plan::{BinaryCall, Node};
 use super::step_run::StepRun;
-use super::value::{ABSENT, Column, Series, is_absent};
+use super::value::{ABSENT, Column, HistogramColumn, Point, Series, is_absent};
 use crate::model::Labels;
 
 /// One operator with its vectors. "Many" is the side that may have several series with one signature, "one" the other;
@@ -39,11 +40,29 @@ struct Pairing<'a> {
 struct Pair {
     labels: Labels,
     /// Nothing if a comparison let nothing through.
-    column: Option<Column>,
+    points: Points,
     place: usize,
     many: usize,
     /// Which series of the one side; `None` for the fill value.
     one: Option<usize>,
+}
+
+/// The points of a result.
+#[derive(Default)]
+struct Points {
+    column: Column,
+    histograms: HistogramColumn,
+}
+
+/// The other side of a series of the many side.
+#[derive(Clone, Copy)]
+enum Other<'a> {
+    Series(&'a Series),
+    /// The value that fills in where no series of this place has a point.
+    Fill {
+        place: usize,
+        v: f64,
+    },
 }
 
 /// An error and the step at which it comes up.
@@ -71,7 +90,7 @@ pub(super) async fn evaluate<P: Pace>(
     let pairing =
         Pairing { call, matching, signature: &signature, many, one, ones, manys, drops_names };
     let ambiguous = pairing.ambiguity(evaluation, node.grid.count).await?;
-    let mut pairs = pairing.pairs(evaluation).await?;
+    let mut pairs = pairing.pairs(evaluation, node.span).await?;
     let repeated = match matching.cardinality {
         Cardinality::OneToOne => pairing.second_match(evaluation).await?,
         _ => pairing.same_result(evaluation, &pairs).await?,
@@ -82,20 +101,14 @@ pub(super) async fn evaluate<P: Pace>(
         return Err(error);
     }
     if let Some(fill) = matching.fill_left {
-        pairing.fill_many(evaluation, fill, &mut pairs).await?;
-    }
-    if matches!(call.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
-        if !pairs.is_empty() {
-            let note = Note::IncompatibleTypes("float", call.op.name(), "float");
-            evaluation.annotations.add(note, node.span);
-        }
-        return Ok(Vec::new());
+        pairing.fill_many(evaluation, fill, &mut pairs, node.span).await?;
     }
     let drop_name = call.return_bool && evaluation.delayed;
-    let series = pairs
-        .into_iter()
-        .filter_map(|pair| Some(Series { labels: pair.labels, drop_name, column: pair.column? }));
-    Ok(series.collect())
+    let series = pairs.into_iter().map(|Pair { labels, points, .. }| {
+        let Points { column, histograms } = points;
+        Series { labels, drop_name, column, histograms }
+    });
+    Ok(series.filter(|one| !one.is_empty()).collect())
 }
 
 /// The series of each signature.
@@ -163,7 +176,7 @@ impl Pairing<'_> {
     /// Has any series of the one side with this signature a point at `step`?
     fn one_at(&self, place: usize, step: usize) -> bool {
         let mut ones = self.ones_at(place).iter().filter_map(|at| self.one.get(*at));
-        ones.any(|series| !is_absent(series.column.at(step)))
+        ones.any(|series| series.has(step))
     }
 
     /// The first step at which two series of the one side have the same signature. At steps where the other side has
@@ -186,8 +199,8 @@ impl Pairing<'_> {
                 let Some(series) = self.one.get(*at) else {
                     continue;
                 };
-                evaluation.meter.spend(series.column.len()).await?;
-                for (step, _) in series.column.points() {
+                evaluation.meter.spend(series.len()).await?;
+                for step in series.steps() {
                     let Some(holder) = taken.get_mut(step) else {
                         continue;
                     };
@@ -217,8 +230,8 @@ impl Pairing<'_> {
         let fills = self.matching.fill_left.is_some() || self.matching.fill_right.is_some();
         let mut asked = vec![fills; steps];
         for series in &self.many {
-            evaluation.meter.spend(series.column.len()).await?;
-            for (step, _) in series.column.points() {
+            evaluation.meter.spend(series.len()).await?;
+            for step in series.steps() {
                 if let Some(asked) = asked.get_mut(step) {
                     *asked = true;
                 }
@@ -239,10 +252,11 @@ impl Pairing<'_> {
         ))
     }
 
-    /// What each series of the many side gives, in the order of that side.
+    /// What each series of the many side gives, in the order of that side. Notes point to `span`.
     async fn pairs<P: Pace>(
         &self,
-        evaluation: &Evaluation<'_, P>,
+        evaluation: &mut Evaluation<'_, P>,
+        span: TextRange,
     ) -> Result<Vec<Pair>, QueryError> {
         let mut place_of = vec![0; self.many.len()];
         for (place, manys) in self.manys.iter().enumerate() {
@@ -258,48 +272,116 @@ impl Pairing<'_> {
                 let Some(other) = self.one.get(*one) else {
                     continue;
                 };
-                evaluation.meter.spend(LABELS_POINTS * 4 + many.column.len() * 2).await?;
-                let matched = self.values_with(many, |step| other.column.at(step), &mut values);
-                if matched {
+                evaluation.meter.spend(LABELS_POINTS * 4 + many.len() * 2).await?;
+                let notes = (&mut evaluation.annotations, span);
+                if let Some(points) = self.points(many, Other::Series(other), &mut values, notes) {
                     let labels = self.result_labels(&many.labels, &other.labels);
-                    let column = Column::from_step(many.column.run().0, &values);
-                    pairs.push(Pair { labels, column, place, many: at, one: Some(*one) });
+                    pairs.push(Pair { labels, points, place, many: at, one: Some(*one) });
                 }
             }
-            if let Some(fill) = self.matching.fill_right {
-                evaluation.meter.spend(LABELS_POINTS * 4 + many.column.len() * 2).await?;
-                let fill = |step| if self.one_at(place, step) { ABSENT } else { fill };
-                if self.values_with(many, fill, &mut values) {
+            if let Some(v) = self.matching.fill_right {
+                evaluation.meter.spend(LABELS_POINTS * 4 + many.len() * 2).await?;
+                let notes = (&mut evaluation.annotations, span);
+                if let Some(points) =
+                    self.points(many, Other::Fill { place, v }, &mut values, notes)
+                {
                     let group = self.signature.group_labels(many.labels.as_ref());
                     let labels = self.result_labels(&many.labels, &group);
-                    let column = Column::from_step(many.column.run().0, &values);
-                    pairs.push(Pair { labels, column, place, many: at, one: None });
+                    pairs.push(Pair { labels, points, place, many: at, one: None });
                 }
             }
         }
         Ok(pairs)
     }
 
-    /// Writes what `many` gives with the values of `other` to `values`, one for each step that `many` spans; says whether
-    /// the two had points at the same step, even if a comparison let none of them through.
-    fn values_with(
+    /// What `many` gives with the other side; `None` if the two have no points at the same step. There may be no points even
+    /// so: a comparison lets none of them through.
+    fn points(
         &self,
         many: &Series,
-        other: impl Fn(usize) -> f64,
+        other: Other<'_>,
         values: &mut Vec<f64>,
-    ) -> bool {
+        notes: (&mut Annotations, TextRange),
+    ) -> Option<Points> {
+        let has_histograms = !many.histograms.is_empty()
+            || matches!(other, Other::Series(other) if !other.histograms.is_empty())
+            || matches!(self.call.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
+        if has_histograms {
+            return self.elements(
+                many.steps(),
+                |step| Some((many.at(step)?, self.other_at(other, step)?)),
+                notes,
+            );
+        }
         let (first, run) = many.column.run();
         let mut matched = false;
         values.clear();
+        let float_at = |step| match other {
+            Other::Series(other) => other.column.at(step),
+            Other::Fill { place, v } => {
+                if self.one_at(place, step) {
+                    ABSENT
+                } else {
+                    v
+                }
+            }
+        };
         values.extend((first..).zip(run).map(|(step, v)| {
-            let other = other(step);
+            let other = float_at(step);
             if is_absent(*v) || is_absent(other) {
                 return ABSENT;
             }
             matched = true;
             self.value(*v, other)
         }));
-        matched
+        let column = Column::from_step(first, values).unwrap_or_default();
+        matched.then_some(Points { column, histograms: HistogramColumn::default() })
+    }
+
+    fn other_at(&self, other: Other<'_>, step: usize) -> Option<Point> {
+        match other {
+            Other::Series(other) => other.at(step),
+            Other::Fill { place, v } => (!self.one_at(place, step)).then_some(Point::Float(v)),
+        }
+    }
+
+    /// What pairs of points of the many and the one side give at these steps, one by one.
+    fn elements(
+        &self,
+        steps: impl Iterator<Item = usize>,
+        pair_at: impl Fn(usize) -> Option<(Point, Point)>,
+        (annotations, span): (&mut Annotations, TextRange),
+    ) -> Option<Points> {
+        let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+        let mut matched = false;
+        let swapped = self.matching.cardinality == Cardinality::OneToMany;
+        for step in steps {
+            let Some((many, one)) = pair_at(step) else {
+                continue;
+            };
+            matched = true;
+            let (a, b) = if swapped { (one, many) } else { (many, one) };
+            let (point, note) = match element(self.call.op, &a, &b) {
+                Element::Kept(point, note) => {
+                    (Some(if self.call.return_bool { Point::Float(1.0) } else { point }), note)
+                }
+                Element::Filtered => (self.call.return_bool.then_some(Point::Float(0.0)), None),
+                Element::Refused(note) => (None, note),
+            };
+            if let Some(note) = note {
+                annotations.add(note, span);
+            }
+            match point {
+                Some(Point::Float(v)) => floats.push((step, v)),
+                Some(Point::Histogram(h)) => histograms.push((step, h)),
+                None => {}
+            }
+        }
+        floats.sort_by_key(|(step, _)| *step);
+        histograms.sort_by_key(|(step, _)| *step);
+        let mut column = Column::default();
+        column.put(&floats);
+        matched.then(|| Points { column, histograms: HistogramColumn::of(histograms) })
     }
 
     /// One to one: the first step at which a second series of the left side has a match that another one has taken.
@@ -311,8 +393,8 @@ impl Pairing<'_> {
         for (place, manys) in self.manys.iter().enumerate().filter(|(_, manys)| manys.len() > 1) {
             let mut taken: StepRun<bool> = StepRun::new();
             for many in manys.iter().filter_map(|at| self.many.get(*at)) {
-                evaluation.meter.spend(many.column.len() * 2).await?;
-                for (step, _) in many.column.points() {
+                evaluation.meter.spend(many.len() * 2).await?;
+                for step in many.steps() {
                     if self.matching.fill_right.is_none() && !self.one_at(place, step) {
                         continue;
                     }
@@ -347,10 +429,8 @@ impl Pairing<'_> {
                 let Some(many) = self.many.get(pair.many) else {
                     continue;
                 };
-                evaluation.meter.spend(many.column.len() * 2).await?;
-                for (step, _) in
-                    many.column.points().filter(|(step, _)| self.is_matched(pair, *step))
-                {
+                evaluation.meter.spend(many.len() * 2).await?;
+                for step in many.steps().filter(|step| self.is_matched(pair, *step)) {
                     for taken in taken.grown_to(step, step + 1, &false) {
                         if *taken {
                             first = Some(first.map_or(step, |first| first.min(step)));
@@ -367,7 +447,7 @@ impl Pairing<'_> {
     /// Has the other side of this pair a point at `step`?
     fn is_matched(&self, pair: &Pair, step: usize) -> bool {
         match pair.one.and_then(|one| self.one.get(one)) {
-            Some(one) => !is_absent(one.column.at(step)),
+            Some(one) => one.has(step),
             None => !self.one_at(pair.place, step),
         }
     }
@@ -375,32 +455,26 @@ impl Pairing<'_> {
     /// Adds what the one side's series give with `fill` at steps where the many side has none with their signature.
     async fn fill_many<P: Pace>(
         &self,
-        evaluation: &Evaluation<'_, P>,
+        evaluation: &mut Evaluation<'_, P>,
         fill: f64,
         pairs: &mut Vec<Pair>,
+        span: TextRange,
     ) -> Result<(), QueryError> {
         for (place, ones) in self.ones.iter().enumerate() {
             let manys = self.manys.get(place).map(Vec::as_slice).unwrap_or_default();
             let manys: Vec<&Series> = manys.iter().filter_map(|at| self.many.get(*at)).collect();
             for (at, one) in ones.iter().filter_map(|at| Some((*at, self.one.get(*at)?))) {
-                evaluation
-                    .meter
-                    .spend(LABELS_POINTS * 4 + one.column.len() * (1 + manys.len()))
-                    .await?;
-                let mut column = one.column.clone();
-                let mut matched = false;
-                let left = column.map(|step, v| {
-                    if manys.iter().any(|many| !is_absent(many.column.at(step))) {
-                        return ABSENT;
-                    }
-                    matched = true;
-                    self.value(fill, v)
-                });
-                if matched {
+                let points = one.len() * (1 + manys.len());
+                evaluation.meter.spend(LABELS_POINTS * 4 + points).await?;
+                let pair_at = |step| {
+                    let free = !manys.iter().any(|many| many.has(step));
+                    free.then_some((Point::Float(fill), one.at(step)?))
+                };
+                let notes = (&mut evaluation.annotations, span);
+                if let Some(points) = self.elements(one.steps(), pair_at, notes) {
                     let group = self.signature.group_labels(one.labels.as_ref());
                     let labels = self.result_labels(&group, &one.labels);
-                    let column = left.then_some(column);
-                    pairs.push(Pair { labels, column, place, many: usize::MAX, one: Some(at) });
+                    pairs.push(Pair { labels, points, place, many: usize::MAX, one: Some(at) });
                 }
             }
         }

@@ -43,7 +43,8 @@ pub(super) async fn parts<P: Pace>(
         return Ok(Value::Samples(samples));
     }
     if let Some(groups) = groups {
-        series.extend(groups.into_series(&evaluation.meter).await?);
+        let merged = groups.into_series(&evaluation.meter, &mut evaluation.annotations).await?;
+        series.extend(merged);
     }
     if !one_name || identities.iter().any(|identities| identities.typed) {
         distinct(evaluation, identities).await?;

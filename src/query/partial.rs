@@ -3,24 +3,33 @@
 //! Shards fold their own series into cells and send those; the coordinator merges them in order of the shards, so that
 //! the same query gives the same bits. It folds series of its own the same way.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::ast::AggregateOp;
+use super::annotation::{Annotations, HistogramOperation, Note};
+use super::ast::{AggregateOp, TextRange};
 use super::error::QueryError;
+use super::float_histogram::{FloatHistogram, HistogramMean, HistogramSum};
 use super::grouping::Grouping;
 use super::kahan::{Kahan, Mean};
 use super::pace::{LABELS_POINTS, Meter, Pace};
 use super::step_run::StepRun;
-use super::value::{ABSENT, Column, Series, is_absent};
+use super::value::{ABSENT, Column, HistogramColumn, HistogramPoint, Series, is_absent};
+use crate::model::histogram::ResetHint;
+use crate::model::labels::METRIC_NAME;
 use crate::model::{Labels, LabelsRef};
 
 /// What one aggregation knows of one group at one step.
 trait Cell: Copy + Debug {
     /// Of no series.
     const EMPTY: Self;
+    /// What becomes of native histograms.
+    const HISTOGRAMS: OfHistograms = OfHistograms::Ignored;
 
     /// Takes one series' value in.
     fn add(&mut self, v: f64);
@@ -32,11 +41,25 @@ trait Cell: Copy + Debug {
     fn value(&self) -> f64;
 }
 
+/// What an aggregation makes of native histograms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OfHistograms {
+    /// Their sum.
+    Sum,
+    /// Their mean.
+    Mean,
+    /// It is enough that they are there.
+    Counted,
+    /// Nothing, and that is said.
+    Ignored,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Sum(Kahan);
 
 impl Cell for Sum {
     const EMPTY: Self = Self(Kahan { sum: ABSENT, lost: 0.0 });
+    const HISTOGRAMS: OfHistograms = OfHistograms::Sum;
 
     #[inline(always)]
     fn add(&mut self, v: f64) {
@@ -58,6 +81,7 @@ impl Cell for Sum {
 
 impl Cell for Mean {
     const EMPTY: Self = Self::EMPTY;
+    const HISTOGRAMS: OfHistograms = OfHistograms::Mean;
 
     #[inline(always)]
     fn add(&mut self, v: f64) {
@@ -78,6 +102,7 @@ struct Count(f64);
 
 impl Cell for Count {
     const EMPTY: Self = Self(0.0);
+    const HISTOGRAMS: OfHistograms = OfHistograms::Counted;
 
     #[inline(always)]
     fn add(&mut self, _: f64) {
@@ -124,6 +149,7 @@ struct Present(bool);
 
 impl Cell for Present {
     const EMPTY: Self = Self(false);
+    const HISTOGRAMS: OfHistograms = OfHistograms::Counted;
 
     #[inline(always)]
     fn add(&mut self, _: f64) {
@@ -185,6 +211,92 @@ impl<const ROOT: bool> Cell for Moments<ROOT> {
     }
 }
 
+/// The native histograms of one group at one step.
+#[derive(Debug)]
+struct HistogramCell {
+    value: HistogramValue,
+    /// Has one come after a reset, one after none?
+    resets: (bool, bool),
+}
+
+#[derive(Debug)]
+enum HistogramValue {
+    Sum(Box<HistogramSum>),
+    Mean(Box<HistogramMean>),
+    /// They do not go together.
+    Incompatible,
+}
+
+impl HistogramCell {
+    fn of(rule: OfHistograms, h: &FloatHistogram) -> Self {
+        let value = match rule {
+            OfHistograms::Mean => HistogramValue::Mean(Box::new(HistogramMean::new(h.clone()))),
+            _ => HistogramValue::Sum(Box::new(HistogramSum::new(h.clone()))),
+        };
+        let mut cell = Self { value, resets: (false, false) };
+        cell.note_resets(h);
+        cell
+    }
+
+    fn note_resets(&mut self, h: &FloatHistogram) {
+        self.resets.0 |= h.reset_hint == ResetHint::Reset;
+        self.resets.1 |= h.reset_hint == ResetHint::NotReset;
+    }
+
+    /// Takes another histogram in; what is odd about that.
+    fn add(&mut self, h: &FloatHistogram) -> Option<Odd> {
+        let added = match &mut self.value {
+            HistogramValue::Sum(sum) => sum.add(h),
+            HistogramValue::Mean(mean) => mean.add(h),
+            HistogramValue::Incompatible => return None,
+        };
+        self.note_resets(h);
+        self.after(added.map(|combined| combined.bounds_reconciled).ok())
+    }
+
+    /// Takes in what another cell of the same group and step knows.
+    fn merge(&mut self, other: Self) -> Option<Odd> {
+        let added = match (&mut self.value, &other.value) {
+            (HistogramValue::Sum(sum), HistogramValue::Sum(other)) => sum.merge(other),
+            (HistogramValue::Mean(mean), HistogramValue::Mean(other)) => mean.merge(other),
+            _ => {
+                self.value = HistogramValue::Incompatible;
+                return None; // who found that out has told
+            }
+        };
+        self.resets.0 |= other.resets.0;
+        self.resets.1 |= other.resets.1;
+        self.after(added.map(|combined| combined.bounds_reconciled).ok())
+    }
+
+    /// After putting histograms together, if they went together: whether custom bounds were reconciled for it.
+    fn after(&mut self, reconciled: Option<bool>) -> Option<Odd> {
+        match reconciled {
+            Some(reconciled) => reconciled.then_some(Odd::MismatchedBuckets),
+            None => {
+                self.value = HistogramValue::Incompatible;
+                Some(Odd::MixedBuckets)
+            }
+        }
+    }
+}
+
+/// What is odd about histograms that are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Odd {
+    MixedBuckets,
+    MismatchedBuckets,
+}
+
+impl Odd {
+    fn note(self, metric: &str) -> Note {
+        match self {
+            Self::MixedBuckets => Note::MixedExponentialCustom(metric.to_owned()),
+            Self::MismatchedBuckets => Note::MismatchedBuckets(HistogramOperation::Aggregation),
+        }
+    }
+}
+
 /// The groups of one aggregation, each with its cells from the first step that has any to the last.
 #[derive(Debug)]
 struct Groups<C> {
@@ -192,6 +304,10 @@ struct Groups<C> {
     by_key: HashMap<Box<[u8]>, usize, RandomState>,
     groups: Vec<Group<C>>,
     key: Vec<u8>,
+    /// What is said of histograms, as queries spell the aggregation and where it stands.
+    name: &'static str,
+    span: TextRange,
+    annotations: Annotations,
 }
 
 #[derive(Debug)]
@@ -199,11 +315,22 @@ struct Group<C> {
     labels: Labels,
     drop_name: bool,
     run: StepRun<C>,
+    /// The cells of histograms at the steps that have any; most groups have none.
+    histograms: BTreeMap<usize, HistogramCell>,
+    /// The name of a metric whose histograms are in it, for notes.
+    metric: String,
 }
 
 impl<C: Cell> Groups<C> {
-    fn new() -> Self {
-        Self { by_key: HashMap::default(), groups: Vec::new(), key: Vec::new() }
+    fn new(op: AggregateOp, span: TextRange) -> Self {
+        Self {
+            by_key: HashMap::default(),
+            groups: Vec::new(),
+            key: Vec::new(),
+            name: op.name(),
+            span,
+            annotations: Annotations::default(),
+        }
     }
 
     /// The group of a series, made if there is none yet.
@@ -212,8 +339,13 @@ impl<C: Cell> Groups<C> {
         let at = match self.by_key.get(self.key.as_slice()) {
             Some(at) => *at,
             None => {
-                let labels = grouping.group_labels(labels);
-                self.groups.push(Group { labels, drop_name: false, run: StepRun::new() });
+                self.groups.push(Group {
+                    labels: grouping.group_labels(labels),
+                    drop_name: false,
+                    run: StepRun::new(),
+                    histograms: BTreeMap::new(),
+                    metric: String::new(),
+                });
                 self.by_key.insert(self.key.as_slice().into(), self.groups.len() - 1);
                 self.groups.len() - 1
             }
@@ -227,19 +359,71 @@ impl<C: Cell> Groups<C> {
         labels: LabelsRef<'_>,
         drop_name: bool,
         (first, values): (usize, &[f64]),
+        histograms: &[HistogramPoint],
     ) -> usize {
         let Some(group) = self.group(grouping, labels) else {
             return 0;
         };
-        group.drop_name |= drop_name;
         let before = group.run.cells().len();
-        let cells = group.run.grown_to(first, first + values.len(), &C::EMPTY);
-        for (cell, v) in cells.iter_mut().zip(values) {
-            if !is_absent(*v) {
-                cell.add(*v);
+        if !values.is_empty() {
+            group.drop_name |= drop_name;
+            let cells = group.run.grown_to(first, first + values.len(), &C::EMPTY);
+            for (cell, v) in cells.iter_mut().zip(values) {
+                if !is_absent(*v) {
+                    cell.add(*v);
+                }
             }
         }
-        group.run.cells().len() - before
+        let cells = group.run.cells().len() - before;
+        if histograms.is_empty() {
+            cells
+        } else {
+            cells + self.add_histograms(labels, drop_name, histograms)
+        }
+    }
+
+    /// Takes the histograms of a series into the group whose key was written last.
+    fn add_histograms(
+        &mut self,
+        labels: LabelsRef<'_>,
+        drop_name: bool,
+        histograms: &[HistogramPoint],
+    ) -> usize {
+        if C::HISTOGRAMS == OfHistograms::Ignored {
+            self.annotations.add(Note::IgnoredInAggregation(self.name), self.span);
+            return 0;
+        }
+        let group = self.by_key.get(self.key.as_slice()).and_then(|at| self.groups.get_mut(*at));
+        let Some(group) = group else {
+            return 0;
+        };
+        group.drop_name |= drop_name;
+        let metric = labels.get(METRIC_NAME).unwrap_or_default();
+        let mut held = 0;
+        for (step, h) in histograms {
+            if C::HISTOGRAMS == OfHistograms::Counted {
+                let before = group.run.cells().len();
+                let cells = group.run.grown_to(*step, *step + 1, &C::EMPTY);
+                cells.iter_mut().for_each(|cell| cell.add(0.0));
+                held += group.run.cells().len() - before;
+                continue;
+            }
+            let odd = match group.histograms.entry(*step) {
+                Entry::Occupied(mut cell) => cell.get_mut().add(h),
+                Entry::Vacant(place) => {
+                    place.insert(HistogramCell::of(C::HISTOGRAMS, h));
+                    held += h.points();
+                    None
+                }
+            };
+            if group.metric.is_empty() && !metric.is_empty() {
+                metric.clone_into(&mut group.metric);
+            }
+            if let Some(odd) = odd {
+                self.annotations.add(odd.note(metric), self.span);
+            }
+        }
+        held
     }
 
     async fn merge<P: Pace>(
@@ -247,6 +431,7 @@ impl<C: Cell> Groups<C> {
         other: Self,
         meter: &Meter<'_, P>,
     ) -> Result<(), QueryError> {
+        self.annotations.merge(other.annotations);
         let mut theirs: Vec<Option<Group<C>>> = other.groups.into_iter().map(Some).collect();
         for (key, at) in other.by_key {
             let Some(group) = theirs.get_mut(at).and_then(Option::take) else {
@@ -257,9 +442,24 @@ impl<C: Cell> Groups<C> {
                 Some(mine) => {
                     mine.drop_name |= group.drop_name;
                     let (first, theirs) = (group.run.first(), group.run.cells());
-                    let cells = mine.run.grown_to(first, first + theirs.len(), &C::EMPTY);
-                    for (cell, their) in cells.iter_mut().zip(theirs) {
-                        cell.merge(their);
+                    if !theirs.is_empty() {
+                        let cells = mine.run.grown_to(first, first + theirs.len(), &C::EMPTY);
+                        for (cell, their) in cells.iter_mut().zip(theirs) {
+                            cell.merge(their);
+                        }
+                    }
+                    for (step, cell) in group.histograms {
+                        meter.spend(LABELS_POINTS).await?;
+                        let odd = match mine.histograms.entry(step) {
+                            Entry::Occupied(mut mine) => mine.get_mut().merge(cell),
+                            Entry::Vacant(place) => {
+                                place.insert(cell);
+                                None
+                            }
+                        };
+                        if let Some(odd) = odd {
+                            self.annotations.add(odd.note(&group.metric), self.span);
+                        }
                     }
                 }
                 None => {
@@ -271,14 +471,44 @@ impl<C: Cell> Groups<C> {
         Ok(())
     }
 
-    async fn into_series<P: Pace>(self, meter: &Meter<'_, P>) -> Result<Vec<Series>, QueryError> {
+    async fn into_series<P: Pace>(
+        self,
+        meter: &Meter<'_, P>,
+        annotations: &mut Annotations,
+    ) -> Result<Vec<Series>, QueryError> {
+        let span = self.span;
+        annotations.merge(self.annotations);
         let (mut series, mut values) = (Vec::with_capacity(self.groups.len()), Vec::new());
-        for group in self.groups {
-            meter.spend(LABELS_POINTS + group.run.cells().len()).await?;
+        for Group { labels, drop_name, run, histograms, .. } in self.groups {
+            meter.spend(LABELS_POINTS + run.cells().len()).await?;
             values.clear();
-            values.extend(group.run.cells().iter().map(Cell::value));
-            if let Some(column) = Column::from_step(group.run.first(), &values) {
-                series.push(Series { labels: group.labels, drop_name: group.drop_name, column });
+            values.extend(run.cells().iter().map(Cell::value));
+            let mut points = Vec::new();
+            for (step, cell) in histograms {
+                meter.spend(LABELS_POINTS).await?;
+                let float = step.checked_sub(run.first()).and_then(|at| values.get_mut(at));
+                if let Some(v) = float
+                    && !is_absent(*v)
+                {
+                    *v = ABSENT;
+                    annotations.add(Note::MixedInAggregation, span);
+                    continue;
+                }
+                let mut total = match cell.value {
+                    HistogramValue::Sum(sum) => sum.total(),
+                    HistogramValue::Mean(mean) => mean.total(),
+                    HistogramValue::Incompatible => continue,
+                };
+                total.compact();
+                if cell.resets == (true, true) {
+                    annotations.add(Note::ResetCollision(HistogramOperation::Aggregation), span);
+                }
+                points.push((step, Arc::new(total)));
+            }
+            let column = Column::from_step(run.first(), &values).unwrap_or_default();
+            let one = Series { labels, drop_name, column, histograms: HistogramColumn::of(points) };
+            if !one.is_empty() {
+                series.push(one);
             }
         }
         Ok(series)
@@ -319,17 +549,17 @@ macro_rules! with_groups {
 pub(super) struct Partial(Cells);
 
 impl Partial {
-    /// An aggregation over no series yet; `None` if `op` cannot be merged from parts.
-    pub(super) fn new(op: AggregateOp) -> Option<Self> {
+    /// An aggregation over no series yet, whose notes point to `span`; `None` if `op` cannot be merged from parts.
+    pub(super) fn new(op: AggregateOp, span: TextRange) -> Option<Self> {
         Some(Self(match op {
-            AggregateOp::Sum => Cells::Sum(Groups::new()),
-            AggregateOp::Avg => Cells::Avg(Groups::new()),
-            AggregateOp::Count => Cells::Count(Groups::new()),
-            AggregateOp::Min => Cells::Min(Groups::new()),
-            AggregateOp::Max => Cells::Max(Groups::new()),
-            AggregateOp::Group => Cells::Group(Groups::new()),
-            AggregateOp::Stddev => Cells::Stddev(Groups::new()),
-            AggregateOp::Stdvar => Cells::Stdvar(Groups::new()),
+            AggregateOp::Sum => Cells::Sum(Groups::new(op, span)),
+            AggregateOp::Avg => Cells::Avg(Groups::new(op, span)),
+            AggregateOp::Count => Cells::Count(Groups::new(op, span)),
+            AggregateOp::Min => Cells::Min(Groups::new(op, span)),
+            AggregateOp::Max => Cells::Max(Groups::new(op, span)),
+            AggregateOp::Group => Cells::Group(Groups::new(op, span)),
+            AggregateOp::Stddev => Cells::Stddev(Groups::new(op, span)),
+            AggregateOp::Stdvar => Cells::Stdvar(Groups::new(op, span)),
             AggregateOp::Topk
             | AggregateOp::Bottomk
             | AggregateOp::CountValues
@@ -339,15 +569,17 @@ impl Partial {
         }))
     }
 
-    /// Takes a series in: its first step with a value and the values from there on. Returns how many cells that made.
+    /// Takes a series in: its first step with a number and the numbers from there on, and its histograms. Returns how many
+    /// samples more are held.
     pub(super) fn add(
         &mut self,
         grouping: &Grouping,
         labels: LabelsRef<'_>,
         drop_name: bool,
         run: (usize, &[f64]),
+        histograms: &[HistogramPoint],
     ) -> usize {
-        with_groups!(&mut self.0, groups => groups.add(grouping, labels, drop_name, run))
+        with_groups!(&mut self.0, groups => groups.add(grouping, labels, drop_name, run, histograms))
     }
 
     /// Takes in what another shard has aggregated.
@@ -372,14 +604,16 @@ impl Partial {
         }
     }
 
-    /// The groups that have a value at some step, in the order in which they came up.
+    /// The groups that have a value at some step, in the order in which they came up. What is to be noted goes to
+    /// `annotations`.
     ///
     /// # Errors
     /// An evaluation that should stop.
     pub(super) async fn into_series<P: Pace>(
         self,
         meter: &Meter<'_, P>,
+        annotations: &mut Annotations,
     ) -> Result<Vec<Series>, QueryError> {
-        with_groups!(self.0, groups => groups.into_series(meter).await)
+        with_groups!(self.0, groups => groups.into_series(meter, annotations).await)
     }
 }

@@ -8,6 +8,7 @@ use super::functions::date::DatePart;
 use super::grid::Grid;
 use super::grouping::Grouping;
 use super::leaf::{NameRule, Param, RangeFunction, Shape};
+use super::point_map::HistogramStat;
 use crate::model::{GoRegex, Labels};
 
 /// Which node of a plan.
@@ -84,8 +85,12 @@ pub(super) struct RangeCall {
 pub(super) struct AggregateCall {
     /// Which.
     pub op: AggregateOp,
+    /// Where it stands.
+    pub span: TextRange,
     /// What is aggregated.
     pub input: NodeId,
+    /// The input's place.
+    pub input_span: TextRange,
     /// Its parameter: k, a quantile, a ratio.
     pub param: Option<NodeId>,
     /// The parameter's place.
@@ -126,6 +131,8 @@ pub(super) enum MapFunction {
     Date(DatePart),
     /// `timestamp` of anything but a selector: the instant of evaluation.
     Timestamp,
+    /// `histogram_count` and its like.
+    Stat(HistogramStat),
 }
 
 /// A function that looks at series together, or at their labels.

@@ -13,6 +13,7 @@ use super::plan::{AggregateCall, BinaryCall, Node, NodeId, NodeKind};
 use super::planner_leaf::LeafDraft;
 use super::prepare::{EvalRange, Options};
 use super::quote::quoted;
+use super::stats_only::StatsOnly;
 
 /// A plan in the making.
 pub(super) struct Planner<'a> {
@@ -20,6 +21,7 @@ pub(super) struct Planner<'a> {
     pub(super) range: EvalRange,
     pub(super) options: &'a Options,
     invariances: Invariances,
+    pub(super) stats_only: StatsOnly,
     pub(super) durations: DurationContext,
     nodes: Vec<Node>,
     leaves: Vec<Leaf>,
@@ -33,8 +35,9 @@ impl<'a> Planner<'a> {
             step: seconds(range.step()),
             range: seconds(range.end().saturating_sub(range.start())),
         };
-        let invariances = Invariances::of(expr);
-        Self { text, range, options, invariances, durations, nodes: Vec::new(), leaves: Vec::new() }
+        let (invariances, stats_only) = (Invariances::of(expr), StatsOnly::of(expr));
+        let (nodes, leaves) = (Vec::new(), Vec::new());
+        Self { text, range, options, invariances, stats_only, durations, nodes, leaves }
     }
 
     /// The plan's nodes and leaves.
@@ -255,8 +258,10 @@ impl<'a> Planner<'a> {
             };
             let unnamed = draft.leaf.name == NameRule::Drop;
             let grouping = if unnamed { grouping.of_unnamed() } else { grouping };
-            draft.leaf.reduce = Some(Reduce { op: aggregate.op, k, grouping });
-            if !matches!(aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk) {
+            let is_top = matches!(aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk);
+            let span = if is_top { expr.span } else { aggregate.expr.span };
+            draft.leaf.reduce = Some(Reduce { op: aggregate.op, k, grouping, span });
+            if !is_top {
                 return Ok(self.push_leaf(Some(draft), grid, expr.span));
             }
             // The best of each shard are still to be compared with each other.
@@ -287,7 +292,9 @@ impl<'a> Planner<'a> {
     ) -> NodeId {
         let call = AggregateCall {
             op: aggregate.op,
+            span: expr.span,
             input,
+            input_span: aggregate.expr.span,
             param: param.map(|(node, _)| node),
             param_span: param.map_or(expr.span, |(_, span)| span),
             value_label: String::new(),
@@ -314,7 +321,9 @@ impl<'a> Planner<'a> {
         let grouping = Grouping::of(aggregate).and_by(value_label);
         let call = AggregateCall {
             op: aggregate.op,
+            span: expr.span,
             input,
+            input_span: aggregate.expr.span,
             param: None,
             param_span: expr.span,
             value_label: value_label.to_owned(),

@@ -11,6 +11,7 @@ use super::leaf::{Fold, NameRule, Param, RangeFunction, Reduce};
 use super::plan::{MapFunction, NodeId, NodeKind, RangeCall, VectorCall, VectorFunction};
 use super::planner::{Planner, label_name};
 use super::planner_leaf::MaybeLeaf;
+use super::point_map::HistogramStat;
 use crate::model::labels::METRIC_NAME;
 use crate::model::{Anchored, GoRegex, Labels, LabelsBuilder};
 use crate::query::ast::{AggregateOp, MatchOp};
@@ -242,6 +243,7 @@ impl Planner<'_> {
                     op: AggregateOp::Group,
                     k: Param::Same(0.0),
                     grouping: Grouping::one_group(),
+                    span: arg.span,
                 };
                 let draft = draft.map(|draft| {
                     let mut draft = draft;
@@ -286,6 +288,9 @@ impl Planner<'_> {
         }
         if let Some(part) = date_part(name) {
             return Ok(Some(MapFunction::Date(part)));
+        }
+        if let Some(stat) = HistogramStat::named(name) {
+            return Ok(Some(MapFunction::Stat(stat)));
         }
         Ok(Some(match name {
             "clamp" => {

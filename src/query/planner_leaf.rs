@@ -14,7 +14,7 @@ use super::invariance::unwrap_parens;
 use super::leaf::{Fold, Leaf, NameRule, Param, Shape};
 use super::planner::Planner;
 use super::planner_call::date_part;
-use super::point_map::{PointMap, ScalarOp};
+use super::point_map::{HistogramStat, PointMap, ScalarOp};
 use crate::model::labels::METRIC_NAME;
 
 /// How many functions of points may stand one behind the other in a leaf. Longer chains are evaluated, not folded.
@@ -72,7 +72,9 @@ impl Planner<'_> {
         });
         let samples_max = self.options.samples_max;
         let maps = Vec::new();
-        let leaf = Leaf { matchers, shape, fold, maps, name, reduce: None, span, samples_max };
+        let (reduce, stats_only) = (None, self.stats_only.contains(selector));
+        let leaf =
+            Leaf { matchers, shape, fold, maps, name, reduce, stats_only, span, samples_max };
         Ok(Some(LeafDraft { leaf, one_name }))
     }
 
@@ -137,7 +139,7 @@ impl Planner<'_> {
                 let inner = self.mapped_leaf(&unary.expr, grid, maps_max)?;
                 Ok(if unary.negative { self.map_leaf(inner, PointMap::Negate) } else { inner })
             }
-            ExprKind::Binary(binary) => match self.scalar_op(binary, grid) {
+            ExprKind::Binary(binary) => match self.scalar_op(expr.span, binary, grid) {
                 Some((op, vector)) => {
                     let inner = self.mapped_leaf(vector, grid, maps_max)?;
                     Ok(self.map_leaf(inner, PointMap::Scalar(op)))
@@ -172,7 +174,12 @@ impl Planner<'_> {
     }
 
     /// The operator with a known scalar that `binary` is, and its vector.
-    fn scalar_op<'e>(&self, binary: &'e Binary, grid: Grid) -> Option<(ScalarOp, &'e Expr)> {
+    fn scalar_op<'e>(
+        &self,
+        span: TextRange,
+        binary: &'e Binary,
+        grid: Grid,
+    ) -> Option<(ScalarOp, &'e Expr)> {
         let op = binary.op;
         if op.is_set() || matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
             return None;
@@ -180,12 +187,12 @@ impl Planner<'_> {
         let return_bool = binary.return_bool;
         if let Some(scalar) = self.constant(&binary.rhs, grid) {
             return Some((
-                ScalarOp { op, scalar, scalar_is_left: false, return_bool },
+                ScalarOp { op, scalar, scalar_is_left: false, return_bool, span },
                 &binary.lhs,
             ));
         }
         let scalar = self.constant(&binary.lhs, grid)?;
-        Some((ScalarOp { op, scalar, scalar_is_left: true, return_bool }, &binary.rhs))
+        Some((ScalarOp { op, scalar, scalar_is_left: true, return_bool, span }, &binary.rhs))
     }
 
     /// The function of points that `call` is, if its other arguments are known, and its vector.
@@ -198,6 +205,9 @@ impl Planner<'_> {
         }
         if let Some(part) = date_part(name) {
             return Some((PointMap::Date(part), vector));
+        }
+        if let Some(stat) = HistogramStat::named(name) {
+            return Some((PointMap::Stat(stat), vector));
         }
         let infinite = Param::Same(f64::INFINITY);
         let map = match name {

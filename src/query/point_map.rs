@@ -1,12 +1,16 @@
 //! Functions that change each point on its own, with all their scalar arguments known: on a shard behind a fold, or on
 //! the coordinator.
 
-use super::arithmetic::{compute, go_max, go_min, holds};
-use super::ast::BinaryOp;
+use std::sync::Arc;
+
+use super::annotation::{Annotations, Note};
+use super::arithmetic::{changes_metric, compute, go_max, go_min, holds};
+use super::ast::{BinaryOp, TextRange};
+use super::float_histogram::FloatHistogram;
 use super::functions::date::{DatePart, part_of};
 use super::functions::maths;
 use super::leaf::Param;
-use super::value::{ABSENT, is_absent};
+use super::value::{ABSENT, HistogramPoint, Point, is_absent, present};
 
 /// One such function.
 #[derive(Clone, Debug)]
@@ -25,6 +29,47 @@ pub(super) enum PointMap {
     Timestamp(Param),
     /// An operator with a scalar.
     Scalar(ScalarOp),
+    /// `histogram_count` and its like.
+    Stat(HistogramStat),
+}
+
+/// A number that is read off a native histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HistogramStat {
+    /// `histogram_count`
+    Count,
+    /// `histogram_sum`
+    Sum,
+    /// `histogram_avg`
+    Avg,
+    /// `histogram_stddev`
+    Stddev,
+    /// `histogram_stdvar`
+    Stdvar,
+}
+
+impl HistogramStat {
+    /// The one that the function called `name` reads; `None` if it is none of those.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "histogram_count" => Self::Count,
+            "histogram_sum" => Self::Sum,
+            "histogram_avg" => Self::Avg,
+            "histogram_stddev" => Self::Stddev,
+            "histogram_stdvar" => Self::Stdvar,
+            _ => return None,
+        })
+    }
+
+    fn of(self, h: &FloatHistogram) -> f64 {
+        match self {
+            Self::Count => h.count,
+            Self::Sum => h.sum,
+            Self::Avg => h.mean(),
+            Self::Stddev => h.stdvar().sqrt(),
+            Self::Stdvar => h.stdvar(),
+        }
+    }
 }
 
 /// An operator between each point and a scalar.
@@ -38,6 +83,8 @@ pub(super) struct ScalarOp {
     pub scalar_is_left: bool,
     /// A comparison that answers 0 or 1? Otherwise it keeps points as they are, or not at all.
     pub return_bool: bool,
+    /// Where the operator stands, with its sides.
+    pub span: TextRange,
 }
 
 impl ScalarOp {
@@ -53,6 +100,34 @@ impl ScalarOp {
         } else {
             ABSENT
         }
+    }
+
+    /// What a histogram becomes; `None` if the operator does not go with one.
+    fn of_histogram(&self, step: usize, h: &FloatHistogram) -> Option<FloatHistogram> {
+        let scalar = self.scalar.at(step);
+        let mut h = h.clone();
+        match (self.op, self.scalar_is_left) {
+            (BinaryOp::Mul, _) => h.scale(scalar),
+            (BinaryOp::Div, false) => h.divide(scalar),
+            (BinaryOp::TrimUpper, false) => {
+                h.trim_upper(scalar);
+                return Some(h);
+            }
+            (BinaryOp::TrimLower, false) => {
+                h.trim_lower(scalar);
+                return Some(h);
+            }
+            _ => return None,
+        }
+        h.compact();
+        Some(h)
+    }
+
+    /// The note for histograms that the operator does not go with.
+    fn mismatch(&self) -> Note {
+        let (left, right) =
+            if self.scalar_is_left { ("float", "histogram") } else { ("histogram", "float") };
+        Note::IncompatibleTypes(left, self.op.name(), right)
     }
 }
 
@@ -72,13 +147,60 @@ impl PointMap {
             Self::Date(part) => each(first, values, |_, v| part_of(*part, v)),
             Self::Timestamp(seconds) => each(first, values, |step, _| seconds.at(step)),
             Self::Scalar(op) => each(first, values, |step, v| op.at(step, v)),
+            Self::Stat(_) => values.fill(ABSENT),
+        }
+    }
+
+    /// Changes histograms; gives the numbers that some of them become instead, in order of their steps.
+    pub(super) fn apply_to_histograms(
+        &self,
+        histograms: &mut Vec<HistogramPoint>,
+        annotations: &mut Annotations,
+    ) -> Vec<(usize, f64)> {
+        let mut floats = Vec::new();
+        histograms.retain_mut(|(step, h)| match self.of_histogram(*step, h, annotations) {
+            Some(Point::Histogram(changed)) => {
+                *h = changed;
+                true
+            }
+            Some(Point::Float(v)) => {
+                floats.push((*step, v));
+                false
+            }
+            None => false,
+        });
+        floats
+    }
+
+    fn of_histogram(
+        &self,
+        step: usize,
+        h: &Arc<FloatHistogram>,
+        annotations: &mut Annotations,
+    ) -> Option<Point> {
+        match self {
+            Self::Negate => {
+                let mut negative = FloatHistogram::clone(h);
+                negative.negate();
+                Some(Point::Histogram(Arc::new(negative)))
+            }
+            Self::Timestamp(seconds) => Some(Point::Float(seconds.at(step))),
+            Self::Stat(stat) => Some(Point::Float(present(stat.of(h)))),
+            Self::Scalar(op) => {
+                let changed = op.of_histogram(step, h);
+                if changed.is_none() {
+                    annotations.add(op.mismatch(), op.span);
+                }
+                changed.map(|h| Point::Histogram(Arc::new(h)))
+            }
+            Self::Maths(_) | Self::Clamp(..) | Self::Round(_) | Self::Date(_) => None,
         }
     }
 
     /// Does the metric become another one under it, so that its name no longer fits?
     pub(super) fn changes_metric(&self) -> bool {
         match self {
-            Self::Scalar(op) => !op.op.is_comparison() || op.return_bool,
+            Self::Scalar(op) => changes_metric(op.op) || op.return_bool,
             _ => true,
         }
     }
@@ -104,7 +226,13 @@ mod tests {
 
     fn scalar(op: BinaryOp, scalar_is_left: bool, return_bool: bool) -> PointMap {
         let scalar = Param::Each([1.0, 5.0].into());
-        PointMap::Scalar(ScalarOp { op, scalar, scalar_is_left, return_bool })
+        PointMap::Scalar(ScalarOp {
+            op,
+            scalar,
+            scalar_is_left,
+            return_bool,
+            span: TextRange::default(),
+        })
     }
 
     #[test]

@@ -154,16 +154,20 @@ pub(super) async fn merge_same<P: Pace>(
         return Err(QueryError::same_labelset());
     }
     for (first, index) in &repeated {
-        let column =
-            series.get_mut(*index).map(|one| std::mem::take(&mut one.column)).unwrap_or_default();
-        meter.spend(column.len()).await?;
+        let Some(other) = series.get_mut(*index) else {
+            continue;
+        };
+        let column = std::mem::take(&mut other.column);
+        let histograms = std::mem::take(&mut other.histograms);
+        let other = Series { labels: Labels::empty(), drop_name: false, column, histograms };
+        meter.spend(other.len()).await?;
         if let Some(first) = series.get_mut(*first)
-            && !first.column.merge(&column)
+            && !first.merge(other)
         {
             return Err(QueryError::same_labelset());
         }
     }
-    series.retain(|one| !one.column.is_empty());
+    series.retain(|one| !one.is_empty());
     Ok(series)
 }
 
@@ -176,7 +180,7 @@ mod tests {
     use crate::query::value::Column;
 
     fn series(labels: Labels, values: &[f64]) -> Series {
-        Series { labels, drop_name: false, column: Column::of(values).unwrap() }
+        Series::of_floats(labels, false, Column::of(values).unwrap())
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {

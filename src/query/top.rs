@@ -8,6 +8,8 @@ use std::cmp::Ordering;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use super::annotation::{Annotations, Note};
+use super::ast::TextRange;
 use super::grouping::Grouping;
 use super::leaf::Param;
 use super::step_run::StepRun;
@@ -36,6 +38,9 @@ pub(super) struct Top {
     /// Points of all candidates.
     points: usize,
     sweep_at: usize,
+    /// Where notes point to.
+    span: TextRange,
+    annotations: Annotations,
 }
 
 /// A value and the candidate that has it.
@@ -85,8 +90,8 @@ fn count_at(k: &Param, step: usize) -> usize {
 }
 
 impl Top {
-    /// The `k` largest or smallest of each group.
-    pub(super) fn new(largest: bool, k: Param, grouping: Grouping) -> Self {
+    /// The `k` largest or smallest of each group; notes point to `span`.
+    pub(super) fn new(largest: bool, k: Param, grouping: Grouping, span: TextRange) -> Self {
         Self {
             largest,
             k,
@@ -98,7 +103,14 @@ impl Top {
             ranked: 0,
             points: 0,
             sweep_at: SWEEP_MIN,
+            span,
+            annotations: Annotations::default(),
         }
+    }
+
+    /// Takes what was odd.
+    pub(super) fn take_annotations(&mut self) -> Annotations {
+        std::mem::take(&mut self.annotations)
     }
 
     /// How many points are held.
@@ -106,8 +118,15 @@ impl Top {
         self.ranked + self.points
     }
 
-    /// Enters a series.
-    pub(super) fn push(&mut self, series: Series) {
+    /// Enters a series. Its histograms are none of the largest or smallest.
+    pub(super) fn push(&mut self, mut series: Series) {
+        if !std::mem::take(&mut series.histograms).is_empty() {
+            let op = if self.largest { "topk" } else { "bottomk" };
+            self.annotations.add(Note::IgnoredInAggregation(op), self.span);
+        }
+        if series.is_empty() {
+            return;
+        }
         self.grouping.write_key(series.labels.as_ref(), &mut self.key);
         let at = match self.by_key.get(self.key.as_slice()) {
             Some(at) => *at,
@@ -244,7 +263,7 @@ mod tests {
 
     fn series(name: &str, values: &[f64]) -> Series {
         let labels = Labels::from_pairs([("s", name)]).unwrap();
-        Series { labels, drop_name: false, column: Column::of(values).unwrap() }
+        Series::of_floats(labels, false, Column::of(values).unwrap())
     }
 
     fn names(top: Top) -> Vec<(String, Vec<f64>)> {
@@ -257,7 +276,7 @@ mod tests {
 
     #[test]
     fn each_step_has_its_own_best() {
-        let mut top = Top::new(true, Param::Same(1.0), Grouping::one_group());
+        let mut top = Top::new(true, Param::Same(1.0), Grouping::one_group(), TextRange::default());
         top.push(series("a", &[1.0, 5.0, f64::NAN]));
         top.push(series("b", &[2.0, 4.0, 1.0]));
         assert_eq!(names(top), [("b".to_owned(), vec![2.0, 1.0]), ("a".to_owned(), vec![5.0])]);
@@ -266,7 +285,8 @@ mod tests {
     #[test]
     fn of_equals_the_first_by_labels_stays_whoever_came_first() {
         for order in [["a", "b", "c"], ["c", "b", "a"]] {
-            let mut top = Top::new(false, Param::Same(2.0), Grouping::one_group());
+            let mut top =
+                Top::new(false, Param::Same(2.0), Grouping::one_group(), TextRange::default());
             order.iter().for_each(|name| top.push(series(name, &[1.0])));
             assert_eq!(names(top), [("a".to_owned(), vec![1.0]), ("b".to_owned(), vec![1.0])]);
         }
@@ -281,7 +301,7 @@ mod tests {
         ) {
             let all: Vec<Series> =
                 values.iter().enumerate().map(|(i, v)| series(&format!("{i:02}"), &[*v])).collect();
-            let mut top = Top::new(largest, Param::Same(k as f64), Grouping::one_group());
+            let mut top = Top::new(largest, Param::Same(k as f64), Grouping::one_group(), TextRange::default());
             all.iter().rev().for_each(|one| top.push(one.clone()));
             let mut sorted: Vec<(usize, f64)> = values.iter().copied().enumerate().collect();
             sorted.sort_by(|a, b| compare(largest, a.1, b.1).then(a.0.cmp(&b.0)));
@@ -293,7 +313,7 @@ mod tests {
 
     #[test]
     fn what_was_overtaken_is_forgotten() {
-        let mut top = Top::new(true, Param::Same(1.0), Grouping::one_group());
+        let mut top = Top::new(true, Param::Same(1.0), Grouping::one_group(), TextRange::default());
         for i in 0..10_000 {
             top.push(series(&format!("{i:05}"), &[f64::from(i)]));
         }

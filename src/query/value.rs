@@ -2,10 +2,15 @@
 //!
 //! A column is dense from its first to its last point, and steps without a point hold [`ABSENT`]: the staleness
 //! marker's bits, which no point ever has, because selectors take stale markers out before anything is computed and
-//! arithmetic makes no such NaN. `present` keeps it so where a sign flip could. Native histograms, when they come,
-//! stand beside the floats as a second column of their own.
+//! arithmetic makes no such NaN. `present` keeps it so where a sign flip could. Native histograms stand beside the floats
+//! as a column of their own, which names its steps: few series have any, and most of those have nothing else.
 
+use std::sync::Arc;
+
+use super::annotation::Annotations;
+use super::float_histogram::FloatHistogram;
 use super::grid::Grid;
+use super::point_map::PointMap;
 use crate::model::{Labels, STALE_NAN_BITS, Sample, TimestampMs};
 
 /// Holds the place of a point that is not there.
@@ -116,6 +121,25 @@ impl Column {
         true
     }
 
+    /// Adds points at steps that have none, in order of the steps.
+    pub(super) fn put(&mut self, points: &[(usize, f64)]) {
+        let (Some((first, _)), Some((last, _))) = (points.first(), points.last()) else {
+            return;
+        };
+        let mut values = vec![ABSENT; last - first + 1];
+        for (step, v) in points {
+            if let Some(slot) = values.get_mut(step - first) {
+                *slot = *v;
+            }
+        }
+        let more = Self { first: *first, values };
+        if self.is_empty() {
+            *self = more;
+        } else {
+            self.merge(&more);
+        }
+    }
+
     /// Adds the points of `other`; says whether no step had a point in both.
     pub(super) fn merge(&mut self, other: &Self) -> bool {
         let first = self.first.min(other.first);
@@ -133,6 +157,82 @@ impl Column {
     }
 }
 
+/// One series' native histograms over the steps of a grid.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HistogramColumn {
+    /// Steps and values, in order of the steps, each step once.
+    points: Vec<HistogramPoint>,
+}
+
+/// A step and the histogram there; shared, because steps that see the same sample have the same histogram.
+pub type HistogramPoint = (usize, Arc<FloatHistogram>);
+
+impl HistogramColumn {
+    /// The column of `points`, which are in order of their steps, each step once.
+    #[must_use]
+    pub fn of(points: Vec<HistogramPoint>) -> Self {
+        debug_assert!(points.is_sorted_by(|a, b| a.0 < b.0), "each step once, in order");
+        Self { points }
+    }
+
+    /// The histogram at `step`.
+    #[must_use]
+    pub fn at(&self, step: usize) -> Option<&Arc<FloatHistogram>> {
+        let at = self.points.binary_search_by_key(&step, |point| point.0).ok()?;
+        self.points.get(at).map(|point| &point.1)
+    }
+
+    /// All points.
+    #[must_use]
+    pub fn points(&self) -> &[HistogramPoint] {
+        &self.points
+    }
+
+    /// No points?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
+    /// How many samples these are as a query's limit counts them: a histogram is as many as it is large.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.points.iter().map(|(_, h)| h.points()).sum()
+    }
+
+    /// Keeps the points whose steps `wanted` wants.
+    pub(super) fn retain(&mut self, wanted: impl Fn(usize) -> bool) {
+        self.points.retain(|(step, _)| wanted(*step));
+    }
+
+    /// Changes each point to what `map` makes of it; gives the numbers that some of them become instead.
+    pub(super) fn change(
+        &mut self,
+        map: &PointMap,
+        annotations: &mut Annotations,
+    ) -> Vec<(usize, f64)> {
+        map.apply_to_histograms(&mut self.points, annotations)
+    }
+
+    /// Adds the points of `other`; says whether no step had a point in both.
+    fn merge(&mut self, other: Self) -> bool {
+        self.points.extend(other.points);
+        self.points.sort_by_key(|point| point.0); // stable, and quick for sorted runs
+        let before = self.points.len();
+        self.points.dedup_by_key(|point| point.0);
+        before == self.points.len()
+    }
+}
+
+/// What a series has at a step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Point {
+    /// A number.
+    Float(f64),
+    /// A native histogram.
+    Histogram(Arc<FloatHistogram>),
+}
+
 /// A series during evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
@@ -140,17 +240,97 @@ pub struct Series {
     pub labels: Labels,
     /// Does its metric name go when the answer is made? Only ever set under delayed name removal.
     pub drop_name: bool,
-    /// Its values.
+    /// Its numbers.
     pub column: Column,
+    /// Its histograms, at steps that have no number.
+    pub histograms: HistogramColumn,
 }
+
+impl Series {
+    /// A series of numbers.
+    #[must_use]
+    pub fn of_floats(labels: Labels, drop_name: bool, column: Column) -> Self {
+        Self { labels, drop_name, column, histograms: HistogramColumn::default() }
+    }
+
+    /// No points at all?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.column.is_empty() && self.histograms.is_empty()
+    }
+
+    /// Is there a point at `step`?
+    #[must_use]
+    pub fn has(&self, step: usize) -> bool {
+        !is_absent(self.column.at(step)) || self.histograms.at(step).is_some()
+    }
+
+    /// The point at `step`.
+    #[must_use]
+    pub fn at(&self, step: usize) -> Option<Point> {
+        let v = self.column.at(step);
+        if !is_absent(v) {
+            return Some(Point::Float(v));
+        }
+        self.histograms.at(step).map(|h| Point::Histogram(Arc::clone(h)))
+    }
+
+    /// The steps that have a point: first those of the numbers.
+    pub fn steps(&self) -> impl Iterator<Item = usize> {
+        let of_histograms = self.histograms.points().iter().map(|(step, _)| *step);
+        self.column.points().map(|(step, _)| step).chain(of_histograms)
+    }
+
+    /// How many points there are to go through, absent ones among the numbers included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.column.len() + self.histograms.points().len()
+    }
+
+    /// Keeps the points whose steps `wanted` wants.
+    pub(super) fn retain(&mut self, wanted: impl Fn(usize) -> bool) {
+        self.column.map(|step, v| if wanted(step) { v } else { ABSENT });
+        self.histograms.retain(wanted);
+    }
+
+    /// Takes the points of `other` in; says whether no step had a point in both.
+    pub(super) fn merge(&mut self, other: Self) -> bool {
+        let mut disjoint = true;
+        if !other.column.is_empty() {
+            if self.column.is_empty() {
+                self.column = other.column;
+            } else {
+                disjoint &= self.column.merge(&other.column);
+            }
+        }
+        if self.histograms.is_empty() && other.histograms.is_empty() {
+            return disjoint;
+        }
+        disjoint &= self.histograms.merge(other.histograms);
+        disjoint
+            && self.histograms.points().iter().all(|(step, _)| is_absent(self.column.at(*step)))
+    }
+}
+
+/// A native histogram at its own instant, in milliseconds.
+pub type HistogramAt = (i64, Arc<FloatHistogram>);
 
 /// A series' raw samples, as a range selector without a function answers them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RawSeries {
     /// Its labels.
     pub labels: Labels,
-    /// Its samples, stale markers left out, in order of time.
+    /// Its numbers, stale markers left out, in order of time.
     pub samples: Vec<Sample>,
+    /// Its histograms, likewise.
+    pub histograms: Vec<HistogramAt>,
+}
+
+impl RawSeries {
+    /// How many samples these are as a query's limit counts them: a histogram is as many as it is large.
+    pub(super) fn held(&self) -> usize {
+        self.samples.len() + self.histograms.iter().map(|(_, h)| h.points()).sum::<usize>()
+    }
 }
 
 /// A query's answer.
@@ -175,7 +355,7 @@ pub enum AnswerValue {
         /// The instant of all samples.
         t: TimestampMs,
         /// The series and their values.
-        samples: Vec<(Labels, f64)>,
+        samples: Vec<(Labels, Point)>,
     },
     /// Points over the query's grid, sorted by labels.
     Matrix {

@@ -34,7 +34,7 @@ pub(super) struct Window<'a> {
     /// Which step.
     pub step: usize,
     /// The instants of the steps.
-    grid: &'a Grid,
+    pub grid: &'a Grid,
 }
 
 impl<'a> Window<'a> {
@@ -172,6 +172,13 @@ impl Windows {
     /// Steps of this series that have been written all lie in this range.
     pub(super) fn written(&self) -> std::ops::Range<usize> {
         self.written.clone()
+    }
+
+    /// The first step that has no value yet, and the buffered samples that its window and later ones may see, times and values.
+    pub(super) fn open(&self) -> (usize, &[i64], &[f64]) {
+        let of = |len| (self.ts.get(..len), self.vs.get(..len));
+        let (ts, vs) = of(self.len);
+        (self.step, ts.unwrap_or_default(), vs.unwrap_or_default())
     }
 
     /// Takes samples in until enough are there to step on, and says whether that is so; otherwise `samples` has ended.

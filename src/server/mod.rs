@@ -34,6 +34,7 @@ pub mod service;
 pub mod settings;
 pub mod start;
 pub mod status;
+pub mod test_promql;
 #[cfg(test)]
 mod testing;
 pub mod unread;
@@ -42,7 +43,7 @@ pub mod write;
 
 use std::process::ExitCode;
 
-use cli::{CheckCommand, Command, Invocation};
+use cli::{CheckCommand, Command, Invocation, TestCommand};
 
 /// Reads the command line and does what it says.
 #[must_use]
@@ -59,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Serve(flags) => start::serve(start::Order { flags: *flags, texts, warnings }),
         Command::Doctor(flags) => doctor::run(&flags),
         Command::Check(CheckCommand::Config(flags)) => check::config(&flags),
+        Command::Test(TestCommand::Promql(flags)) => test_promql::promql(&flags),
         Command::Verify(flags) => offline::verify(&flags),
         Command::Export(flags) => offline::export(&flags),
         Command::Import(flags) => offline::import(&flags),

@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Labels, TimestampMs};
-    use crate::query::value::{Column, Series};
+    use crate::query::value::{Column, Point, Series};
     use crate::query::{Annotations, grid};
     use crate::rt::executor::testing::on_one_shard;
     use crate::rt::local::Event;
@@ -167,7 +167,10 @@ mod tests {
     }
 
     fn vector(series: usize) -> Result<Answer, QueryError> {
-        answered(AnswerValue::Vector { t: NOW, samples: vec![(Labels::empty(), 1.0); series] })
+        answered(AnswerValue::Vector {
+            t: NOW,
+            samples: vec![(Labels::empty(), Point::Float(1.0)); series],
+        })
     }
 
     /// What a server answers whose store gives this answer, and what the store was asked.
@@ -230,7 +233,7 @@ mod tests {
     fn a_range_query_has_a_grid() {
         on_one_shard(|_| async {
             let column = Column::of(&[1.0, 2.0]).unwrap();
-            let series = vec![Series { labels: Labels::empty(), drop_name: false, column }];
+            let series = vec![Series::of_floats(Labels::empty(), false, column)];
             let value = AnswerValue::Matrix { grid: grid::Grid::new(1000, 2000, 1000), series };
             let uri = "/api/v1/query_range?query=up&start=1&end=2&step=1";
             let (answered, question) = ask_once(answered(value), get(uri)).await;

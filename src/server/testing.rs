@@ -236,7 +236,7 @@ impl Store for FakeStore {
                     .all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
                 {
                     let samples = samples.iter().map(|(t, v)| Sample { t: TimestampMs(*t), v: *v });
-                    fold.push(labels.as_ref(), samples)?;
+                    fold.push(labels.as_ref(), &samples.collect::<Vec<_>>())?;
                 }
             }
             Ok(vec![fold.finish()])

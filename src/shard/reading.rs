@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::life::Life;
 use super::{FoldRequest, Selection, Shard};
 use crate::io::{Clock, Disk};
-use crate::model::{HistogramSample, Labels, Matcher, TimeRange};
+use crate::model::{Labels, Matcher, TimeRange};
 use crate::query::{LeafFold, LeafPart, QueryError};
 use crate::rt::pace::Slice;
 use crate::storage::block::BlockError;
@@ -38,28 +38,20 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 .select(life, leaf.matchers(), leaf.range(), &mut slice)
                 .await
                 .map_err(storage)?;
-            let (mut is_empty, mut has_histograms) = (true, false);
+            let mut is_empty = true;
             while selected.read(&mut batch, &mut slice).await.map_err(storage)? {
                 for (run, samples) in batch.take_runs() {
                     if run.is_first {
                         fold.begin();
-                        (is_empty, has_histograms) = (true, false);
+                        is_empty = true;
                     }
-                    if !samples.floats.is_empty() {
+                    if !samples.is_empty() {
                         is_empty = false;
-                        fold.feed(samples.floats.iter().copied())?;
+                        fold.feed(samples)?;
                     }
-                    // A staleness marker says nothing that could be left out.
-                    let is_value = |h: &HistogramSample| !h.histogram.as_ref().is_stale();
-                    has_histograms = has_histograms || samples.histograms.iter().any(is_value);
-                    if run.is_last && (!is_empty || has_histograms) {
+                    if run.is_last && !is_empty {
                         let labels = run.series.labels(&life.head).unwrap_or_else(Labels::empty);
-                        if has_histograms {
-                            fold.note_histograms(labels.as_ref());
-                        }
-                        if !is_empty {
-                            fold.end(labels.as_ref())?;
-                        }
+                        fold.end(labels.as_ref())?;
                     }
                     slice.breathe().await;
                     if request.is_cancelled() {

@@ -1,7 +1,9 @@
 //! What the lines of a script say.
 
+use std::sync::Arc;
+
 use crate::model::{GoRegex, Labels};
-use crate::query::parser::SeriesDescription;
+use crate::query::float_histogram::FloatHistogram;
 use crate::query::prepare::EvalRange;
 
 /// Why a script cannot be read.
@@ -32,8 +34,19 @@ pub(super) struct Load {
     pub step: i64,
     /// Also store each classic histogram as a native one?
     pub with_native: bool,
-    /// The series; those whose samples have start timestamps are marked.
-    pub series: Vec<(SeriesDescription, bool)>,
+    /// The series.
+    pub series: Vec<LoadSeries>,
+}
+
+/// A series to store.
+#[derive(Debug)]
+pub(super) struct LoadSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its values, one a step; `None` where there is none.
+    pub values: Vec<Option<ScriptValue>>,
+    /// Have its samples start timestamps?
+    pub has_starts: bool,
 }
 
 /// A query and what it must answer.
@@ -86,8 +99,22 @@ pub(super) enum Expected {
 pub(super) struct ExpectedSeries {
     /// Its labels.
     pub labels: Labels,
-    /// Its values, one a step; `None` where there must be none. All of it `None` if a native histogram is expected.
-    pub values: Option<Vec<Option<f64>>>,
+    /// Its values, one a step; `None` where there must be none.
+    pub values: Vec<Option<ScriptValue>>,
+}
+
+/// A value as a script spells it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum ScriptValue {
+    /// A number.
+    Float(f64),
+    /// A native histogram.
+    Histogram {
+        /// The histogram.
+        histogram: Arc<FloatHistogram>,
+        /// Does the script say what is known about a reset before it?
+        hints: bool,
+    },
 }
 
 /// A text that must come up.

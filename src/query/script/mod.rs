@@ -19,13 +19,16 @@
 mod ask;
 mod check;
 mod command;
+mod nhcb;
 mod parse;
 mod rerun;
 mod store;
+mod values;
 
 pub use command::ScriptError;
 
 use super::pace::Pace;
+use super::parser::ParseOptions;
 use super::prepare::Options;
 use command::Command;
 
@@ -43,6 +46,15 @@ pub struct Settings {
     /// What the engine is set to.
     pub options: Options,
 }
+
+/// What Prometheus's own scripts are written for.
+pub const CONFORMANCE: Options = Options {
+    lookback_ms: 300_000,
+    samples_max: 10_000,
+    subquery_step_ms: 60_000,
+    delayed_name_removal: true,
+    parse: ParseOptions::ALL,
+};
 
 /// How one `eval` went.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,9 +1,12 @@
 //! From a script's lines to its commands.
 
-use super::command::{Command, Eval, Expected, ExpectedSeries, Load, ScriptError, Text};
+use super::command::{
+    Command, Eval, Expected, ExpectedSeries, Load, LoadSeries, ScriptError, Text,
+};
+use super::values::values;
 use crate::model::{Anchored, GoRegex, Labels, TimestampMs};
 use crate::query::durations::parse_duration;
-use crate::query::parser::{SeriesDescription, SeriesItem, parse_series_description};
+use crate::query::parser::{SeriesDescription, parse_series_description};
 use crate::query::prepare::EvalRange;
 
 /// The most values that one line may stand for.
@@ -69,7 +72,10 @@ fn load<'a>(
             starts = true;
             continue;
         }
-        series.push((describe(line)?, std::mem::take(&mut starts)));
+        let described = describe(line)?;
+        let values = values(&described.items)?;
+        let has_starts = std::mem::take(&mut starts);
+        series.push(LoadSeries { labels: described.labels, values, has_starts });
     }
     Ok(Load { step, with_native, series })
 }
@@ -89,28 +95,6 @@ fn describe(line: &str) -> Result<SeriesDescription, String> {
         ));
     }
     Ok(series)
-}
-
-/// The numbers that a series' items stand for, `None` for missing ones; nothing if a histogram is among them.
-pub(super) fn floats(items: &[SeriesItem]) -> Option<Vec<Option<f64>>> {
-    let mut values = Vec::new();
-    for item in items {
-        match item {
-            SeriesItem::Missing { count } => values.extend((0..*count).map(|_| None)),
-            SeriesItem::Floats { first, step, repeats } => {
-                let mut v = *first;
-                for i in 0..=*repeats {
-                    // The staleness marker stays what it is to the bit.
-                    if i > 0 {
-                        v += step;
-                    }
-                    values.push(Some(v));
-                }
-            }
-            SeriesItem::Histograms { .. } => return None,
-        }
-    }
-    Some(values)
 }
 
 fn eval<'a>(
@@ -271,8 +255,8 @@ fn number(line: &str) -> Option<f64> {
 
 fn answer_line(eval: &mut Eval, line: &str) -> Result<(), String> {
     let described = describe(line)?;
-    let series = ExpectedSeries { values: floats(&described.items), labels: described.labels };
-    let steps = series.values.as_ref().map_or(0, Vec::len);
+    let series = ExpectedSeries { values: values(&described.items)?, labels: described.labels };
+    let steps = series.values.len();
     match &mut eval.answer {
         Expected::Ranges { series: expected, .. } => expected.push(series),
         Expected::Series(_) if steps > 1 && eval.range.is_instant() => {

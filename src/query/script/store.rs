@@ -1,17 +1,20 @@
 //! The samples of a script, spread over a few shards by label hash, and queries over them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::command::Load;
-use super::parse::floats;
-use crate::model::labels::METRIC_NAME;
-use crate::model::{Labels, LabelsRef, Matcher, Sample, TimestampMs, route_hash};
+use super::command::{Load, ScriptValue};
+use super::nhcb;
+use crate::model::histogram::ResetHint;
+use crate::model::{
+    HistogramSample, Labels, LabelsRef, Matcher, Sample, SamplesRef, TimestampMs, route_hash,
+};
 use crate::query::error::QueryError;
+use crate::query::float_histogram::FloatHistogram;
 use crate::query::leaf::Leaf;
 use crate::query::leaf_fold::{LeafFold, LeafPart};
 
 /// What a stored series has that queries cannot see yet.
-const HISTOGRAMS: &str = "data with native histograms";
 const START_TIMESTAMPS: &str = "data with start timestamps";
 
 /// The shards.
@@ -23,8 +26,15 @@ pub(super) struct Store {
 /// One series.
 #[derive(Debug, Default)]
 struct Stored {
-    samples: BTreeMap<i64, f64>,
+    samples: BTreeMap<i64, StoredValue>,
     unsupported: Option<&'static str>,
+}
+
+/// One sample.
+#[derive(Debug)]
+enum StoredValue {
+    Float(f64),
+    Histogram(Arc<FloatHistogram>),
 }
 
 impl Store {
@@ -46,35 +56,74 @@ impl Store {
 
     /// Stores what a `load` says.
     pub(super) fn load(&mut self, load: &Load) {
-        for (description, starts) in &load.series {
-            if load.with_native
-                && let Some(native) = native_name(&description.labels)
-                && let Some(stored) = self.series(&native)
-            {
-                stored.unsupported = Some(HISTOGRAMS);
-            }
-            let Some(stored) = self.series(&description.labels) else {
+        for series in &load.series {
+            let Some(stored) = self.series(&series.labels) else {
                 continue;
             };
-            if *starts {
+            if series.has_starts {
                 stored.unsupported = Some(START_TIMESTAMPS);
             }
-            let Some(values) = floats(&description.items) else {
-                stored.unsupported = Some(HISTOGRAMS);
-                continue;
-            };
-            for (index, v) in values.into_iter().enumerate() {
-                if let Some(v) = v {
-                    stored.samples.insert(load.step * index as i64, v);
+            for (index, value) in series.values.iter().enumerate() {
+                let value = match value {
+                    Some(ScriptValue::Float(v)) => StoredValue::Float(*v),
+                    Some(ScriptValue::Histogram { histogram, .. }) => {
+                        StoredValue::Histogram(Arc::clone(histogram))
+                    }
+                    None => continue,
+                };
+                stored.samples.insert(load.step * index as i64, value);
+            }
+        }
+        if load.with_native {
+            for (labels, histograms) in nhcb::natives(&load.series, load.step) {
+                if let Some(stored) = self.series(&labels) {
+                    let values = histograms.into_iter();
+                    let values = values.map(|(t, h)| (t.0, StoredValue::Histogram(Arc::new(h))));
+                    stored.samples.extend(values);
                 }
             }
         }
+        self.shards.iter_mut().flat_map(BTreeMap::values_mut).for_each(Stored::say_of_resets);
     }
 
     /// What each shard answers for `leaf`.
     pub(super) fn ask(&self, leaf: &Leaf) -> Result<Vec<LeafPart>, QueryError> {
         self.shards.iter().map(|shard| ask_shard(shard, leaf)).collect()
     }
+}
+
+impl Stored {
+    /// Has each histogram say what is known of a reset before it, as one says that comes from a chunk: that there was none
+    /// since the one before. After a reset a chunk begins, and of its first one nothing is known.
+    fn say_of_resets(&mut self) {
+        let mut before: Option<Arc<FloatHistogram>> = None;
+        for value in self.samples.values_mut() {
+            let StoredValue::Histogram(h) = value else {
+                before = None;
+                continue;
+            };
+            if h.reset_hint != ResetHint::Gauge
+                && !h.is_stale()
+                && let Some(before) = before.filter(|before| before.reset_hint != ResetHint::Gauge)
+            {
+                let is_reset = h.reset_hint == ResetHint::Reset || resets(&before, h);
+                let hint = if is_reset { ResetHint::Unknown } else { ResetHint::NotReset };
+                if h.reset_hint != hint {
+                    let mut said = FloatHistogram::clone(h);
+                    said.reset_hint = hint;
+                    *h = Arc::new(said);
+                }
+            }
+            before = Some(Arc::clone(h));
+        }
+    }
+}
+
+/// Was the counter reset between two histograms, by what they count?
+fn resets(before: &FloatHistogram, h: &FloatHistogram) -> bool {
+    let mut unsaid = h.clone();
+    unsaid.reset_hint = ResetHint::Unknown;
+    unsaid.is_reset_after(before)
 }
 
 fn ask_shard(shard: &BTreeMap<Labels, Stored>, leaf: &Leaf) -> Result<LeafPart, QueryError> {
@@ -87,20 +136,26 @@ fn ask_shard(shard: &BTreeMap<Labels, Stored>, leaf: &Leaf) -> Result<LeafPart, 
         if let Some(what) = stored.unsupported {
             return Err(QueryError::Unsupported(what.to_owned()));
         }
-        let samples = stored.samples.range(range.min().0..=range.max().0);
-        let samples = samples.map(|(t, v)| Sample { t: TimestampMs(*t), v: *v });
-        fold.push(labels.as_ref(), samples)?;
+        let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+        for (t, value) in stored.samples.range(range.min().0..=range.max().0) {
+            let t = TimestampMs(*t);
+            match value {
+                StoredValue::Float(v) => floats.push(Sample { t, v: *v }),
+                StoredValue::Histogram(h) => {
+                    histograms.push(HistogramSample { t, histogram: h.to_any() });
+                }
+            }
+        }
+        if floats.is_empty() && histograms.is_empty() {
+            continue;
+        }
+        fold.begin();
+        fold.feed(SamplesRef { floats: &floats, histograms: &histograms })?;
+        fold.end(labels.as_ref())?;
     }
     Ok(fold.finish())
 }
 
 fn selects(matchers: &[Matcher], labels: LabelsRef<'_>) -> bool {
     matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or_default()))
-}
-
-/// The native histogram that a classic one's series would be part of.
-fn native_name(labels: &Labels) -> Option<Labels> {
-    let name = labels.get(METRIC_NAME)?;
-    let base = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix))?;
-    Some(labels.to_builder().remove("le").set(METRIC_NAME, base).build())
 }

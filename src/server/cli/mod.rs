@@ -10,6 +10,7 @@ pub mod check;
 pub mod ignored;
 pub mod offline;
 pub mod serve;
+pub mod test;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use check::{CheckCommand, CheckConfigFlags};
 pub use offline::{ExportFlags, ImportFlags, VerifyFlags};
 pub use serve::{BadSample, LogFormat, ServeFlags, WalSync};
+pub use test::{TestCommand, TestPromqlFlags};
 
 /// Stores Prometheus time series on one Linux host: remote_write floods in, durable, PromQL out.
 #[derive(Debug, Parser)]
@@ -34,6 +36,7 @@ const EXAMPLES: &str = "Examples:
   floodplain serve --help                           all flags of the server
   floodplain doctor --storage.tsdb.path=/var/lib/floodplain   can this host run it, and how fast?
   floodplain check config prometheus.yml            is the configuration file right, and what of it has no effect?
+  floodplain test promql tests/promql               run test scripts of the query language
   floodplain verify /var/lib/floodplain             read everything: is anything damaged?
   floodplain import /var/lib/prometheus --storage.tsdb.path=/var/lib/floodplain
   floodplain export out --storage.tsdb.path=/var/lib/floodplain";
@@ -48,6 +51,9 @@ pub enum Command {
     /// Check a file before it is used
     #[command(subcommand)]
     Check(CheckCommand),
+    /// Run tests of what people write
+    #[command(subcommand)]
+    Test(TestCommand),
     /// Read all of a data directory, a directory of blocks or one block, and tell what is damaged
     Verify(VerifyFlags),
     /// Write what a data directory holds as plain blocks of Prometheus; its server must not run

@@ -3,17 +3,20 @@
 //! ```text
 //! data     {"resultType":"vector","result":…,"stats":…}          the type first; stats only if asked for
 //! scalar   [1.5,"2"]           string  [1.5,"text"]
-//! vector   [{"metric":{…},"value":[1.5,"2"]},…]
-//! matrix   [{"metric":{…},"values":[[1.5,"2"],…]},…]
+//! vector   [{"metric":{…},"value":[1.5,"2"]},{"metric":{…},"histogram":[1.5,{…}]},…]
+//! matrix   [{"metric":{…},"values":[[1.5,"2"],…],"histograms":[[1.5,{…}],…]},…]     neither list if it is empty
 //! ```
 //! Source: `web/api/v1/json_codec.go`, `promql/value.go`, Prometheus 3.14.
 
+use std::sync::Arc;
+
 use super::slices::{Slices, labels};
-use super::{Notes, SUCCESS, end_of_success, number, text};
-use crate::model::{Labels, Sample, TimestampMs};
+use super::{Notes, SUCCESS, end_of_success, histogram, number, text};
+use crate::model::{Labels, TimestampMs};
 use crate::query::AnswerValue;
+use crate::query::float_histogram::FloatHistogram;
 use crate::query::grid::Grid;
-use crate::query::value::{Series, is_absent};
+use crate::query::value::{HistogramAt, HistogramPoint, Point, RawSeries, Series, is_absent};
 
 /// Of one series, so many values are written before it is asked whether the slice is full.
 const VALUES_AT_ONCE: usize = 256;
@@ -25,7 +28,7 @@ pub struct AnswerSlices {
     notes: Notes,
     /// The next series.
     series: usize,
-    /// Of that series, the next value.
+    /// Of that series, the next value; the histograms are counted behind the numbers.
     value_index: usize,
     begun: bool,
 }
@@ -88,8 +91,17 @@ impl AnswerSlices {
                 let Some((metric, v)) = samples.get(self.series) else {
                     return open_if(out, samples.is_empty());
                 };
-                begin_series(out, self.series, metric, b",\"value\":");
-                point(out, *t, *v);
+                begin_series(out, self.series, metric);
+                match v {
+                    Point::Float(v) => {
+                        out.extend_from_slice(b",\"value\":");
+                        point(out, *t, *v);
+                    }
+                    Point::Histogram(h) => {
+                        out.extend_from_slice(b",\"histogram\":");
+                        histogram::point(out, *t, h);
+                    }
+                }
                 out.push(b'}');
                 self.series += 1;
                 true
@@ -99,20 +111,20 @@ impl AnswerSlices {
                     return open_if(out, series.is_empty());
                 };
                 if self.value_index == 0 {
-                    begin_series(out, self.series, &one.labels, b",\"values\":");
+                    begin_series(out, self.series, &one.labels);
                 }
-                let written = columns(out, grid, one, self.value_index);
-                self.advance(out, written)
+                let next = column(out, grid, one, self.value_index);
+                self.advance(out, next)
             }
             AnswerValue::Ranges(series) => {
                 let Some(one) = series.get(self.series) else {
                     return open_if(out, series.is_empty());
                 };
                 if self.value_index == 0 {
-                    begin_series(out, self.series, &one.labels, b",\"values\":");
+                    begin_series(out, self.series, &one.labels);
                 }
-                let written = samples(out, &one.samples, self.value_index);
-                self.advance(out, written)
+                let next = samples(out, one, self.value_index);
+                self.advance(out, next)
             }
         }
     }
@@ -122,7 +134,7 @@ impl AnswerSlices {
         match written {
             Some(next) => self.value_index = next,
             None => {
-                out.extend_from_slice(b"]}");
+                out.push(b'}');
                 self.value_index = 0;
                 self.series += 1;
             }
@@ -174,12 +186,11 @@ fn open_if(out: &mut Vec<u8>, empty: bool) -> bool {
     false
 }
 
-/// Appends the labels of the series at `index` and the name of its value.
-fn begin_series(out: &mut Vec<u8>, index: usize, metric: &Labels, value_name: &[u8]) {
+/// Appends the labels of the series at `index`.
+fn begin_series(out: &mut Vec<u8>, index: usize, metric: &Labels) {
     out.push(if index == 0 { b'[' } else { b',' });
     out.extend_from_slice(b"{\"metric\":");
     labels(out, metric);
-    out.extend_from_slice(value_name);
 }
 
 fn point(out: &mut Vec<u8>, t: TimestampMs, v: f64) {
@@ -190,35 +201,66 @@ fn point(out: &mut Vec<u8>, t: TimestampMs, v: f64) {
     out.push(b']');
 }
 
-/// Appends some of a column's points from value `from` on; the first value not looked at, unless that was all.
-fn columns(out: &mut Vec<u8>, grid: &Grid, series: &Series, from: usize) -> Option<usize> {
+/// Appends some of a series' points from the value `from` on; the first value not looked at, unless that was all.
+fn column(out: &mut Vec<u8>, grid: &Grid, series: &Series, from: usize) -> Option<usize> {
     let (first, values) = series.column.run();
     let end = from.saturating_add(VALUES_AT_ONCE).min(values.len());
     for (i, v) in values.iter().enumerate().take(end).skip(from) {
-        // The first value of a column is never absent, so only it stands behind the bracket.
+        // The first value of a column is never absent, so only it stands behind the list's name.
         if !is_absent(*v) {
-            out.push(if i == 0 { b'[' } else { b',' });
+            open_list(out, i == 0, b",\"values\":[");
             point(out, TimestampMs(grid.time(first + i)), *v);
         }
     }
-    close_or_go_on(out, end, values.len())
+    let points = series.histograms.points().iter();
+    let points = points.map(|(step, h): &HistogramPoint| (TimestampMs(grid.time(*step)), h));
+    then_histograms(out, from, (end, values.len()), points)
 }
 
 /// Appends some of a series' samples from `from` on; the first one not looked at, unless that was all.
-fn samples(out: &mut Vec<u8>, samples: &[Sample], from: usize) -> Option<usize> {
-    let end = from.saturating_add(VALUES_AT_ONCE).min(samples.len());
-    for (i, sample) in samples.iter().enumerate().take(end).skip(from) {
-        out.push(if i == 0 { b'[' } else { b',' });
+fn samples(out: &mut Vec<u8>, series: &RawSeries, from: usize) -> Option<usize> {
+    let floats = &series.samples;
+    let end = from.saturating_add(VALUES_AT_ONCE).min(floats.len());
+    for (i, sample) in floats.iter().enumerate().take(end).skip(from) {
+        open_list(out, i == 0, b",\"values\":[");
         point(out, sample.t, sample.v);
     }
-    close_or_go_on(out, end, samples.len())
+    let points = series.histograms.iter().map(|(t, h): &HistogramAt| (TimestampMs(*t), h));
+    then_histograms(out, from, (end, floats.len()), points)
 }
 
-fn close_or_go_on(out: &mut Vec<u8>, end: usize, len: usize) -> Option<usize> {
-    if len == 0 {
-        out.push(b'[');
+/// Behind the floats up to `end` of `len`: closes their list when it is whole, and appends one histogram a call.
+fn then_histograms<'a>(
+    out: &mut Vec<u8>,
+    from: usize,
+    (end, len): (usize, usize),
+    mut histograms: impl ExactSizeIterator<Item = (TimestampMs, &'a Arc<FloatHistogram>)>,
+) -> Option<usize> {
+    if end < len {
+        return Some(end);
     }
-    (end < len).then_some(end)
+    if from < len {
+        out.push(b']');
+    }
+    let (at, count) = (from.max(len) - len, histograms.len());
+    let Some((t, h)) = histograms.nth(at) else {
+        return None;
+    };
+    open_list(out, at == 0, b",\"histograms\":[");
+    histogram::point(out, t, h);
+    if at + 1 == count {
+        out.push(b']');
+        return None;
+    }
+    Some(len + at + 1)
+}
+
+fn open_list(out: &mut Vec<u8>, is_first: bool, name: &[u8]) {
+    if is_first {
+        out.extend_from_slice(name);
+    } else {
+        out.push(b',');
+    }
 }
 
 #[cfg(test)]
@@ -226,7 +268,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::query::value::{ABSENT, Column, RawSeries};
+    use crate::model::Sample;
+    use crate::query::value::{ABSENT, Column, HistogramColumn, RawSeries};
     use crate::server::json::slices::testing::read;
 
     fn metric(pairs: &[(&'static str, &'static str)]) -> Labels {
@@ -238,7 +281,7 @@ mod tests {
     }
 
     fn series(labels: Labels, values: &[f64]) -> Series {
-        Series { labels, drop_name: false, column: Column::of(values).unwrap() }
+        Series::of_floats(labels, false, Column::of(values).unwrap())
     }
 
     #[test]
@@ -257,8 +300,10 @@ mod tests {
     #[test]
     fn a_vector_has_a_value_a_series() {
         let t = TimestampMs(1420);
-        let samples =
-            vec![(metric(&[("__name__", "up"), ("job", "a")]), 1.0), (metric(&[]), f64::NAN)];
+        let samples = vec![
+            (metric(&[("__name__", "up"), ("job", "a")]), Point::Float(1.0)),
+            (metric(&[]), Point::Float(f64::NAN)),
+        ];
         assert_eq!(
             written(AnswerValue::Vector { t, samples }),
             r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a"},"value":[1.420,"1"]},{"metric":{},"value":[1.420,"NaN"]}]}}"#
@@ -290,11 +335,48 @@ mod tests {
     fn raw_samples_are_a_matrix_at_their_own_instants() {
         let samples =
             vec![Sample { t: TimestampMs(-1), v: 1.0 }, Sample { t: TimestampMs(7), v: 2.0 }];
-        let raw = RawSeries { labels: metric(&[]), samples };
+        let raw = RawSeries { labels: metric(&[]), samples, histograms: Vec::new() };
         assert_eq!(
             written(AnswerValue::Ranges(vec![raw])),
             r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[-0.001,"1"],[0.007,"2"]]}]}}"#
         );
+    }
+
+    fn histogram(counts: &[(i32, f64)]) -> Arc<FloatHistogram> {
+        let (count, sum) = (counts.iter().map(|(_, count)| count).sum(), 1.5);
+        Arc::new(FloatHistogram {
+            count,
+            sum,
+            positive: counts.to_vec(),
+            ..FloatHistogram::empty(0)
+        })
+    }
+
+    #[test]
+    fn histograms_have_their_buckets_and_a_list_of_their_own() {
+        let (t, h) = (TimestampMs(2000), histogram(&[(0, 1.0), (1, 0.0), (2, 2.0)]));
+        let json = r#"[2,{"count":"3","sum":"1.5","buckets":[[0,"0.5","1","1"],[0,"2","4","2"]]}]"#;
+        let samples = vec![(metric(&[]), Point::Histogram(Arc::clone(&h)))];
+        assert_eq!(
+            written(AnswerValue::Vector { t, samples }),
+            format!(
+                r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{}},"histogram":{json}}}]}}}}"#
+            )
+        );
+        let grid = Grid::new(0, 3000, 1000);
+        let histograms = HistogramColumn::of(vec![(2, Arc::clone(&h))]);
+        let both = Series { histograms: histograms.clone(), ..series(metric(&[]), &[1.0, ABSENT]) };
+        let (drop_name, column) = (false, Column::default());
+        let alone = Series { labels: metric(&[]), drop_name, column, histograms };
+        assert_eq!(
+            written(AnswerValue::Matrix { grid, series: vec![both, alone] }),
+            format!(
+                r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{}},"values":[[0,"1"]],"histograms":[{json}]}},{{"metric":{{}},"histograms":[{json}]}}]}}}}"#
+            )
+        );
+        let empty = FloatHistogram { count: 0.0, ..FloatHistogram::empty(0) };
+        let samples = vec![(metric(&[]), Point::Histogram(Arc::new(empty)))];
+        assert!(written(AnswerValue::Vector { t, samples }).contains(r#"{"count":"0","sum":"0"}"#));
     }
 
     #[test]
@@ -329,7 +411,7 @@ mod tests {
                 series: all
                     .iter()
                     .filter_map(|values| Column::of(values))
-                    .map(|column| Series { labels: Labels::empty(), drop_name: false, column })
+                    .map(|column| Series::of_floats(Labels::empty(), false, column))
                     .collect(),
             });
         let ranges = proptest::collection::vec(values(), 0..5).prop_map(|all| {
@@ -338,7 +420,11 @@ mod tests {
             };
             AnswerValue::Ranges(
                 all.into_iter()
-                    .map(|values| RawSeries { labels: Labels::empty(), samples: samples(values) })
+                    .map(|values| RawSeries {
+                        labels: Labels::empty(),
+                        samples: samples(values),
+                        histograms: Vec::new(),
+                    })
                     .collect(),
             )
         });

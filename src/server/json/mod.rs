@@ -8,6 +8,7 @@
 //! Source: `web/api/v1/api.go` (`Response`), `util/annotations`, Prometheus 3.14.
 
 pub mod answer;
+mod histogram;
 pub mod number;
 pub mod slices;
 pub mod text;
