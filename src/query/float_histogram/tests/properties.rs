@@ -132,7 +132,6 @@ proptest! {
         let (fine, coarse) = (cumulative(&a), cumulative(&coarse));
         for (bound, below) in coarse {
             let before = fine.range(..=bound).next_back().map_or(0.0, |(_, n)| *n);
-            // A negative coarse bucket may end where no finer one did.
             prop_assert!(below == before, "{} of {} up to {}", below, before, bound);
         }
     }

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Trims the first of `text`s as each line says: `</ 2` or `>/ 2`, and what comes of it.
+/// Each line says how to trim, as `</ 2` or `>/ 2`, and what comes of it.
 #[track_caller]
 fn check(histogram: &str, want: &[(&str, &str)]) {
     for (trim, want) in want {
