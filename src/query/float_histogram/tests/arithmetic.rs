@@ -1,3 +1,5 @@
+//! Sums, differences, multiples and means.
+
 use super::*;
 
 #[track_caller]

@@ -1,3 +1,5 @@
+//! Quantiles, fractions and variances.
+
 use super::*;
 
 const POSITIVE: &str = "schema:0 count:12 sum:100 z_bucket:2 z_bucket_w:0.001 buckets:[2 3 0 1 4]";

@@ -1,3 +1,5 @@
+//! What holds for any histogram.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

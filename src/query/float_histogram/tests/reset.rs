@@ -1,3 +1,5 @@
+//! Resets.
+
 use super::*;
 
 #[track_caller]

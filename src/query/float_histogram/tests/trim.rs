@@ -1,3 +1,5 @@
+//! What the operators `</` and `>/` leave.
+
 use super::*;
 
 /// Each line says how to trim, as `</ 2` or `>/ 2`, and what comes of it.
