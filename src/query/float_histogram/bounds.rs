@@ -11,7 +11,7 @@ const FINEST: usize = 1 << schema::MAX;
 
 /// 2^(2^-n) for the schemas n from 1. The first one is a bit below the nearest float, as Go's `math.Exp2` has it.
 const FACTORS: [f64; 8] = [
-    1.414_213_562_373_095,
+    std::f64::consts::SQRT_2.next_down(),
     1.189_207_115_002_721,
     1.090_507_732_665_257_7,
     1.044_273_782_427_413_8,

@@ -1,1 +1,0 @@
-//! Facts about histograms, most of them from upstream's own tests (`model/histogram/float_histogram_test.go`).
