@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use floodplain::model::{Labels, Sample, TimestampMs};
+use floodplain::query::memory::Budget;
 use floodplain::query::{EvalRange, LeafFold, Options, Prepared, Unpaced, evaluate, prepare};
 
 const SERIES: usize = 1000;
@@ -53,11 +54,12 @@ fn ask(prepared: &Prepared, stored: &Stored) -> usize {
     let parts = prepared.leaves().iter().map(|leaf| {
         let mut fold = LeafFold::new(leaf);
         for (labels, samples) in stored {
-            fold.push(labels.as_ref(), samples.iter().copied()).expect("within limits");
+            fold.push(labels.as_ref(), samples).expect("within limits");
         }
         vec![fold.finish()]
     });
-    let answer = evaluate(prepared, parts.collect(), &Unpaced);
+    let account = Budget::unlimited().open();
+    let answer = evaluate(prepared, parts.collect(), &Unpaced, &account);
     let answer = futures_lite::future::block_on(answer).expect("the query has an answer");
     usize::from(answer.annotations.is_empty())
 }

@@ -6,11 +6,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+pub use super::results::ResultsStatus;
 pub use crate::model::RefusedSamples;
 use crate::model::{
     Family, Fingerprinter, Labels, Matcher, Refusal, Refusals, SeriesExemplars, TimeRange,
     WriteBatch,
 };
+pub use crate::query::memory::BudgetStatus;
 use crate::query::{Answer, EvalRange, Options, QueryError};
 pub use crate::shard::cursor::{EncodedChunk, ReadSeries};
 pub use crate::shard::status;
@@ -70,6 +72,12 @@ pub trait Store: Clone + 'static {
         options: &Options,
         timeout: Duration,
     ) -> impl Future<Output = Result<Answer, QueryError>>;
+
+    /// What the answers have come to that are kept for range queries.
+    fn results(&self) -> ResultsStatus;
+
+    /// How much memory running queries hold, and may.
+    fn query_memory(&self) -> BudgetStatus;
 
     /// Counters and gauges of all shards, in order of the shards.
     fn status(&self) -> impl Future<Output = Vec<ShardStatus>>;

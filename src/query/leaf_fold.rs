@@ -12,11 +12,15 @@ use super::float_histogram::FloatHistogram;
 use super::fold::{Folded, SeriesFold};
 use super::grouping::{METRIC_LABELS, without_metric};
 use super::leaf::{Fold, Leaf, NameRule, Reduce};
+use super::memory::Account;
 use super::partial::Partial;
 use super::top::Top;
 use super::value::{Column, HistogramAt, HistogramColumn, RawSeries, Series, present};
 use crate::model::labels::METRIC_NAME;
 use crate::model::{Fingerprint, Fingerprinter, LabelsRef, Sample, SamplesRef, is_stale_nan};
+
+/// Memory is charged when so many more bytes are held: all cores charge to one account.
+const CHARGE_AT_ONCE: usize = 64 << 10;
 
 /// Folds one shard's series for one leaf.
 #[derive(Debug)]
@@ -29,6 +33,11 @@ pub struct LeafFold {
     samples_read: u64,
     /// Samples, or cells of their size, that are held beside the fold's own.
     held: usize,
+    /// Bytes of labels that are held.
+    label_bytes: usize,
+    /// What memory is charged to, and how many bytes have been.
+    account: Option<Account>,
+    charged: usize,
 }
 
 /// Where folded series go.
@@ -72,6 +81,8 @@ pub struct LeafPart {
     pub(super) identities: Option<Identities>,
     pub(super) annotations: Annotations,
     pub(super) samples_read: u64,
+    /// Bytes that have been charged for it.
+    pub(super) charged: usize,
 }
 
 /// The folded series of one shard.
@@ -102,7 +113,30 @@ impl LeafFold {
             identities,
             samples_read: 0,
             held: 0,
+            label_bytes: 0,
+            account: None,
+            charged: 0,
         }
+    }
+
+    /// The same fold, whose memory is charged to `account`.
+    #[must_use]
+    pub fn charging(self, account: &Account) -> Self {
+        Self { account: Some(account.clone()), ..self }
+    }
+
+    /// Charges what has come to be held since the last time.
+    fn charge(&mut self) -> Result<(), QueryError> {
+        let Some(account) = &self.account else {
+            return Ok(());
+        };
+        let held = self.held * size_of::<f64>() + self.label_bytes;
+        if held > self.charged + CHARGE_AT_ONCE || held < self.charged {
+            account.release(self.charged);
+            self.charged = held;
+            account.charge(held)?;
+        }
+        Ok(())
     }
 
     /// Folds one series of floats: its labels, and its samples in order of time. Samples outside of [`Leaf::range`] do not
@@ -169,8 +203,9 @@ impl LeafFold {
                 self.held += held;
                 self.samples_read += held as u64;
                 series.push(RawSeries { labels: labels.to_owned(), samples, histograms });
+                self.label_bytes += size_of::<RawSeries>() + labels.as_bytes().len();
             }
-            return Ok(());
+            return self.charge();
         }
         let folded = self.fold.end()?;
         let (name, drop_name) = (self.leaf.name, self.leaf.name == NameRule::Mark);
@@ -178,6 +213,7 @@ impl LeafFold {
             _ if folded.is_empty() => {}
             Sink::Series(series) => {
                 self.held += folded.held();
+                self.label_bytes += size_of::<Series>() + labels.as_bytes().len();
                 series.push(series_of(labels, name, folded));
             }
             Sink::Groups(partial) => {
@@ -201,7 +237,10 @@ impl LeafFold {
         if self.fold.asks_for_metric() {
             self.fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
         }
-        if self.held > self.leaf.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
+        if self.held > self.leaf.samples_max {
+            return Err(QueryError::TooManySamples);
+        }
+        self.charge()
     }
 
     /// Tells with the answer that some of what the leaf asks for cannot be read: where, and what is wrong with it.
@@ -225,7 +264,8 @@ impl LeafFold {
         let samples_read = self.samples_read + self.fold.samples_read();
         let (identities, mut annotations) = (self.identities, self.fold.into_annotations());
         annotations.merge(ignored);
-        LeafPart { data, identities, annotations, samples_read }
+        let charged = self.charged;
+        LeafPart { data, identities, annotations, samples_read, charged }
     }
 }
 

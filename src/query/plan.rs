@@ -1,7 +1,7 @@
 //! A query as a list of steps: what to compute from which earlier results, on which grid.
 //!
 //! Flat and in order of evaluation, so that neither planning nor evaluating nor dropping a plan recurses, however long a
-//! chain of operators is. Each node's result is used by exactly one later node; the last node's is the answer's.
+//! chain of operators is. Each node knows how often later nodes use its result; the last node's is the answer's.
 
 use super::ast::{AggregateOp, BinaryOp, TextRange, VectorMatching};
 use super::functions::date::DatePart;
@@ -21,8 +21,10 @@ pub(super) struct Node {
     pub kind: NodeKind,
     /// At which instants.
     pub grid: Grid,
-    /// Where it stands in the text.
+    /// Where it stands in the text; the first place, if it is said more than once.
     pub span: TextRange,
+    /// How many later nodes use its result.
+    pub uses: usize,
 }
 
 /// What a node computes.

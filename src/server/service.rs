@@ -243,6 +243,8 @@ impl<S: Store> Server<S> {
             inflight_bytes: self.budget.held(),
             inflight_bytes_max: self.settings.inflight_bytes_max,
             queries_max: self.settings.query_concurrency_max,
+            results: self.store.results(),
+            query_memory: self.store.query_memory(),
         };
         reply::whole(StatusCode::OK, exposition::CONTENT_TYPE, scrape.expose())
     }

@@ -26,8 +26,10 @@ use super::settings::Settings;
 use super::{connection, reload, version};
 use crate::coordinator::api::{Store, SyncMode};
 use crate::coordinator::life::{Core, ManifestError, cores};
+use crate::coordinator::results::Results;
 use crate::model::TimestampMs;
 use crate::query::durations::format_duration_ms;
+use crate::query::memory::Budget;
 use crate::rt::background;
 use crate::rt::executor::{self, End, Executors, Options, ShardContext};
 use crate::rt::local::Event;
@@ -106,7 +108,10 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
     let (backgrounds, seats) = background::start(&options, shards)?;
     let sync = sync_mode(flags.wal_sync);
     let seed = entropy::seed();
-    let cores = cores(data.place(), shards, sync, seed, seconds, seats, storage)?;
+    let results = Results::new(flags.query_results_bytes_max.0);
+    let budget = Budget::new(flags.query_bytes_max.0, flags.query_bytes_total_max.0);
+    let of_queries = (&results, &budget);
+    let cores = cores(data.place(), shards, sync, seed, seconds, seats, storage, of_queries)?;
 
     let log = Log::start(io::stderr())?;
     log.install(flags.log_level.filter(), flags.log_format)?;

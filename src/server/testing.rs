@@ -24,13 +24,15 @@ use super::service::Server;
 use super::settings::Settings;
 use crate::coordinator::api::status::CheckpointStatus;
 use crate::coordinator::api::{
-    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadError, ReadSeries,
-    Readiness, SeriesReading, ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
+    AdminError, BadSampleMode, BlockMeta, BudgetStatus, Cardinality, Limited, Need, ReadError,
+    ReadSeries, Readiness, ResultsStatus, SeriesReading, ShardStatus, StorageOptions, Store,
+    WriteError, WriteOutcome,
 };
 use crate::model::{
     Family, Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Refusals, Sample, SamplesRef,
     SeriesExemplars, TimeRange, TimestampMs, WriteBatch,
 };
+use crate::query::memory::Budget;
 use crate::query::{
     Answer, EvalRange, Leaf, LeafFold, Options, QueryError, Unpaced, evaluate, prepare,
 };
@@ -242,7 +244,7 @@ impl Store for FakeStore {
             Ok(vec![fold.finish()])
         };
         let parts: Result<_, QueryError> = prepared.leaves().iter().map(fold).collect();
-        evaluate(&prepared, parts?, &Unpaced).await
+        evaluate(&prepared, parts?, &Unpaced, &Budget::unlimited().open()).await
     }
 
     async fn series(
@@ -353,6 +355,14 @@ impl Store for FakeStore {
             self.waiting.set(self.waiting.get() + 1);
             opened.wait().await;
         }
+    }
+
+    fn results(&self) -> ResultsStatus {
+        ResultsStatus::default()
+    }
+
+    fn query_memory(&self) -> BudgetStatus {
+        BudgetStatus::default()
     }
 
     fn readiness(&self) -> Readiness {

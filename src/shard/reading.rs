@@ -10,7 +10,7 @@ use super::{FoldRequest, Selection, Shard};
 use crate::io::{Clock, Disk};
 use crate::model::{Labels, Matcher, TimeRange};
 use crate::query::{LeafFold, LeafPart, QueryError};
-use crate::rt::pace::Slice;
+use crate::rt::pace::{Sharer, Slice};
 use crate::storage::block::BlockError;
 use crate::storage::head::Head;
 use crate::storage::head::pairs::PairId;
@@ -31,9 +31,10 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     ) -> Result<Vec<LeafPart>, QueryError> {
         let storage = |error: BlockError| QueryError::Storage(error.to_string());
         let mut parts = Vec::with_capacity(request.leaves.len());
-        let (mut slice, mut batch) = (Slice::start(), Batch::default());
+        let _sharer = Sharer::begin();
+        let (mut slice, mut batch) = (Slice::shared(), Batch::default());
         for leaf in &request.leaves {
-            let mut fold = LeafFold::new(leaf);
+            let mut fold = LeafFold::new(leaf).charging(&request.account);
             let mut selected = self
                 .select(life, leaf.matchers(), leaf.range(), &mut slice)
                 .await

@@ -41,6 +41,7 @@ mod promql_scripts;
 mod remote_read;
 mod remote_write;
 mod restart;
+mod results_cache;
 mod serve;
 mod server;
 mod snapshot;

@@ -4,6 +4,7 @@ use super::store::Store;
 use super::{Outcome, Settings};
 use crate::query::engine::{Answer, evaluate};
 use crate::query::error::QueryError;
+use crate::query::memory::Budget;
 use crate::query::pace::Pace;
 use crate::query::prepare::{EvalRange, prepare};
 
@@ -30,5 +31,5 @@ async fn answer<P: Pace>(
 ) -> Result<Answer, QueryError> {
     let prepared = prepare(query, range, &settings.options)?;
     let parts = prepared.leaves().iter().map(|leaf| store.ask(leaf)).collect::<Result<_, _>>()?;
-    evaluate(&prepared, parts, pace).await
+    evaluate(&prepared, parts, pace, &Budget::unlimited().open()).await
 }

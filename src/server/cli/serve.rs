@@ -204,6 +204,19 @@ pub struct ServeFlags {
     #[arg(long = "query.max-samples", value_name = "N", default_value = "50000000", value_parser = at_least_one)]
     pub query_samples_max: usize,
 
+    /// How much memory one query may hold; what would hold more is refused
+    #[arg(long = "query.max-bytes", value_name = "BYTES", default_value = "512MiB")]
+    pub query_bytes_max: ByteSize,
+
+    /// How much memory all running queries together may hold
+    #[arg(long = "query.max-bytes-total", value_name = "BYTES", default_value = "2GiB")]
+    pub query_bytes_total_max: ByteSize,
+
+    /// How much memory the answers of range queries may take that are kept, so that who asks again has only what is new
+    /// evaluated; 0: none are kept
+    #[arg(long = "query.results-cache-size", value_name = "BYTES", default_value = "64MiB")]
+    pub query_results_bytes_max: ByteSize,
+
     /// How many remote reads run at once; each core runs its share of them
     #[arg(long = "storage.remote.read-concurrent-limit", value_name = "N", default_value = "10", value_parser = at_least_one)]
     pub remote_read_concurrency_max: usize,
