@@ -42,6 +42,7 @@ mod planner_leaf;
 mod planner_scalar;
 mod point_map;
 mod prepare;
+pub mod prettier;
 mod printer;
 mod quantile;
 pub mod quote;
@@ -52,6 +53,7 @@ mod series_set;
 mod stats_only;
 mod step_run;
 mod top;
+pub mod tree;
 pub mod value;
 mod window;
 
