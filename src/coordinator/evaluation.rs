@@ -24,6 +24,12 @@ impl Evaluation {
         Self { running: Stopwatch::start(), timeout, asked: RefCell::new(None) }
     }
 
+    /// How long it has been going on.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.running.elapsed()
+    }
+
     /// What to ask the shards.
     #[must_use]
     pub fn request(&self, leaves: &[Leaf]) -> Arc<FoldRequest> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{
-    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadError, Readiness,
-    ReplayProgress, ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
+    AdminError, BadSampleMode, BlockMeta, Cardinality, Evaluated, Limited, Need, ReadError,
+    Readiness, ReplayProgress, ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
 };
 use super::cardinality::cardinality;
 use super::evaluation::Evaluation;
@@ -21,7 +21,7 @@ use crate::model::{
     Family, Fingerprinter, Labels, Matcher, Metadata, Part, Refusals, SeriesExemplars, ShardId,
     TimeRange, WriteBatch,
 };
-use crate::query::{Answer, EvalRange, Leaf, LeafPart, Options, QueryError, evaluate, prepare};
+use crate::query::{EvalRange, Leaf, LeafPart, Options, QueryError, evaluate, prepare};
 use crate::rt::mesh::{CallError, Peers};
 use crate::rt::timer;
 use crate::shard::replaying::Replaying;
@@ -350,12 +350,14 @@ impl Store for Coordinator {
         range: EvalRange,
         options: &Options,
         timeout: Duration,
-    ) -> Result<Answer, QueryError> {
+    ) -> Result<Evaluated, QueryError> {
         let evaluation = Evaluation::begin(timeout);
         let prepared = prepare(text, range, options)?;
+        let prepared_in = evaluation.elapsed();
         let answered = timer::timeout(timeout, self.fold(prepared.leaves(), &evaluation));
         let parts = answered.await.map_err(|_| QueryError::Timeout)??;
-        evaluate(&prepared, parts, &evaluation).await
+        let answer = evaluate(&prepared, parts, &evaluation).await?;
+        Ok(Evaluated { answer, prepared_in })
     }
 
     async fn status(&self) -> Vec<ShardStatus> {
