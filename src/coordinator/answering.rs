@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::api::Evaluated;
 use super::evaluation::Evaluation;
 use super::results::{Kept, Question};
 use super::store::Coordinator;
@@ -40,14 +41,26 @@ impl Coordinator {
         range: EvalRange,
         options: &Options,
         timeout: Duration,
-    ) -> Result<Answer, QueryError> {
+    ) -> Result<Evaluated, QueryError> {
         let running = Stopwatch::start();
         let prepared = prepare(text, range, options)?;
+        let prepared_in = running.elapsed();
+        let answered = self.answer_prepared(text, &prepared, options, (timeout, running));
+        Ok(Evaluated { answer: answered.await?, prepared_in })
+    }
+
+    async fn answer_prepared(
+        &self,
+        text: &str,
+        prepared: &Prepared,
+        options: &Options,
+        (timeout, running): (Duration, Stopwatch),
+    ) -> Result<Answer, QueryError> {
         let grid = prepared.grid();
         let results = &self.0.results;
         let is_kept = results.is_enabled() && prepared.is_divisible();
         if !is_kept || !(STEPS_MIN..=STEPS_MAX).contains(&grid.count) {
-            return self.evaluate(&prepared, timeout).await;
+            return self.evaluate(prepared, timeout).await;
         }
         let question = Question {
             text: text.into(),
@@ -57,7 +70,7 @@ impl Coordinator {
         };
         let kept = results.get(&question);
         let Some((moments, changed)) = self.changes(kept.as_deref()).await else {
-            return self.evaluate(&prepared, timeout).await;
+            return self.evaluate(prepared, timeout).await;
         };
         let usable = kept.and_then(|kept| {
             let missing = missing(kept.piece.grid, grid, changed)?;
@@ -65,7 +78,7 @@ impl Coordinator {
         });
         let Some((kept, missing)) = usable else {
             results.count(0, grid.count);
-            let answer = self.evaluate(&prepared, timeout).await?;
+            let answer = self.evaluate(prepared, timeout).await?;
             return Ok(self.keep(question, moments, answer));
         };
         results.count(missing.kept.len(), missing.before + missing.behind);

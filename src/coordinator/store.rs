@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{
-    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadError, Readiness,
-    ReplayProgress, ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
+    AdminError, BadSampleMode, BlockMeta, Cardinality, Evaluated, Limited, Need, ReadError,
+    Readiness, ReplayProgress, ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
 };
 use super::cardinality::cardinality;
 use super::evaluation::Evaluation;
@@ -23,7 +23,7 @@ use crate::model::{
     TimeRange, WriteBatch,
 };
 use crate::query::memory::{Budget, BudgetStatus};
-use crate::query::{Answer, EvalRange, Leaf, LeafPart, Options, QueryError};
+use crate::query::{EvalRange, Leaf, LeafPart, Options, QueryError};
 use crate::rt::mesh::{CallError, Peers};
 use crate::shard::replaying::Replaying;
 use crate::shard::{ExemplarSelection, NotDone, Request, Response, Selection};
@@ -356,7 +356,7 @@ impl Store for Coordinator {
         range: EvalRange,
         options: &Options,
         timeout: Duration,
-    ) -> Result<Answer, QueryError> {
+    ) -> Result<Evaluated, QueryError> {
         self.answer(text, range, options, timeout).await
     }
 

@@ -44,6 +44,7 @@ mod planner_leaf;
 mod planner_scalar;
 mod point_map;
 mod prepare;
+pub mod prettier;
 mod printer;
 mod quantile;
 pub mod quote;
@@ -56,6 +57,7 @@ pub mod splice;
 mod stats_only;
 mod step_run;
 mod top;
+pub mod tree;
 pub mod value;
 mod window;
 

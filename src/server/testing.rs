@@ -24,9 +24,9 @@ use super::service::Server;
 use super::settings::Settings;
 use crate::coordinator::api::status::CheckpointStatus;
 use crate::coordinator::api::{
-    AdminError, BadSampleMode, BlockMeta, BudgetStatus, Cardinality, Limited, Need, ReadError,
-    ReadSeries, Readiness, ResultsStatus, SeriesReading, ShardStatus, StorageOptions, Store,
-    WriteError, WriteOutcome,
+    AdminError, BadSampleMode, BlockMeta, BudgetStatus, Cardinality, Evaluated, Limited, Need,
+    ReadError, ReadSeries, Readiness, ResultsStatus, SeriesReading, ShardStatus, StorageOptions,
+    Store, WriteError, WriteOutcome,
 };
 use crate::model::{
     Family, Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Refusals, Sample, SamplesRef,
@@ -221,12 +221,13 @@ impl Store for FakeStore {
         range: EvalRange,
         options: &Options,
         timeout: Duration,
-    ) -> Result<Answer, QueryError> {
+    ) -> Result<Evaluated, QueryError> {
+        let prepared_in = Duration::ZERO;
         *self.question.borrow_mut() =
             Some(Question { text: text.to_owned(), range, options: *options, timeout });
         self.pass_gate().await;
         if let Some(answer) = self.answer.borrow().clone() {
-            return answer;
+            return answer.map(|answer| Evaluated { answer, prepared_in });
         }
         let prepared = prepare(text, range, options)?;
         let fold = |leaf: &Leaf| {
@@ -244,7 +245,9 @@ impl Store for FakeStore {
             Ok(vec![fold.finish()])
         };
         let parts: Result<_, QueryError> = prepared.leaves().iter().map(fold).collect();
-        evaluate(&prepared, parts?, &Unpaced, &Budget::unlimited().open()).await
+        let account = Budget::unlimited().open();
+        let answer = evaluate(&prepared, parts?, &Unpaced, &account).await?;
+        Ok(Evaluated { answer, prepared_in })
     }
 
     async fn series(

@@ -6,10 +6,12 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod active_queries;
 mod attached;
 mod block_reader;
 mod block_store;
 mod block_writer;
+mod clients;
 mod compaction;
 mod config;
 mod crash;

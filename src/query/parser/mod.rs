@@ -34,7 +34,7 @@ mod series;
 mod testing;
 mod token;
 #[cfg(test)]
-mod trees;
+pub(super) mod trees;
 
 use cursor::Parser;
 use lexer::Language;

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::slices::{Slices, labels};
-use super::{Notes, SUCCESS, end_of_success, histogram, number, text};
+use super::{Notes, SUCCESS, end_of_success, histogram, number, object, text};
 use crate::model::{Labels, TimestampMs};
 use crate::query::AnswerValue;
 use crate::query::float_histogram::FloatHistogram;
@@ -40,6 +40,8 @@ pub struct Stats {
     pub queue_seconds: f64,
     /// How long it ran, in seconds.
     pub eval_seconds: f64,
+    /// How much of that went by until it was parsed and planned.
+    pub preparation_seconds: f64,
     /// How many samples were read for it.
     pub samples_read: u64,
 }
@@ -144,14 +146,20 @@ impl AnswerSlices {
 
     fn end(&self, out: &mut Vec<u8>) {
         out.push(b']');
-        if let Some(Stats { queue_seconds, eval_seconds, samples_read }) = self.stats {
-            out.extend_from_slice(b",\"stats\":{\"timings\":{\"evalTotalTime\":");
-            number::bare_value(out, eval_seconds);
-            out.extend_from_slice(b",\"execQueueTime\":");
-            number::bare_value(out, queue_seconds);
-            out.extend_from_slice(b",\"execTotalTime\":");
-            number::bare_value(out, queue_seconds + eval_seconds);
-            out.extend_from_slice(b"},\"samples\":{\"totalQueryableSamples\":");
+        if let Some(stats) = self.stats {
+            let Stats { queue_seconds, eval_seconds, preparation_seconds, samples_read } = stats;
+            out.extend_from_slice(b",\"stats\":{\"timings\":");
+            let timings = [
+                ("evalTotalTime", eval_seconds),
+                // Answers are sorted while they are made.
+                ("resultSortTime", 0.0),
+                ("queryPreparationTime", preparation_seconds),
+                ("innerEvalTime", (eval_seconds - preparation_seconds).max(0.0)),
+                ("execQueueTime", queue_seconds),
+                ("execTotalTime", queue_seconds + eval_seconds),
+            ];
+            object(out, timings, number::bare_value);
+            out.extend_from_slice(b",\"samples\":{\"totalQueryableSamples\":");
             number::unsigned(out, samples_read);
             out.extend_from_slice(b",\"samplesRead\":");
             number::unsigned(out, samples_read);
@@ -382,12 +390,17 @@ mod tests {
     #[test]
     fn statistics_stand_behind_the_result_and_warnings_behind_the_data() {
         let value = AnswerValue::Scalar { t: TimestampMs(0), v: 1.0 };
-        let stats = Stats { queue_seconds: 0.5, eval_seconds: 1.25, samples_read: 7 };
+        let stats = Stats {
+            queue_seconds: 0.5,
+            eval_seconds: 1.25,
+            preparation_seconds: 0.25,
+            samples_read: 7,
+        };
         let notes = Notes { warnings: vec!["w".to_owned()], infos: vec!["i".to_owned()] };
         let mut slices = AnswerSlices::new(value, Some(stats), notes);
         assert_eq!(
             read(&mut slices, usize::MAX).0,
-            r#"{"status":"success","data":{"resultType":"scalar","result":[0,"1"],"stats":{"timings":{"evalTotalTime":1.25,"execQueueTime":0.5,"execTotalTime":1.75},"samples":{"totalQueryableSamples":7,"samplesRead":7}}},"warnings":["w"],"infos":["i"]}"#
+            r#"{"status":"success","data":{"resultType":"scalar","result":[0,"1"],"stats":{"timings":{"evalTotalTime":1.25,"resultSortTime":0,"queryPreparationTime":0.25,"innerEvalTime":1,"execQueueTime":0.5,"execTotalTime":1.75},"samples":{"totalQueryableSamples":7,"samplesRead":7}}},"warnings":["w"],"infos":["i"]}"#
         );
     }
 

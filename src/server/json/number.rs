@@ -39,6 +39,19 @@ pub fn bare_value(out: &mut Vec<u8>, v: f64) {
     }
 }
 
+/// Appends a value as Go's `strconv.FormatFloat(v, 'g', -1, 64)` writes it, and the text format of metrics with it: with an
+/// exponent below 1e-4 and from 1e6 on. Zero has no sign.
+pub fn general(out: &mut Vec<u8>, v: f64) {
+    let magnitude = v.abs();
+    if magnitude == 0.0 {
+        out.push(b'0');
+    } else if !v.is_finite() || (1e-4..1e6).contains(&magnitude) {
+        bare_value(out, v);
+    } else {
+        with_exponent(out, v);
+    }
+}
+
 /// Appends a value in quotes that never has an exponent, as scalars are written.
 pub fn scalar_value(out: &mut Vec<u8>, v: f64) {
     if v.is_finite() {
@@ -126,6 +139,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn in_the_text_format_large_values_have_an_exponent() {
+        for (v, expected) in [
+            (-0.0, "0"),
+            (10_000.0, "10000"),
+            (999_999.5, "999999.5"),
+            (1_234_567.5, "1.2345675e+06"),
+            (-1e21, "-1e+21"),
+            (0.0001, "0.0001"),
+            (0.000_099, "9.9e-05"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(text(|out| general(out, v)), expected);
+        }
+    }
 
     fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
