@@ -12,9 +12,6 @@ use crate::rt::clock::Stopwatch;
 use crate::rt::pace::{Sharer, Slice};
 use crate::shard::FoldRequest;
 
-/// However many queries share a core, none does less between two breaths.
-const SLICE_POINTS_MIN: usize = 2048;
-
 /// A query that is being evaluated. Dropping it tells the shards to stop.
 pub struct Evaluation {
     running: Stopwatch,
@@ -66,7 +63,7 @@ impl Pace for Evaluation {
     }
 
     fn slice_points(&self) -> usize {
-        (SLICE_POINTS / (Sharer::count().max(1) as usize)).max(SLICE_POINTS_MIN)
+        Sharer::part_of(SLICE_POINTS)
     }
 
     fn cancelled(&self) -> Option<Cancel> {

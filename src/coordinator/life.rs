@@ -102,8 +102,7 @@ pub fn cores(
     seed: u64,
     now_s: u64,
     backgrounds: Vec<BackgroundSeat>,
-    storage: StorageOptions,
-    (results, budget): (&Results, &Budget),
+    (storage, results, budget): (StorageOptions, &Results, &Budget),
 ) -> Result<Vec<Core>, ManifestError> {
     let manifest = Manifest::begin_run(place.root(), shards, now_s)?;
     let (run, layout) = (manifest.run, manifest.layout());

@@ -436,7 +436,8 @@ mod tests {
                 for (_, (labels, samples)) in
                     stored.iter().enumerate().filter(|(i, _)| place(*i) % shards == shard)
                 {
-                    fold.push(labels.as_ref(), samples).unwrap();
+                    futures_lite::future::block_on(fold.push(labels.as_ref(), samples, &Unpaced))
+                        .unwrap();
                 }
                 fold.finish()
             };

@@ -3,6 +3,7 @@
 //!
 //! The order in which series come is the order in which sums are formed: a shard that keeps it gives the same bits again.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::annotation::Annotations;
@@ -13,6 +14,7 @@ use super::fold::{Folded, SeriesFold};
 use super::grouping::{METRIC_LABELS, without_metric};
 use super::leaf::{Fold, Leaf, NameRule, Reduce};
 use super::memory::Account;
+use super::pace::{Pace, Pacer};
 use super::partial::Partial;
 use super::top::Top;
 use super::value::{Column, HistogramAt, HistogramColumn, RawSeries, Series, present};
@@ -35,6 +37,8 @@ pub struct LeafFold {
     held: usize,
     /// Bytes of labels that are held.
     label_bytes: usize,
+    /// Work since the last breath, in points.
+    points: Cell<usize>,
     /// What memory is charged to, and how many bytes have been.
     account: Option<Account>,
     charged: usize,
@@ -114,6 +118,7 @@ impl LeafFold {
             samples_read: 0,
             held: 0,
             label_bytes: 0,
+            points: Cell::new(0),
             account: None,
             charged: 0,
         }
@@ -144,10 +149,15 @@ impl LeafFold {
     ///
     /// # Errors
     /// More samples than a query may hold, or data that the function refuses to compute with.
-    pub fn push(&mut self, labels: LabelsRef<'_>, floats: &[Sample]) -> Result<(), QueryError> {
+    pub async fn push<P: Pace>(
+        &mut self,
+        labels: LabelsRef<'_>,
+        floats: &[Sample],
+        pace: &P,
+    ) -> Result<(), QueryError> {
         self.begin();
-        self.feed(SamplesRef { floats, histograms: &[] })?;
-        self.end(labels)
+        self.feed(SamplesRef { floats, histograms: &[] }, pace).await?;
+        self.end(labels, pace).await
     }
 
     /// Begins a series whose samples come in several pieces: then [`feed`](Self::feed) each, then [`end`](Self::end).
@@ -162,10 +172,14 @@ impl LeafFold {
     /// The series' next samples.
     ///
     /// # Errors
-    /// More samples than a query may hold.
-    pub fn feed(&mut self, samples: SamplesRef<'_>) -> Result<(), QueryError> {
+    /// More samples than a query may hold, or an evaluation that should stop.
+    pub async fn feed<P: Pace>(
+        &mut self,
+        samples: SamplesRef<'_>,
+        pace: &P,
+    ) -> Result<(), QueryError> {
         let Sink::Samples(_, raw) = &mut self.sink else {
-            return self.fold.feed_any(samples);
+            return self.fold.feed_any(samples, Pacer::new(pace, &self.points)).await;
         };
         let range = self.leaf.range();
         let (held, samples_max) = (self.held, self.leaf.samples_max);
@@ -195,8 +209,12 @@ impl LeafFold {
     /// Ends the series, which has the labels `labels`.
     ///
     /// # Errors
-    /// More samples than a query may hold, or data that the function refuses to compute with.
-    pub fn end(&mut self, labels: LabelsRef<'_>) -> Result<(), QueryError> {
+    /// More samples than a query may hold, data that the function refuses to compute with, or an evaluation that should stop.
+    pub async fn end<P: Pace>(
+        &mut self,
+        labels: LabelsRef<'_>,
+        pace: &P,
+    ) -> Result<(), QueryError> {
         if let Sink::Samples(series, raw) = &mut self.sink {
             let Raw { floats: samples, histograms, held } = std::mem::take(raw);
             if held > 0 {
@@ -207,7 +225,7 @@ impl LeafFold {
             }
             return self.charge();
         }
-        let folded = self.fold.end()?;
+        let folded = self.fold.end(Pacer::new(pace, &self.points)).await?;
         let (name, drop_name) = (self.leaf.name, self.leaf.name == NameRule::Mark);
         match &mut self.sink {
             _ if folded.is_empty() => {}

@@ -14,6 +14,9 @@ use super::value::{ABSENT, HistogramAt, HistogramPoint, Point, present};
 use crate::model::histogram::ResetHint;
 use crate::model::{Sample, SamplesRef, is_stale_nan};
 
+/// What looking at a histogram costs, in points.
+const HISTOGRAM_POINTS: usize = 64;
+
 /// The samples of one step's window; never empty.
 pub(super) struct MixedWindow<'a> {
     /// The times of the floats, in milliseconds.
@@ -41,6 +44,9 @@ pub(super) enum Either<'a> {
     Histogram(&'a Arc<FloatHistogram>),
 }
 
+/// A sample and its time in milliseconds.
+pub(super) type At<'a> = (i64, Either<'a>);
+
 impl<'a> MixedWindow<'a> {
     /// All samples in order of time.
     pub(super) fn iter(&self) -> impl Iterator<Item = (i64, Either<'a>)> {
@@ -61,7 +67,7 @@ impl<'a> MixedWindow<'a> {
     }
 
     /// The last sample, and the one before it.
-    pub(super) fn last_two(&self) -> (Option<(i64, Either<'a>)>, Option<(i64, Either<'a>)>) {
+    pub(super) fn last_two(&self) -> (Option<At<'a>>, Option<At<'a>>) {
         let floats = self.ts.iter().zip(self.vs).rev().take(2);
         let histograms = self.histograms.iter().rev().take(2);
         let mut last: Vec<(i64, Either<'a>)> =
@@ -261,21 +267,29 @@ impl MixedWindows {
 
     /// Computes every window that no later sample can fall into; with `ended`, all windows. Floats go to `out`, which has a
     /// place for each step that floats may reach, and is grown as it needs.
+    ///
+    /// Stops when about as many points as `work` says are worked through, takes them off it, and says whether it is done.
     pub(super) fn advance(
         &mut self,
         ended: bool,
         out: &mut Vec<f64>,
+        work: &mut usize,
         mut compute: impl FnMut(&MixedWindow<'_>) -> Option<Point>,
-    ) {
+    ) -> bool {
         let shape = self.shape;
         let newest = self.ts.last().copied().max(self.histograms.last().map(|(t, _)| *t));
         let Some(newest) = newest else {
-            return;
+            return true;
         };
+        let mut done = true;
         let (mut float, mut histogram) = (Cursor::default(), Cursor::default());
         while self.step < shape.grid.count {
             let end = shape.end(self.step);
             if !ended && end >= newest {
+                break;
+            }
+            if *work == 0 {
+                done = false;
                 break;
             }
             let start = end.saturating_sub(shape.length);
@@ -290,6 +304,8 @@ impl MixedWindows {
                 step: self.step,
                 grid: &shape.grid,
             };
+            let points = 1 + window.ts.len() + window.histograms.len() * HISTOGRAM_POINTS;
+            *work = work.saturating_sub(points);
             let is_empty = window.ts.is_empty() && window.histograms.is_empty();
             match if is_empty { None } else { compute(&window) } {
                 Some(Point::Float(v)) => {
@@ -312,6 +328,7 @@ impl MixedWindows {
         self.vs.drain(..float.lo.min(self.vs.len()));
         let gone = self.histograms.drain(..histogram.lo.min(self.histograms.len()));
         self.held -= gone.map(|(_, h)| h.points()).sum::<usize>();
+        done
     }
 }
 

@@ -49,6 +49,48 @@ impl Pace for Unpaced {
     }
 }
 
+/// Counts work in points, and breathes when it is time.
+pub(super) struct Pacer<'a, P> {
+    pace: &'a P,
+    points: &'a Cell<usize>,
+}
+
+impl<P> Clone for Pacer<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for Pacer<'_, P> {}
+
+impl<'a, P: Pace> Pacer<'a, P> {
+    /// A pacer that counts on in `points`.
+    pub(super) fn new(pace: &'a P, points: &'a Cell<usize>) -> Self {
+        Self { pace, points }
+    }
+
+    /// How many points may be worked through between two breaths.
+    pub(super) fn slice(self) -> usize {
+        self.pace.slice_points()
+    }
+
+    /// Notes that `points` have been worked through, and breathes if it is time.
+    pub(super) async fn spend(self, points: usize) -> Result<(), QueryError> {
+        let spent = self.points.get() + points;
+        if spent < self.pace.slice_points() {
+            self.points.set(spent);
+            return Ok(());
+        }
+        self.points.set(0);
+        self.pace.breathe().await;
+        match self.pace.cancelled() {
+            None => Ok(()),
+            Some(Cancel::Timeout) => Err(QueryError::Timeout),
+            Some(Cancel::Canceled) => Err(QueryError::Canceled),
+        }
+    }
+}
+
 /// Counts an evaluation's work and the samples that it holds.
 pub(super) struct Meter<'a, P> {
     pace: &'a P,
@@ -69,20 +111,14 @@ impl<'a, P: Pace> Meter<'a, P> {
         self.account
     }
 
+    /// What counts the work.
+    pub(super) fn pacer(&self) -> Pacer<'_, P> {
+        Pacer::new(self.pace, &self.points)
+    }
+
     /// Notes that `points` have been worked through, and breathes if it is time.
     pub(super) async fn spend(&self, points: usize) -> Result<(), QueryError> {
-        let spent = self.points.get() + points;
-        if spent < self.pace.slice_points() {
-            self.points.set(spent);
-            return Ok(());
-        }
-        self.points.set(0);
-        self.pace.breathe().await;
-        match self.pace.cancelled() {
-            None => Ok(()),
-            Some(Cancel::Timeout) => Err(QueryError::Timeout),
-            Some(Cancel::Canceled) => Err(QueryError::Canceled),
-        }
+        self.pacer().spend(points).await
     }
 
     /// The most samples that may be held at once.

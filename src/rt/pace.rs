@@ -17,6 +17,7 @@ const LONG_BREATH: Duration = Duration::from_micros(300);
 
 /// However many share a core, nobody's stretch is shorter.
 const SLICE_MIN: Duration = Duration::from_micros(25);
+const PARTS_MAX: usize = 8;
 
 thread_local! {
     /// How many share this core.
@@ -40,6 +41,12 @@ impl Sharer {
     #[must_use]
     pub fn count() -> u32 {
         SHARERS.get()
+    }
+
+    /// One's share of an amount of work that takes about as long as a slice.
+    #[must_use]
+    pub fn part_of(work: usize) -> usize {
+        (work / Self::count().max(1) as usize).max(work / PARTS_MAX)
     }
 }
 

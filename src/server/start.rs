@@ -111,8 +111,8 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
     let seed = entropy::seed();
     let results = Results::new(flags.query_results_bytes_max.0);
     let budget = Budget::new(flags.query_bytes_max.0, flags.query_bytes_total_max.0);
-    let of_queries = (&results, &budget);
-    let cores = cores(data.place(), shards, sync, seed, seconds, seats, storage, of_queries)?;
+    let shared = (storage, &results, &budget);
+    let cores = cores(data.place(), shards, sync, seed, seconds, seats, shared)?;
 
     let log = Log::start(io::stderr())?;
     log.install(flags.log_level.filter(), flags.log_format)?;

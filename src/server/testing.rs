@@ -239,7 +239,8 @@ impl Store for FakeStore {
                     .all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
                 {
                     let samples = samples.iter().map(|(t, v)| Sample { t: TimestampMs(*t), v: *v });
-                    fold.push(labels.as_ref(), &samples.collect::<Vec<_>>())?;
+                    let samples: Vec<Sample> = samples.collect();
+                    futures_lite::future::block_on(fold.push(labels.as_ref(), &samples, &Unpaced))?;
                 }
             }
             Ok(vec![fold.finish()])

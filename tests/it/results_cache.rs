@@ -61,10 +61,10 @@ fn what_is_kept_is_what_would_be_evaluated() {
         let labels = [("__name__", "m"), ("i", &*i.to_string())];
         request(&[Series::new(&labels, &[(t, v)])], Version::V1, Packed::Snappy).send(address);
     };
-    for i in 0..4 {
+    for (i, newest) in newest.iter_mut().enumerate() {
         for step in 0..40 {
-            newest[i] = begin + step * STEP_MS + i as i64;
-            write(i, newest[i], step as f64);
+            *newest = begin + step * STEP_MS + i as i64;
+            write(i, *newest, step as f64);
         }
     }
     for round in 0..120 {

@@ -30,6 +30,9 @@ async fn answer<P: Pace>(
     pace: &P,
 ) -> Result<Answer, QueryError> {
     let prepared = prepare(query, range, &settings.options)?;
-    let parts = prepared.leaves().iter().map(|leaf| store.ask(leaf)).collect::<Result<_, _>>()?;
+    let mut parts = Vec::with_capacity(prepared.leaves().len());
+    for leaf in prepared.leaves() {
+        parts.push(store.ask(leaf).await?);
+    }
     evaluate(&prepared, parts, pace, &Budget::unlimited().open()).await
 }

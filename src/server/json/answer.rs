@@ -251,9 +251,7 @@ fn then_histograms<'a>(
         out.push(b']');
     }
     let (at, count) = (from.max(len) - len, histograms.len());
-    let Some((t, h)) = histograms.nth(at) else {
-        return None;
-    };
+    let (t, h) = histograms.nth(at)?;
     open_list(out, at == 0, b",\"histograms\":[");
     histogram::point(out, t, h);
     if at + 1 == count {
