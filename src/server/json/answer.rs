@@ -30,7 +30,35 @@ pub struct AnswerSlices {
     series: usize,
     /// Of that series, the next value; the histograms are counted behind the numbers.
     value_index: usize,
+    stamps: Stamps,
     begun: bool,
+}
+
+/// What stands before each value of a matrix, made once for all its series: `[1.5,`.
+#[derive(Default)]
+struct Stamps {
+    text: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+impl Stamps {
+    fn of(grid: &Grid) -> Self {
+        let mut stamps = Self::default();
+        for t in grid.times() {
+            stamps.text.push(b'[');
+            number::timestamp(&mut stamps.text, t);
+            stamps.text.push(b',');
+            stamps.ends.push(stamps.text.len());
+        }
+        stamps
+    }
+
+    fn get(&self, step: usize) -> &[u8] {
+        let start = step.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
+        let range = start.unwrap_or(0)..self.ends.get(step).copied().unwrap_or(0);
+        self.text.get(range).unwrap_or_default()
+    }
 }
 
 /// What a query cost, for who asks.
@@ -50,7 +78,15 @@ impl AnswerSlices {
     /// The answer `value`, with what is to be said besides.
     #[must_use]
     pub fn new(value: AnswerValue, stats: Option<Stats>, notes: Notes) -> Self {
-        Self { value, stats, notes, series: 0, value_index: 0, begun: false }
+        Self {
+            value,
+            stats,
+            notes,
+            series: 0,
+            value_index: 0,
+            stamps: Stamps::default(),
+            begun: false,
+        }
     }
 }
 
@@ -60,6 +96,11 @@ impl Slices for AnswerSlices {
         if !self.begun {
             self.begun = true;
             begin(out, result_type(&self.value));
+            if let AnswerValue::Matrix { grid, series } = &self.value
+                && !series.is_empty()
+            {
+                self.stamps = Stamps::of(grid);
+            }
         }
         while self.next(out) {
             if out.len() >= full_at {
@@ -115,7 +156,7 @@ impl AnswerSlices {
                 if self.value_index == 0 {
                     begin_series(out, self.series, &one.labels);
                 }
-                let next = column(out, grid, one, self.value_index);
+                let next = column(out, (grid, &self.stamps), one, self.value_index);
                 self.advance(out, next)
             }
             AnswerValue::Ranges(series) => {
@@ -210,14 +251,21 @@ fn point(out: &mut Vec<u8>, t: TimestampMs, v: f64) {
 }
 
 /// Appends some of a series' points from the value `from` on; the first value not looked at, unless that was all.
-fn column(out: &mut Vec<u8>, grid: &Grid, series: &Series, from: usize) -> Option<usize> {
+fn column(
+    out: &mut Vec<u8>,
+    (grid, stamps): (&Grid, &Stamps),
+    series: &Series,
+    from: usize,
+) -> Option<usize> {
     let (first, values) = series.column.run();
     let end = from.saturating_add(VALUES_AT_ONCE).min(values.len());
     for (i, v) in values.iter().enumerate().take(end).skip(from) {
         // The first value of a column is never absent, so only it stands behind the list's name.
         if !is_absent(*v) {
             open_list(out, i == 0, b",\"values\":[");
-            point(out, TimestampMs(grid.time(first + i)), *v);
+            out.extend_from_slice(stamps.get(first + i));
+            number::value(out, *v);
+            out.push(b']');
         }
     }
     let points = series.histograms.points().iter();
