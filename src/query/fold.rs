@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::annotation::{Annotations, Note};
 use super::ast::TextRange;
 use super::error::QueryError;
+use super::functions::extended;
 use super::functions::histograms::{self, Oddities};
 use super::functions::over_time::{Ends, Extreme, Scan};
 use super::functions::rate::{Extrapolated, LastStep, Turns};
@@ -178,7 +179,9 @@ impl SeriesFold {
     /// to `span`.
     pub(super) fn new(shape: Shape, fold: &Fold, samples_max: usize, span: TextRange) -> Self {
         let kernel = match fold {
-            Fold::Newest | Fold::Samples => AnyKernel::Newest(Newest),
+            Fold::Newest | Fold::Samples(_) => AnyKernel::Newest(Newest),
+            // Those are `mixed`'s alone.
+            Fold::Smoothed(_) | Fold::Extended(..) => AnyKernel::Newest(Newest),
             Fold::NewestTime => AnyKernel::NewestTime(NewestTime),
             Fold::Range(function) => AnyKernel::of(function, &shape),
         };
@@ -199,6 +202,7 @@ impl SeriesFold {
             expects_counter: matches!(
                 fold,
                 Fold::Range(RangeFunction::Rate | RangeFunction::Increase)
+                    | Fold::Extended(RangeFunction::Rate | RangeFunction::Increase, _)
             ),
             annotations: Annotations::default(),
             span,
@@ -224,6 +228,9 @@ impl SeriesFold {
         self.run = (0, 0);
         self.windows.reset();
         self.mixed.reset();
+        if matches!(self.fold, Fold::Smoothed(_) | Fold::Extended(..)) {
+            self.mixed.take_over(0, &[], &[]);
+        }
         with_kernel!(&mut self.kernel, kernel => kernel.reset());
     }
 
@@ -307,7 +314,7 @@ impl SeriesFold {
     fn advance_mixed(&mut self, ended: bool, work: &mut usize) -> bool {
         let Self { fold, mixed, kernel, oddities, out, .. } = self;
         mixed.advance(ended, out, work, |window| match fold {
-            Fold::Newest | Fold::Samples => match window.last_two().0? {
+            Fold::Newest | Fold::Samples(_) => match window.last_two().0? {
                 (_, Either::Float(v)) => (!is_stale_nan(v)).then_some(Point::Float(v)),
                 (_, Either::Histogram(h)) => {
                     (!h.is_stale()).then(|| Point::Histogram(std::sync::Arc::clone(h)))
@@ -321,9 +328,11 @@ impl SeriesFold {
                 };
                 (!is_stale).then_some(Point::Float(t as f64 / 1000.0))
             }
+            Fold::Smoothed(reach) => extended::smoothed(*reach, window, oddities),
             Fold::Range(function) => {
                 histograms::value(function, window, || of_floats(kernel, window), oddities)
             }
+            Fold::Extended(function, reach) => extended::value(function, *reach, window, oddities),
         })
     }
 

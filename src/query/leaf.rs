@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::ast::{AggregateOp, TextRange};
+use super::ast::{AggregateOp, Extension, TextRange};
 use super::grid::Grid;
 use super::grouping::Grouping;
 use super::point_map::PointMap;
@@ -52,10 +52,53 @@ pub(super) enum Fold {
     Newest,
     /// The time of the newest sample, in seconds: `timestamp` of an instant selector.
     NewestTime,
+    /// The value on the line between the samples around the instant: an instant selector that is `smoothed`.
+    Smoothed(Reach),
     /// A function over all samples of the window.
     Range(RangeFunction),
-    /// The samples themselves, for what only the coordinator can fold.
-    Samples,
+    /// A function over a range that is `anchored` or `smoothed`.
+    Extended(RangeFunction, Reach),
+    /// The samples themselves, for what only the coordinator can fold; or as `anchored` or `smoothed` have them.
+    Samples(Option<Reach>),
+}
+
+/// How far beyond its range a selector looks that is `anchored` or `smoothed`. Its windows are wide enough for that; what
+/// its range is within them, this tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reach {
+    /// Which of the two.
+    pub extension: Extension,
+    /// How far to look, in milliseconds.
+    pub lookback: i64,
+}
+
+impl Reach {
+    /// Is what lies between samples on a line between them?
+    pub(super) fn is_smoothed(self) -> bool {
+        self.extension == Extension::Smoothed
+    }
+
+    /// How far to look behind the end of the range.
+    fn after(self) -> i64 {
+        if self.is_smoothed() { self.lookback } else { 0 }
+    }
+
+    /// The windows of `shape`, made wide enough.
+    pub(super) fn widen(self, shape: Shape) -> Shape {
+        let beyond = self.lookback.saturating_add(self.after());
+        Shape {
+            first_end: shape.first_end.saturating_add(self.after()),
+            length: shape.length.saturating_add(beyond),
+            ..shape
+        }
+    }
+
+    /// The range of a wide window that ends at `end`: its start, which is not in it, and its end, which is.
+    pub(super) fn range(self, end: i64, length: i64) -> (i64, i64) {
+        let length = length.saturating_sub(self.lookback).saturating_sub(self.after());
+        let end = end.saturating_sub(self.after());
+        (end.saturating_sub(length), end)
+    }
 }
 
 /// The functions over a window of samples that give one number.
@@ -199,6 +242,14 @@ impl Leaf {
     #[must_use]
     pub fn matchers(&self) -> &[Matcher] {
         &self.matchers
+    }
+
+    /// How far beyond its range it looks, of samples that go as they are.
+    pub(super) fn reach_of_samples(&self) -> Option<Reach> {
+        match self.fold {
+            Fold::Samples(reach) => reach,
+            _ => None,
+        }
     }
 
     /// The samples that matter: none outside of this range changes the answer.

@@ -11,8 +11,9 @@ use super::ast::AggregateOp;
 use super::error::QueryError;
 use super::float_histogram::FloatHistogram;
 use super::fold::{Folded, SeriesFold};
+use super::functions::extended;
 use super::grouping::{METRIC_LABELS, without_metric};
-use super::leaf::{Fold, Leaf, NameRule, Reduce};
+use super::leaf::{Fold, Leaf, NameRule, Reduce, Shape};
 use super::memory::Account;
 use super::pace::{Pace, Pacer};
 use super::partial::Partial;
@@ -193,7 +194,16 @@ impl LeafFold {
                 }
             }
         }
+        let reach = self.leaf.reach_of_samples();
         for sample in samples.histograms {
+            if range.contains(sample.t)
+                && let Some(reach) = reach
+            {
+                let name = if reach.is_smoothed() { "smoothed" } else { "anchored" };
+                return Err(QueryError::Execution(format!(
+                    "{name} modifier is not supported with histograms"
+                )));
+            }
             if range.contains(sample.t) && !sample.histogram.as_ref().is_stale() {
                 let histogram = FloatHistogram::of(sample.histogram.as_ref());
                 raw.held += histogram.points();
@@ -216,7 +226,12 @@ impl LeafFold {
         pace: &P,
     ) -> Result<(), QueryError> {
         if let Sink::Samples(series, raw) = &mut self.sink {
-            let Raw { floats: samples, histograms, held } = std::mem::take(raw);
+            let Raw { floats: mut samples, histograms, mut held } = std::mem::take(raw);
+            if let Some(reach) = self.leaf.reach_of_samples() {
+                let Shape { first_end, length, .. } = self.leaf.shape;
+                samples = extended::samples(reach, (first_end, length), &samples);
+                held = samples.len();
+            }
             if held > 0 {
                 self.held += held;
                 self.samples_read += held as u64;
@@ -297,7 +312,7 @@ fn series_of(labels: LabelsRef<'_>, name: NameRule, folded: Folded<'_>) -> Serie
 
 impl Sink {
     fn of(leaf: &Leaf) -> Self {
-        if leaf.fold == Fold::Samples {
+        if matches!(leaf.fold, Fold::Samples(_)) {
             return Self::Samples(Vec::new(), Raw::default());
         }
         let Some(Reduce { op, k, grouping, span }) = &leaf.reduce else {

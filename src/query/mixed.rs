@@ -61,6 +61,30 @@ impl<'a> MixedWindow<'a> {
         })
     }
 
+    /// The same window without what lies before `start`, but for the last sample until then, whichever kind it is; `None`
+    /// if nothing lies behind `start`.
+    pub(super) fn anchored(&self, start: i64) -> Option<Self> {
+        let mut float = self.ts.partition_point(|t| *t <= start);
+        let mut histogram = self.histograms.partition_point(|(t, _)| *t <= start);
+        if float == self.ts.len() && histogram == self.histograms.len() {
+            return None;
+        }
+        let last_float = float.checked_sub(1).and_then(|at| self.ts.get(at));
+        let last_histogram = histogram.checked_sub(1).and_then(|at| self.histograms.get(at));
+        match (last_float, last_histogram) {
+            (Some(t), Some((other, _))) if t < other => histogram -= 1,
+            (Some(_), _) => float -= 1,
+            (None, Some(_)) => histogram -= 1,
+            (None, None) => {}
+        }
+        Some(Self {
+            ts: self.ts.get(float..).unwrap_or_default(),
+            vs: self.vs.get(float..).unwrap_or_default(),
+            histograms: self.histograms.get(histogram..).unwrap_or_default(),
+            ..*self
+        })
+    }
+
     /// The first sample.
     pub(super) fn first(&self) -> Option<(i64, Either<'a>)> {
         self.iter().next()

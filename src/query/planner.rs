@@ -215,7 +215,7 @@ impl<'a> Planner<'a> {
     pub(super) fn raw_samples(&mut self, matrix: &MatrixSelector) -> Result<NodeId, QueryError> {
         let grid = self.range.grid();
         let span = matrix.selector_span;
-        let draft = self.range_leaf(matrix, span, grid, Fold::Samples, NameRule::Keep)?;
+        let draft = self.range_leaf(matrix, span, grid, Fold::Samples(None), NameRule::Keep)?;
         Ok(self.push_leaf(draft, grid, span))
     }
 

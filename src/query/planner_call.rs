@@ -1,6 +1,6 @@
 //! Planning of function calls: which node computes each function, and which functions the shards can fold.
 
-use super::ast::{Call, Expr, ExprKind, TextRange, VectorSelector};
+use super::ast::{Call, Expr, ExprKind, Extension, MatrixSelector, TextRange, VectorSelector};
 use super::error::QueryError;
 use super::functions::date::DatePart;
 use super::functions::maths;
@@ -48,6 +48,25 @@ fn range_function(name: &str) -> Option<RangeFunction> {
         "double_exponential_smoothing" => RangeFunction::Smoothing(unknown(), unknown()),
         _ => return None,
     })
+}
+
+/// Refuses a range that is `anchored` or `smoothed` under a function that does not know what to do with samples from outside
+/// of it.
+fn allow(matrix: &MatrixSelector, function: &str) -> Result<(), QueryError> {
+    let (name, allowed): (_, &[&str]) = match matrix.selector.extension {
+        None => return Ok(()),
+        Some(Extension::Anchored) => {
+            ("anchored", &["changes", "delta", "increase", "rate", "resets"])
+        }
+        Some(Extension::Smoothed) => ("smoothed", &["delta", "increase", "rate"]),
+    };
+    if allowed.contains(&function) {
+        return Ok(());
+    }
+    let allowed = allowed.join(", ");
+    Err(QueryError::Execution(format!(
+        "{name} modifier can only be used with: {allowed} - not with {function}"
+    )))
 }
 
 /// The part of a date that the function called `name` gives; `None` if it is none of those.
@@ -168,6 +187,7 @@ impl Planner<'_> {
         if name == "absent_over_time" {
             return Ok(None);
         }
+        allow(matrix, name)?;
         let mut params = Vec::new();
         for (_, arg) in call.args.iter().enumerate().filter(|(index, _)| *index != at) {
             match self.constant(unwrap_parens(arg), grid) {
@@ -199,8 +219,10 @@ impl Planner<'_> {
         let mut span = args.get(0)?.span;
         let (source, inner, shape) = match &range.kind {
             ExprKind::Matrix(matrix) => {
+                allow(matrix, call.function.name)?;
                 let shape = self.range_shape(matrix, grid)?;
-                let draft = self.range_leaf(matrix, span, grid, Fold::Samples, NameRule::Keep)?;
+                let draft =
+                    self.range_leaf(matrix, span, grid, Fold::Samples(None), NameRule::Keep)?;
                 (self.push_leaf(draft, grid, range.span), None, shape)
             }
             ExprKind::Subquery(subquery) => {
@@ -232,6 +254,7 @@ impl Planner<'_> {
                 absent_labels(selector),
             ),
             ExprKind::Matrix(matrix) => {
+                allow(matrix, call.function.name)?;
                 let draft = self.range_leaf(matrix, arg.span, grid, present, NameRule::Keep)?;
                 (Some(draft), absent_labels(&matrix.selector))
             }

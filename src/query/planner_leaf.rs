@@ -11,7 +11,7 @@ use super::error::QueryError;
 use super::functions::maths;
 use super::grid::Grid;
 use super::invariance::unwrap_parens;
-use super::leaf::{Fold, Leaf, NameRule, Param, Shape};
+use super::leaf::{Fold, Leaf, NameRule, Param, Reach, Shape};
 use super::planner::Planner;
 use super::planner_call::date_part;
 use super::point_map::{HistogramStat, PointMap, ScalarOp};
@@ -58,9 +58,6 @@ impl Planner<'_> {
         fold: Fold,
         name: NameRule,
     ) -> Result<Option<LeafDraft>, QueryError> {
-        if selector.extension.is_some() {
-            return Err(self.unsupported(span, "a selector with anchored or smoothed"));
-        }
         if shape.grid.count == 0 {
             return Ok(None);
         }
@@ -87,9 +84,23 @@ impl Planner<'_> {
         fold: Fold,
     ) -> Result<Option<LeafDraft>, QueryError> {
         let offset = milliseconds(&selector.offset, true, &self.durations)?;
-        let shape = self.shape(grid, self.options.lookback_ms, offset, selector.at);
         let name = if fold == Fold::Newest { NameRule::Keep } else { self.dropping() };
+        let reach = self.reach(selector).filter(|reach| reach.is_smoothed());
+        // When a sample is has nothing to do with lines between samples.
+        if fold == Fold::Newest
+            && let Some(reach) = reach
+        {
+            let shape = reach.widen(self.shape(grid, 0, offset, selector.at));
+            return self.draft(selector, span, shape, Fold::Smoothed(reach), name);
+        }
+        let shape = self.shape(grid, self.options.lookback_ms, offset, selector.at);
         self.draft(selector, span, shape, fold, name)
+    }
+
+    /// How far beyond its range a selector looks, if it does.
+    fn reach(&self, selector: &VectorSelector) -> Option<Reach> {
+        let lookback = self.options.lookback_ms;
+        selector.extension.map(|extension| Reach { extension, lookback })
     }
 
     /// A leaf for a range selector under a function; `span` is where the function's notes point to.
@@ -102,7 +113,14 @@ impl Planner<'_> {
         name: NameRule,
     ) -> Result<Option<LeafDraft>, QueryError> {
         let shape = self.range_shape(matrix, grid)?;
-        self.draft(&matrix.selector, span, shape, fold, name)
+        let Some(reach) = self.reach(&matrix.selector) else {
+            return self.draft(&matrix.selector, span, shape, fold, name);
+        };
+        let fold = match fold {
+            Fold::Range(function) => Fold::Extended(function, reach),
+            _ => Fold::Samples(Some(reach)),
+        };
+        self.draft(&matrix.selector, span, reach.widen(shape), fold, name)
     }
 
     /// The windows of a range selector.

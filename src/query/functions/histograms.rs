@@ -60,7 +60,8 @@ impl Oddities {
         }
     }
 
-    fn combined(&mut self, combined: Combined, operation: HistogramOperation) {
+    /// Notes what was odd in putting two histograms together.
+    pub(super) fn combined(&mut self, combined: Combined, operation: HistogramOperation) {
         if combined.bounds_reconciled {
             self.add(Oddity::MismatchedBuckets(operation));
         }
@@ -82,6 +83,25 @@ impl Oddities {
         if matches!(why, Incompatible::Schemas) {
             self.add(Oddity::MixedBuckets);
         }
+    }
+
+    /// What has been made of histograms; `None` if they do not go together, which is noted.
+    pub(super) fn fitting<T>(&mut self, made: Result<T, Incompatible>) -> Option<T> {
+        if let Err(why) = &made {
+            self.incompatible(why);
+        }
+        made.ok()
+    }
+
+    /// Notes what was odd in putting two histograms together; `None` if they do not go together.
+    pub(super) fn put_together(
+        &mut self,
+        done: Result<Combined, Incompatible>,
+        operation: HistogramOperation,
+    ) -> Option<()> {
+        let combined = self.fitting(done)?;
+        self.combined(combined, operation);
+        Some(())
     }
 
     fn extend(&mut self, others: Self) {
@@ -144,7 +164,7 @@ fn point(v: Either<'_>) -> Point {
 }
 
 /// `changes` and `resets`: between two samples of different kinds there is always one.
-fn turns(function: &RangeFunction, window: &MixedWindow<'_>) -> Point {
+pub(super) fn turns(function: &RangeFunction, window: &MixedWindow<'_>) -> Point {
     let is_changes = *function == RangeFunction::Changes;
     let mut samples = window.iter().map(|(_, v)| v);
     let mut before = samples.next();

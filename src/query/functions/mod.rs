@@ -4,6 +4,7 @@
 //! instant vectors change columns on the coordinator. Each is exactly Prometheus's (`promql/functions.go`).
 
 pub(super) mod date;
+pub(super) mod extended;
 pub(super) mod histograms;
 pub(super) mod maths;
 pub(super) mod over_time;

@@ -218,7 +218,7 @@ impl Parser<'_> {
             Extension::Smoothed => "smoothed",
         };
         if !self.options.extended_range_selectors {
-            self.report(span, format!("{name} modifier is experimental and not supported yet"));
+            self.report(span, format!("{name} modifier is experimental and not enabled"));
             return;
         }
         match modified.target() {
@@ -390,9 +390,6 @@ mod tests {
         );
         assert_fault("sum(a) anchored", "sum(a)", "anchored modifier not implemented");
         let found = faults_with("a anchored", &ParseOptions::default());
-        assert_eq!(
-            found,
-            [("a", "anchored modifier is experimental and not supported yet".to_owned())]
-        );
+        assert_eq!(found, [("a", "anchored modifier is experimental and not enabled".to_owned())]);
     }
 }
