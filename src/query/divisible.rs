@@ -20,7 +20,9 @@ pub(super) fn is_divisible(expr: &Expr) -> bool {
                 rest.extend(&aggregate.param);
             }
             ExprKind::Call(call) => {
-                if matches!(call.function.name, "start" | "end" | "range" | "step" | "info") {
+                let name = call.function.name;
+                let is_sort = name.starts_with("sort"); // sorts an instant alone, and a part may be one
+                if is_sort || matches!(name, "start" | "end" | "range" | "step" | "info") {
                     return false;
                 }
                 rest.extend(&call.args);
@@ -100,6 +102,7 @@ mod tests {
             "x + (y > start())",
             "vector(end())",
             "info(x)",
+            "limitk(1, sort_by_label(x, \"a\"))",
             "rate(x[5m] smoothed)",
             "sum(x anchored)",
         ] {

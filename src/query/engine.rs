@@ -16,7 +16,7 @@ use super::point_map::PointMap;
 use super::prepare::Prepared;
 use super::series_set::{Same, drop_names, merge_same, sort_by, sort_by_labels};
 use super::value::{ABSENT, AnswerValue, Column, HistogramColumn, Point, RawSeries, Series};
-use super::{aggregate, arithmetic, binary, histogram, label_functions, merge, range_call};
+use super::{aggregate, arithmetic, binary, histogram, info, label_functions, merge, range_call};
 use crate::model::{Labels, TimestampMs};
 
 /// A query's answer and what was odd on the way to it.
@@ -174,6 +174,7 @@ impl<P: Pace> Evaluation<'_, P> {
                 self.map(series, &map, node.grid).await.map(Value::Vector)
             }
             NodeKind::Vector(call) => self.vector_call(call, node).await,
+            NodeKind::Info(call) => info::evaluate(self, call, node.grid).await,
         }
     }
 

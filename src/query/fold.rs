@@ -182,10 +182,10 @@ impl SeriesFold {
             Fold::Newest | Fold::Samples(_) => AnyKernel::Newest(Newest),
             // Those are `mixed`'s alone.
             Fold::Smoothed(_) | Fold::Extended(..) => AnyKernel::Newest(Newest),
-            Fold::NewestTime => AnyKernel::NewestTime(NewestTime),
+            Fold::NewestTime | Fold::InfoTime => AnyKernel::NewestTime(NewestTime),
             Fold::Range(function) => AnyKernel::of(function, &shape),
         };
-        let instant = matches!(fold, Fold::Newest | Fold::NewestTime);
+        let instant = matches!(fold, Fold::Newest | Fold::NewestTime | Fold::InfoTime);
         Self {
             fold: fold.clone(),
             windows: Windows::new(shape, instant),
@@ -320,13 +320,19 @@ impl SeriesFold {
                     (!h.is_stale()).then(|| Point::Histogram(std::sync::Arc::clone(h)))
                 }
             },
-            Fold::NewestTime => {
+            Fold::NewestTime | Fold::InfoTime => {
                 let (t, newest) = window.last_two().0?;
                 let is_stale = match newest {
                     Either::Float(v) => is_stale_nan(v),
                     Either::Histogram(h) => h.is_stale(),
                 };
-                (!is_stale).then_some(Point::Float(t as f64 / 1000.0))
+                match newest {
+                    _ if is_stale => None,
+                    Either::Histogram(h) if *fold == Fold::InfoTime => {
+                        Some(Point::Histogram(std::sync::Arc::clone(h)))
+                    }
+                    _ => Some(Point::Float(t as f64 / 1000.0)),
+                }
             }
             Fold::Smoothed(reach) => extended::smoothed(*reach, window, oddities),
             Fold::Range(function) => {

@@ -14,10 +14,11 @@ use super::fold::{Folded, SeriesFold};
 use super::functions::extended;
 use super::grouping::{METRIC_LABELS, without_metric};
 use super::leaf::{Fold, Leaf, NameRule, Reduce, Shape};
+use super::limit_ratio::RatioSampler;
 use super::memory::Account;
 use super::pace::{Pace, Pacer};
 use super::partial::Partial;
-use super::top::Top;
+use super::top::{Choice, Top};
 use super::value::{Column, HistogramAt, HistogramColumn, RawSeries, Series, present};
 use crate::model::labels::METRIC_NAME;
 use crate::model::{Fingerprint, Fingerprinter, LabelsRef, Sample, SamplesRef, is_stale_nan};
@@ -56,6 +57,8 @@ enum Sink {
     Groups(Partial),
     /// Those that may be among the best.
     Top(Top),
+    /// A share of them.
+    Share(Vec<Series>, RatioSampler),
 }
 
 /// The samples of a series whose labels are still to come.
@@ -260,6 +263,18 @@ impl LeafFold {
                 top.push(series_of(labels, name, folded));
                 self.held = top.held();
             }
+            Sink::Share(series, sampler) => {
+                let offset = sampler.offset(labels, name == NameRule::Drop);
+                if sampler.may_take(offset) {
+                    let mut one = series_of(labels, name, folded);
+                    sampler.limit(&mut one, offset);
+                    if !one.is_empty() {
+                        self.label_bytes += size_of::<Series>() + labels.as_bytes().len();
+                        self.held += one.column.len() + one.histograms.held();
+                        series.push(one);
+                    }
+                }
+            }
             Sink::Samples(..) => {}
         }
         if self.fold.had_values()
@@ -286,7 +301,7 @@ impl LeafFold {
     pub fn finish(self) -> LeafPart {
         let mut ignored = Annotations::default();
         let data = match self.sink {
-            Sink::Series(series) => PartData::Series(series),
+            Sink::Series(series) | Sink::Share(series, _) => PartData::Series(series),
             Sink::Samples(series, _) => PartData::Samples(series),
             Sink::Groups(partial) => PartData::Groups(Box::new(partial)),
             Sink::Top(mut top) => {
@@ -318,12 +333,15 @@ impl Sink {
         let Some(Reduce { op, k, grouping, span }) = &leaf.reduce else {
             return Self::Series(Vec::new());
         };
-        match (op, Partial::new(*op, *span)) {
-            (_, Some(partial)) => Self::Groups(partial),
-            (AggregateOp::Topk | AggregateOp::Bottomk, None) => {
-                Self::Top(Top::new(*op == AggregateOp::Topk, k.clone(), grouping.clone(), *span))
+        if let Some(partial) = Partial::new(*op, *span) {
+            return Self::Groups(partial);
+        }
+        match Choice::of(*op) {
+            Some(choice) => Self::Top(Top::new(choice, k.clone(), grouping.clone(), *span)),
+            None if *op == AggregateOp::LimitRatio => {
+                Self::Share(Vec::new(), RatioSampler::new(k.clone()))
             }
-            _ => Self::Series(Vec::new()), // the coordinator aggregates
+            None => Self::Series(Vec::new()), // the coordinator aggregates
         }
     }
 }

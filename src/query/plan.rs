@@ -9,7 +9,7 @@ use super::grid::Grid;
 use super::grouping::Grouping;
 use super::leaf::{NameRule, Param, RangeFunction, Shape};
 use super::point_map::HistogramStat;
-use crate::model::{GoRegex, Labels};
+use crate::model::{GoRegex, Labels, Matcher};
 
 /// Which node of a plan.
 pub(super) type NodeId = usize;
@@ -61,6 +61,8 @@ pub(super) enum NodeKind {
     Map(NodeId, MapFunction),
     /// A function of vectors.
     Vector(Box<VectorCall>),
+    /// `info`
+    Info(Box<InfoCall>),
 }
 
 /// A range function over series that are here.
@@ -135,6 +137,19 @@ pub(super) enum MapFunction {
     Timestamp,
     /// `histogram_count` and its like.
     Stat(HistogramStat),
+}
+
+/// Series that are given the labels of others.
+#[derive(Clone, Debug)]
+pub(super) struct InfoCall {
+    /// The series.
+    pub base: NodeId,
+    /// The info series: of each the times of its samples, in seconds.
+    pub infos: NodeId,
+    /// What info series' names are like; a series with such a name is given nothing.
+    pub names: Vec<Matcher>,
+    /// What is asked of the other labels of info series.
+    pub data: Vec<Matcher>,
 }
 
 /// A function that looks at series together, or at their labels.

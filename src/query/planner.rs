@@ -259,9 +259,6 @@ impl<'a> Planner<'a> {
         grid: Grid,
     ) -> Result<NodeId, QueryError> {
         let input = unwrap_parens(&aggregate.expr);
-        if matches!(aggregate.op, AggregateOp::Limitk | AggregateOp::LimitRatio) {
-            return Err(self.unsupported(expr.span, "limitk and limit_ratio"));
-        }
         if aggregate.op == AggregateOp::CountValues {
             return self.count_values(expr, aggregate, grid);
         }
@@ -276,13 +273,13 @@ impl<'a> Planner<'a> {
             };
             let unnamed = draft.leaf.name == NameRule::Drop;
             let grouping = if unnamed { grouping.of_unnamed() } else { grouping };
-            let is_top = matches!(aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk);
-            let span = if is_top { expr.span } else { aggregate.expr.span };
+            let chooses = has_count_or_ratio(aggregate.op);
+            let span = if chooses { expr.span } else { aggregate.expr.span };
             draft.leaf.reduce = Some(Reduce { op: aggregate.op, k, grouping, span });
-            if !is_top {
+            if !chooses {
                 return Ok(self.push_leaf(Some(draft), grid, expr.span));
             }
-            // The best of each shard are still to be compared with each other.
+            // The best of each shard are still to be compared with each other, and the parameter to be looked at.
             let param = self.plan_param(param, grid)?;
             let input = self.push_leaf(Some(draft), grid, input.span);
             return Ok(self.push_aggregate(expr, aggregate, (param, input), grid));
@@ -363,17 +360,22 @@ fn is_scalar_node(node: &Node, nodes: &[Node]) -> bool {
     }
 }
 
+/// Does it give some of the series, as many as its parameter says?
+fn has_count_or_ratio(op: AggregateOp) -> bool {
+    matches!(
+        op,
+        AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio
+    )
+}
+
 /// Can shards begin this aggregation, and with which k?
 fn splits(op: AggregateOp, has_param: bool, param: Option<&Param>) -> Option<Param> {
     match op {
-        AggregateOp::Topk | AggregateOp::Bottomk => {
+        _ if has_count_or_ratio(op) => {
             // Anything odd about k is the coordinator's to say.
             param.filter(|k| k.all(|k| k.is_finite())).cloned()
         }
-        AggregateOp::Quantile
-        | AggregateOp::CountValues
-        | AggregateOp::Limitk
-        | AggregateOp::LimitRatio => None,
+        AggregateOp::Quantile | AggregateOp::CountValues => None,
         _ => (!has_param).then_some(Param::Same(0.0)),
     }
 }

@@ -209,7 +209,7 @@ impl HistogramColumn {
     }
 
     /// Keeps the points whose steps `wanted` wants.
-    pub(super) fn retain(&mut self, wanted: impl Fn(usize) -> bool) {
+    pub(super) fn retain(&mut self, mut wanted: impl FnMut(usize) -> bool) {
         self.points.retain(|(step, _)| wanted(*step));
     }
 
@@ -314,8 +314,8 @@ impl Series {
         self
     }
 
-    /// Keeps the points whose steps `wanted` wants.
-    pub(super) fn retain(&mut self, wanted: impl Fn(usize) -> bool) {
+    /// Keeps the points whose steps `wanted` wants; it is asked once for each.
+    pub(super) fn retain(&mut self, mut wanted: impl FnMut(usize) -> bool) {
         self.column.map(|step, v| if wanted(step) { v } else { ABSENT });
         self.histograms.retain(wanted);
     }
