@@ -147,9 +147,11 @@ pub fn read(
     wanted: impl Fn(TimestampMs) -> bool,
     out: &mut Samples,
 ) -> Result<(), ChunkError> {
-    let mut reader = ChunkReader::new(encoding, bytes)?;
     let before = out.mark();
-    let read = read_all(&mut reader, wanted, out);
+    let read = match encoding {
+        xor::ENCODING => xor::read(bytes, wanted, &mut out.floats).map_err(ChunkError::from),
+        _ => read_all(&mut ChunkReader::new(encoding, bytes)?, wanted, out),
+    };
     if let Some(first) = out.histograms.get_mut(before.histograms) {
         first.histogram.forget_reset();
     }
