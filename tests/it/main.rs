@@ -17,6 +17,7 @@ mod crash_blocks;
 mod crash_history;
 mod crash_snapshot;
 mod delete;
+mod differential;
 mod exemplars;
 mod fault_history;
 mod full_disk;
