@@ -39,6 +39,7 @@ mod offline;
 mod peer;
 mod promql_parser;
 mod promql_scripts;
+mod random_requests;
 mod remote_read;
 mod remote_write;
 mod restart;

@@ -157,6 +157,19 @@ pub const CHANGES: &[Change] = &[
     },
     Change {
         refused: false,
+        reason: "until 2.52 count_values could lose a label of by () from its second step on, which was never written about",
+        instead: |expr| match expr {
+            Aggregate { op, grouping, param, input }
+                if op == "count_values" && grouping.starts_with("by") =>
+            {
+                let (op, param) = (op.clone(), param.clone());
+                Some(Aggregate { op, grouping: "by ()".to_owned(), param, input: input.clone() })
+            }
+            _ => None,
+        },
+    },
+    Change {
+        refused: false,
         reason: "since 3.4 histogram_fraction takes classic histograms (#16095)",
         instead: |expr| match expr {
             Call(name, _) if name == "histogram_fraction" => Some(nothing()),
@@ -217,7 +230,18 @@ pub const CHANGES: &[Change] = &[
     Change {
         refused: false,
         reason: "of large numbers these depend on the last digit",
-        instead: |expr| renamed(expr, &["sin", "cos", "tan"], "abs"),
+        instead: |expr| match expr {
+            Binary { op, is_bool, matching, lhs, rhs } if op == "%" => {
+                let (op, matching) = ("*".to_owned(), matching.clone());
+                Some(Binary { op, is_bool: *is_bool, matching, lhs: lhs.clone(), rhs: rhs.clone() })
+            }
+            Aggregate { op, grouping, param, input } if op == "count_values" => {
+                let input = Box::new(Expr::call("sgn", [(**input).clone()]));
+                let (op, grouping, param) = (op.clone(), grouping.clone(), param.clone());
+                Some(Aggregate { op, grouping, param, input })
+            }
+            _ => renamed(expr, &["sin", "cos", "tan"], "abs"),
+        },
     },
     Change {
         refused: false,

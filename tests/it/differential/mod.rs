@@ -11,9 +11,9 @@
 
 mod alike;
 mod changes;
-mod data;
+pub mod data;
 mod expr;
-mod grammar;
+pub mod grammar;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
