@@ -178,11 +178,6 @@ pub const CHANGES: &[Change] = &[
     },
     Change {
         refused: false,
-        reason: "functions of native histograms are not answered yet",
-        instead: |expr| expr.is(&["histogram_count", "histogram_sum"]).then(nothing),
-    },
-    Change {
-        refused: false,
         reason: "since 3.4 an offset may be zero (#16249)",
         instead: |expr| match expr {
             Selector(what, shift) => Some(Selector(what.clone(), moved(shift)?)),
