@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn of_two_shortest_texts_the_even_one_is_taken() {
-        assert_eq!(text(|out| plain(out, 1_715_164_971_477_536.25)), "1715164971477536.2");
+        let between = 1_715_164_971_477_536.0 + 0.25;
+        assert_eq!(text(|out| plain(out, between)), "1715164971477536.2");
     }
 
     fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
