@@ -180,11 +180,11 @@ impl SeriesFold {
         let kernel = match fold {
             Fold::Newest | Fold::Samples(_) => AnyKernel::Newest(Newest),
             // Those are `mixed`'s alone.
-            Fold::Smoothed(_) | Fold::Extended(..) => AnyKernel::Newest(Newest),
+            Fold::NewestStart | Fold::Smoothed(_) | Fold::Extended(..) => AnyKernel::Newest(Newest),
             Fold::NewestTime => AnyKernel::NewestTime(NewestTime),
             Fold::Range(function) => AnyKernel::of(function, &shape),
         };
-        let instant = matches!(fold, Fold::Newest | Fold::NewestTime);
+        let instant = matches!(fold, Fold::Newest | Fold::NewestTime | Fold::NewestStart);
         Self {
             fold: fold.clone(),
             windows: Windows::new(shape, instant),
@@ -227,7 +227,7 @@ impl SeriesFold {
         self.run = (0, 0);
         self.windows.reset();
         self.mixed.reset();
-        if matches!(self.fold, Fold::Smoothed(_) | Fold::Extended(..)) {
+        if matches!(self.fold, Fold::NewestStart | Fold::Smoothed(_) | Fold::Extended(..)) {
             self.mixed.take_over(0, &[], &[]);
         }
         with_kernel!(&mut self.kernel, kernel => kernel.reset());
@@ -251,13 +251,13 @@ impl SeriesFold {
         Ok(())
     }
 
-    /// The series' next samples, floats and histograms.
+    /// The series' next samples, floats and histograms, and starts if they matter.
     ///
     /// # Errors
     /// Windows that hold more samples than a query may.
     pub(super) fn feed_any(&mut self, samples: SamplesRef<'_>) -> Result<(), QueryError> {
         if !self.mixed.is_active() {
-            if samples.histograms.is_empty() {
+            if samples.histograms.is_empty() && samples.starts.is_empty() {
                 return self.feed(samples.floats.iter().copied());
             }
             let (step, ts, vs) = self.windows.open();
@@ -287,19 +287,20 @@ impl SeriesFold {
     fn advance_mixed(&mut self, ended: bool) {
         let Self { fold, mixed, kernel, oddities, out, .. } = self;
         mixed.advance(ended, out, |window| match fold {
-            Fold::Newest | Fold::Samples(_) => match window.last_two().0? {
-                (_, Either::Float(v)) => (!is_stale_nan(v)).then_some(Point::Float(v)),
-                (_, Either::Histogram(h)) => {
+            Fold::Newest | Fold::Samples(_) => match window.last()?.value {
+                Either::Float(v) => (!is_stale_nan(v)).then_some(Point::Float(v)),
+                Either::Histogram(h) => {
                     (!h.is_stale()).then(|| Point::Histogram(std::sync::Arc::clone(h)))
                 }
             },
-            Fold::NewestTime => {
-                let (t, newest) = window.last_two().0?;
-                let is_stale = match newest {
+            Fold::NewestTime | Fold::NewestStart => {
+                let newest = window.last()?;
+                let is_stale = match newest.value {
                     Either::Float(v) => is_stale_nan(v),
                     Either::Histogram(h) => h.is_stale(),
                 };
-                (!is_stale).then_some(Point::Float(t as f64 / 1000.0))
+                let ms = if *fold == Fold::NewestTime { newest.t } else { newest.start };
+                (!is_stale).then_some(Point::Float(ms as f64 / 1000.0))
             }
             Fold::Smoothed(reach) => extended::smoothed(*reach, window, oddities),
             Fold::Range(function) => {

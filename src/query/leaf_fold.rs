@@ -113,7 +113,7 @@ impl LeafFold {
     /// More samples than a query may hold, or data that the function refuses to compute with.
     pub fn push(&mut self, labels: LabelsRef<'_>, floats: &[Sample]) -> Result<(), QueryError> {
         self.begin();
-        self.feed(SamplesRef { floats, histograms: &[] })?;
+        self.feed(SamplesRef::of_floats(floats))?;
         self.end(labels)
     }
 
@@ -130,7 +130,10 @@ impl LeafFold {
     ///
     /// # Errors
     /// More samples than a query may hold.
-    pub fn feed(&mut self, samples: SamplesRef<'_>) -> Result<(), QueryError> {
+    pub fn feed(&mut self, mut samples: SamplesRef<'_>) -> Result<(), QueryError> {
+        if !self.leaf.wants_starts {
+            samples.starts = &[];
+        }
         let Sink::Samples(_, raw) = &mut self.sink else {
             return self.fold.feed_any(samples);
         };

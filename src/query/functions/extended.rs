@@ -374,7 +374,8 @@ mod tests {
         }
         let mut fold = SeriesFold::new(shape, fold, 10_000, TextRange::default());
         fold.begin();
-        fold.feed_any(SamplesRef { floats: &floats, histograms: &histograms }).unwrap();
+        let (floats, histograms) = (&floats, &histograms);
+        fold.feed_any(SamplesRef { floats, histograms, starts: &[] }).unwrap();
         let folded = fold.end().unwrap();
         let mut out = vec![f64::NAN; shape.grid.count];
         for (step, v) in (folded.first..).zip(folded.values) {
