@@ -5,7 +5,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use floodplain::encoding::batch::HEADER_BYTES;
 use floodplain::encoding::record::records;
-use floodplain::encoding::xor::{Words, XorAppender, XorReader};
+use floodplain::encoding::xor::{self, Words, XorAppender, XorReader};
 use floodplain::model::{
     Fingerprinter, LabelText, Labels, LabelsAt, Part, PartEntry, Sample, Samples, Span, TimeRange,
     TimestampMs,
@@ -176,6 +176,14 @@ fn chunk(c: &mut Criterion) {
                 .map_while(Result::ok)
                 .map(|s| s.v)
                 .sum::<f64>()
+        });
+    });
+    let mut all = Vec::new();
+    group.bench_function("read at once", |b| {
+        b.iter(|| {
+            all.clear();
+            xor::read(&bytes, |_| true, &mut all).expect("just written");
+            all.len()
         });
     });
     group.finish();

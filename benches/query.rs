@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use floodplain::model::{Labels, Sample, TimestampMs};
+use floodplain::query::memory::Budget;
 use floodplain::query::{EvalRange, LeafFold, Options, Prepared, Unpaced, evaluate, prepare};
 
 const SERIES: usize = 1000;
@@ -50,16 +51,21 @@ fn prepared(query: &str, step_ms: i64) -> Prepared {
 type Stored = Vec<(Labels, Rc<[Sample]>)>;
 
 fn ask(prepared: &Prepared, stored: &Stored) -> usize {
-    let parts = prepared.leaves().iter().map(|leaf| {
-        let mut fold = LeafFold::new(leaf);
-        for (labels, samples) in stored {
-            fold.push(labels.as_ref(), samples.iter().copied()).expect("within limits");
+    let answering = async {
+        let mut parts = Vec::new();
+        for leaf in prepared.leaves() {
+            let mut fold = LeafFold::new(leaf);
+            for (labels, samples) in stored {
+                let folded = fold.push(labels.as_ref(), samples, &Unpaced);
+                folded.await.expect("within limits");
+            }
+            parts.push(vec![fold.finish()]);
         }
-        vec![fold.finish()]
-    });
-    let answer = evaluate(prepared, parts.collect(), &Unpaced);
-    let answer = futures_lite::future::block_on(answer).expect("the query has an answer");
-    usize::from(answer.annotations.is_empty())
+        let account = Budget::unlimited().open();
+        let answer = evaluate(prepared, parts, &Unpaced, &account);
+        answer.await.expect("the query has an answer")
+    };
+    usize::from(futures_lite::future::block_on(answering).annotations.is_empty())
 }
 
 fn points(c: &mut Criterion) {

@@ -38,6 +38,9 @@ Is everything still there after kill -9?
   sleep 10; kill -9 $(pidof floodplain); wait; floodplain serve &
   floodplain-loadgen verify --ledger run.ledger
 
+What does a query cost, and what the same query of another server?
+  floodplain-loadgen query 'sum(rate(node_cpu_seconds_total[5m]))' --against http://127.0.0.1:9091
+
 What does the generator itself cost on this machine?
   floodplain-loadgen sink &
   floodplain-loadgen flood --url http://127.0.0.1:9099/api/v1/write";
@@ -51,6 +54,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Ask once by remote read, and measure
     Read(ReadArgs),
+    /// Ask queries again and again, one server or two in turn, and measure
+    Query(Box<QueryArgs>),
     /// Answer every write with success and store nothing: shows what the generator itself can do
     Sink(SinkArgs),
 }
@@ -321,6 +326,113 @@ pub struct ReadArgs {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+const QUERY_HELP: &str = "\
+Each query is asked --warmup times and then --runs times, first of --url and then of --against in every round, \
+one question at a time. A time is from the request's first byte to the answer's last.
+
+Points. What stands behind the last # of a query (a comment in PromQL) is a selector; count(SELECTOR) over the same \
+times tells how many (series x step) points there were to go through. Without one the points of the answer are counted.
+
+Server. CPU is utime + stime of the process over its own runs, which the kernel counts in steps of 10 ms: ask often \
+enough. Memory is the most that was resident during the runs (VmHWM, which is reset before them through \
+/proc/PID/clear_refs).
+
+Agreement. The answers of the last warm-up are compared: the same series, the same times, and values that differ by \
+--tolerance of the larger at most. Prometheus before 3.0 counts a sample that lies exactly at the beginning of a range \
+into it: ask for times between two samples.
+
+Examples:
+
+What does a rate over the last six hours cost a point?
+  floodplain-loadgen query --pid $(pidof floodplain) 'sum(rate(node_cpu_seconds_total[5m])) # node_cpu_seconds_total'
+
+The same from a Prometheus that was sent the same, in steps of a minute, from a file with a query a line:
+  floodplain-loadgen query --queries dashboards.promql --step 1m --runs 10 \\
+    --url http://127.0.0.1:9090 --pid $(pidof floodplain) \\
+    --against http://127.0.0.1:9091 --against-pid $(pidof prometheus)
+
+How long does an alert's question take?
+  floodplain-loadgen query --instant 'max_over_time(up[1d]) == 0'
+
+Exit code: 0 if all queries were answered, and alike; 1 if not; 2 if it could not be told.";
+
+/// Options of `query`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = QUERY_HELP)]
+pub struct QueryArgs {
+    /// What to ask: PromQL, with `# SELECTOR` behind it to say what its points are
+    #[arg(value_name = "QUERY", required_unless_present = "queries")]
+    pub query: Vec<String>,
+
+    /// More queries, one a line; lines that begin with # are none
+    #[arg(long, value_name = "FILE")]
+    pub queries: Option<PathBuf>,
+
+    /// The server to ask, without /api/v1
+    #[arg(long, default_value = "http://127.0.0.1:9090")]
+    pub url: Url,
+
+    /// Process id of the server: adds its CPU time and memory
+    #[arg(long)]
+    pub pid: Option<u32>,
+
+    /// Another server to ask the same
+    #[arg(long, value_name = "URL")]
+    pub against: Option<Url>,
+
+    /// Its process id
+    #[arg(long, value_name = "PID", requires = "against")]
+    pub against_pid: Option<u32>,
+
+    /// Ask at one moment, --end, and not over a range
+    #[arg(long, help_heading = "Times", conflicts_with_all = ["start", "step"])]
+    pub instant: bool,
+
+    /// First step [default: 6h before the last]
+    #[arg(long, value_parser = parse_start_time, value_name = "TIME", help_heading = "Times")]
+    pub start: Option<StartTime>,
+
+    /// Last step, or the one moment
+    #[arg(long, default_value = "now", value_parser = parse_start_time, value_name = "TIME", help_heading = "Times")]
+    pub end: StartTime,
+
+    /// From one step to the next
+    #[arg(long, default_value = "15s", value_parser = parse_duration, help_heading = "Times")]
+    pub step: Duration,
+
+    /// How often each query is asked and measured
+    #[arg(long, default_value = "5", value_parser = parse_count_u32, value_name = "N", help_heading = "Runs")]
+    pub runs: u32,
+
+    /// How often before
+    #[arg(long, default_value = "1", value_parser = parse_count_u32, value_name = "N", help_heading = "Runs")]
+    pub warmup: u32,
+
+    /// By how much of the larger value two servers may differ
+    #[arg(long, default_value_t = 1e-9, value_name = "SHARE", help_heading = "Runs")]
+    pub tolerance: f64,
+
+    /// How long an answer may take
+    #[arg(long, default_value = "5m", value_parser = parse_duration, help_heading = "Runs")]
+    pub timeout: Duration,
+
+    /// A header line to add, e.g. 'X-Scope-OrgID: demo'; may be given several times
+    #[arg(long = "header", value_parser = parse_header, value_name = "LINE", help_heading = "Runs")]
+    pub headers: Vec<String>,
+
+    /// Allow asking another machine
+    #[arg(long, help_heading = "Runs")]
+    pub allow_remote: bool,
+
+    /// Print the result as JSON (keys: see the docs of the module `query::report`)
+    #[arg(long)]
+    pub json: bool,
+
+    /// No progress lines on stderr
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// A label matcher.

@@ -1,4 +1,4 @@
-//! The load generator: series, request bodies, the flood, its ledger, and the check of what was acknowledged.
+//! The load generator: series, request bodies, the flood, its ledger, the check of what was acknowledged, and what queries cost.
 
 pub mod body;
 pub mod cli;
@@ -9,6 +9,7 @@ pub mod population;
 pub mod process;
 pub mod protobuf;
 pub mod quantity;
+pub mod query;
 pub mod read;
 pub mod sink;
 pub mod timeline;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use floodplain_loadgen::cli::{Cli, Command};
-use floodplain_loadgen::{flood, read, sink, verify};
+use floodplain_loadgen::{flood, query, read, sink, verify};
 
 /// It could not be run as asked; 1 is for a result that is bad news.
 const FAILED: u8 = 2;
@@ -19,6 +19,12 @@ fn main() -> ExitCode {
         }
         Command::Verify(args) => {
             verify::run(&args).map_err(|error| error.to_string()).map(|report| {
+                println!("{}", if args.json { report.json() } else { report.table() });
+                report.ok
+            })
+        }
+        Command::Query(args) => {
+            query::run(&args).map_err(|error| error.to_string()).map(|report| {
                 println!("{}", if args.json { report.json() } else { report.table() });
                 report.ok
             })

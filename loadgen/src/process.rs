@@ -1,6 +1,6 @@
 //! What `/proc` says about a process: CPU time used, memory resident now and at its peak.
 //!
-//! Source: proc(5), `/proc/pid/stat` fields 14, 15 and 22, `/proc/pid/status` `VmRSS` and `VmHWM`.
+//! Source: proc(5), `/proc/pid/stat` fields 14, 15 and 22, `/proc/pid/status` `VmRSS` and `VmHWM`, `/proc/pid/clear_refs`.
 
 use std::fs;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Usage {
     pub cpu: Duration,
     /// Resident bytes now.
     pub rss_bytes: u64,
-    /// The most resident bytes it ever had.
+    /// The most resident bytes it ever had, or since [`Process::reset_peak`].
     pub rss_peak_bytes: u64,
 }
 
@@ -43,6 +43,14 @@ pub enum ProcessError {
     Ended {
         /// Its number.
         pid: u32,
+    },
+    /// Its peak cannot be forgotten.
+    #[error("cannot reset the peak of the memory of process {pid}: {source}")]
+    Peak {
+        /// Its number.
+        pid: u32,
+        /// What writing to its file said.
+        source: std::io::Error,
     },
     /// A file of `/proc` has another form than proc(5) says.
     #[error("/proc/{pid}/{file} cannot be understood")]
@@ -78,6 +86,16 @@ impl Process {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Forgets the most that was ever resident: from now on, that is what is resident at some later moment.
+    ///
+    /// # Errors
+    /// It has ended, or it is somebody else's.
+    pub fn reset_peak(&self) -> Result<(), ProcessError> {
+        let pid = self.pid;
+        fs::write(format!("/proc/{pid}/clear_refs"), "5")
+            .map_err(|source| ProcessError::Peak { pid, source })
     }
 
     /// What it has used until now.
@@ -152,6 +170,18 @@ mod tests {
     fn this_process_uses_memory() {
         let usage = Process::own().unwrap().usage().unwrap();
         assert!(usage.rss_bytes > 0 && usage.rss_peak_bytes > 0);
+    }
+
+    #[test]
+    fn a_peak_is_forgotten() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::watch(child.id()).unwrap();
+        process.reset_peak().unwrap();
+        let usage = process.usage().unwrap();
+        assert!(usage.rss_peak_bytes >= usage.rss_bytes);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(Process { pid: u32::MAX, started: 0 }.reset_peak().is_err());
     }
 
     #[test]

@@ -6,11 +6,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+pub use super::results::ResultsStatus;
 pub use crate::model::RefusedSamples;
 use crate::model::{
     Family, Fingerprinter, Labels, Matcher, Refusal, Refusals, SeriesExemplars, TimeRange,
     WriteBatch,
 };
+pub use crate::query::memory::BudgetStatus;
 use crate::query::{Answer, EvalRange, Options, QueryError};
 pub use crate::shard::cursor::{EncodedChunk, ReadSeries};
 pub use crate::shard::status;
@@ -69,7 +71,13 @@ pub trait Store: Clone + 'static {
         range: EvalRange,
         options: &Options,
         timeout: Duration,
-    ) -> impl Future<Output = Result<Answer, QueryError>>;
+    ) -> impl Future<Output = Result<Evaluated, QueryError>>;
+
+    /// What the answers have come to that are kept for range queries.
+    fn results(&self) -> ResultsStatus;
+
+    /// How much memory running queries hold, and may.
+    fn query_memory(&self) -> BudgetStatus;
 
     /// Counters and gauges of all shards, in order of the shards.
     fn status(&self) -> impl Future<Output = Vec<ShardStatus>>;
@@ -149,6 +157,15 @@ pub trait Store: Clone + 'static {
 pub trait SeriesReading {
     /// The next series, in order of labels, or more of the one before; `None` behind the last one.
     fn next(&mut self) -> impl Future<Output = Result<Option<ReadSeries>, ReadError>>;
+}
+
+/// A query that was evaluated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluated {
+    /// What it came to.
+    pub answer: Answer,
+    /// How long it took until it was parsed and planned.
+    pub prepared_in: Duration,
 }
 
 /// What becomes of the good samples of a batch that has bad ones.

@@ -5,30 +5,43 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::query::memory::{Account, Budget};
+use crate::query::pace::SLICE_POINTS;
 use crate::query::{Cancel, Leaf, Pace};
 use crate::rt::clock::Stopwatch;
-use crate::rt::pace::Slice;
+use crate::rt::pace::{Sharer, Slice};
 use crate::shard::FoldRequest;
 
 /// A query that is being evaluated. Dropping it tells the shards to stop.
 pub struct Evaluation {
     running: Stopwatch,
     timeout: Duration,
+    account: Account,
     asked: RefCell<Option<Arc<FoldRequest>>>,
 }
 
 impl Evaluation {
-    /// A query that begins now and may take `timeout`.
+    /// A query that begins now and may take `timeout`, and memory of `budget`.
     #[must_use]
-    pub fn begin(timeout: Duration) -> Self {
-        Self { running: Stopwatch::start(), timeout, asked: RefCell::new(None) }
+    pub fn begin(timeout: Duration, budget: &Budget) -> Self {
+        let (account, asked) = (budget.open(), RefCell::new(None));
+        Self { running: Stopwatch::start(), timeout, account, asked }
+    }
+
+    /// What the query's memory is charged to.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 
     /// What to ask the shards.
     #[must_use]
     pub fn request(&self, leaves: &[Leaf]) -> Arc<FoldRequest> {
-        let request =
-            Arc::new(FoldRequest { leaves: leaves.to_vec(), cancelled: AtomicBool::new(false) });
+        let request = Arc::new(FoldRequest {
+            leaves: leaves.to_vec(),
+            account: self.account.clone(),
+            cancelled: AtomicBool::new(false),
+        });
         *self.asked.borrow_mut() = Some(Arc::clone(&request));
         request
     }
@@ -47,6 +60,10 @@ impl Pace for Evaluation {
         // The engine asks every few ten microseconds of work and cannot hold a slice across its own calls: a short wait
         // each time lets everybody else run.
         Slice::pause().await;
+    }
+
+    fn slice_points(&self) -> usize {
+        Sharer::part_of(SLICE_POINTS)
     }
 
     fn cancelled(&self) -> Option<Cancel> {

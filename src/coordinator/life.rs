@@ -13,10 +13,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::results::Results;
 use super::route::shard_of;
 use super::snapshot::SnapshotTurn;
 use super::store::Coordinator;
 use crate::model::{Fingerprinter, ShardId};
+use crate::query::memory::Budget;
 use crate::rt::SystemClock;
 use crate::rt::background::BackgroundSeat;
 use crate::rt::clock::since_first_asked;
@@ -46,6 +48,8 @@ pub struct Core {
     fingerprinter: Fingerprinter,
     replaying: Replaying,
     snapshots: SnapshotTurn,
+    results: Results,
+    budget: Budget,
     options: FileOptions,
     storage: StorageOptions,
     commit_layout: Option<CommitLayout>,
@@ -87,6 +91,7 @@ pub enum LifeError {
 /// - `now_s`: seconds since the epoch.
 /// - `backgrounds`: one for each shard, for its long work.
 /// - `storage`: how data is kept.
+/// - `results`, `budget`: where answers of queries are kept, and how much memory queries may take.
 ///
 /// # Errors
 /// A directory that a newer version has changed, or a file system that fails.
@@ -97,7 +102,7 @@ pub fn cores(
     seed: u64,
     now_s: u64,
     backgrounds: Vec<BackgroundSeat>,
-    storage: StorageOptions,
+    (storage, results, budget): (StorageOptions, &Results, &Budget),
 ) -> Result<Vec<Core>, ManifestError> {
     let manifest = Manifest::begin_run(place.root(), shards, now_s)?;
     let (run, layout) = (manifest.run, manifest.layout());
@@ -123,6 +128,8 @@ pub fn cores(
             fingerprinter: fingerprinter.clone(),
             replaying: replaying.clone(),
             snapshots: snapshots.clone(),
+            results: results.clone(),
+            budget: budget.clone(),
             options,
             storage,
             commit_layout: (seat.shard() == ShardId(0)).then_some(commit_layout),
@@ -150,6 +157,8 @@ impl Core {
             fingerprinter,
             replaying,
             snapshots,
+            results,
+            budget,
             options,
             storage,
             commit_layout,
@@ -172,7 +181,8 @@ impl Core {
             })
             .await;
         let (keys, progress) = (fingerprinter.clone(), replaying.clone());
-        let coordinator = Coordinator::new(peers.clone(), shards, keys, progress, snapshots);
+        let coordinator =
+            Coordinator::new(peers.clone(), shards, keys, progress, snapshots, (results, budget));
         let (opened, cannot_open) = (shard.clone(), failed.clone());
         let options = (options, storage);
         let opening = task::spawn("open shard", async move {

@@ -3,6 +3,7 @@
 //! Runs on the core that took the request, holds no data, and asks the shards by messages. Who speaks HTTP sees
 //! [`api::Store`] and nothing behind it.
 
+mod answering;
 pub mod api;
 pub mod cardinality;
 pub mod evaluation;
@@ -10,6 +11,7 @@ pub mod gate;
 mod gather;
 pub mod life;
 mod merged_read;
+pub mod results;
 pub mod route;
 pub mod snapshot;
 pub mod store;

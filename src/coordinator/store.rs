@@ -7,23 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{
-    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadError, Readiness,
-    ReplayProgress, ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
+    AdminError, BadSampleMode, BlockMeta, Cardinality, Evaluated, Limited, Need, ReadError,
+    Readiness, ReplayProgress, ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
 };
 use super::cardinality::cardinality;
 use super::evaluation::Evaluation;
 use super::gate::Gate;
 use super::gather;
 use super::merged_read::MergedRead;
+use super::results::{Results, ResultsStatus};
 use super::route::shard_of;
 use super::snapshot::SnapshotTurn;
 use crate::model::{
     Family, Fingerprinter, Labels, Matcher, Metadata, Part, Refusals, SeriesExemplars, ShardId,
     TimeRange, WriteBatch,
 };
-use crate::query::{Answer, EvalRange, Leaf, LeafPart, Options, QueryError, evaluate, prepare};
+use crate::query::memory::{Budget, BudgetStatus};
+use crate::query::{EvalRange, Leaf, LeafPart, Options, QueryError};
 use crate::rt::mesh::{CallError, Peers};
-use crate::rt::timer;
 use crate::shard::replaying::Replaying;
 use crate::shard::{ExemplarSelection, NotDone, Request, Response, Selection};
 
@@ -39,6 +40,8 @@ pub(super) struct Inner {
     reads: Gate,
     writes: Gate,
     pub(super) snapshots: SnapshotTurn,
+    pub(super) results: Results,
+    pub(super) budget: Budget,
     stopping: Cell<bool>,
 }
 
@@ -103,7 +106,7 @@ impl Coordinator {
     /// The store behind `peers`.
     ///
     /// - `shards`: how many there are.
-    /// - `snapshots`: one for all cores.
+    /// - `snapshots`, `results`, `budget`: one for all cores.
     #[must_use]
     pub fn new(
         peers: Peers<Request, Response>,
@@ -111,6 +114,7 @@ impl Coordinator {
         fingerprinter: Fingerprinter,
         replaying: Replaying,
         snapshots: SnapshotTurn,
+        (results, budget): (Results, Budget),
     ) -> Self {
         let (of_reads, of_writes) = (replaying.clone(), replaying.clone());
         let reads = Gate::new(move || of_reads.all_done());
@@ -123,6 +127,8 @@ impl Coordinator {
             reads,
             writes,
             snapshots,
+            results,
+            budget,
             stopping: Cell::new(false),
         }))
     }
@@ -182,7 +188,7 @@ impl Coordinator {
     }
 
     /// What the shards make of a query's leaves: a part for each leaf and shard.
-    async fn fold(
+    pub(super) async fn fold(
         &self,
         leaves: &[Leaf],
         evaluation: &Evaluation,
@@ -350,12 +356,16 @@ impl Store for Coordinator {
         range: EvalRange,
         options: &Options,
         timeout: Duration,
-    ) -> Result<Answer, QueryError> {
-        let evaluation = Evaluation::begin(timeout);
-        let prepared = prepare(text, range, options)?;
-        let answered = timer::timeout(timeout, self.fold(prepared.leaves(), &evaluation));
-        let parts = answered.await.map_err(|_| QueryError::Timeout)??;
-        evaluate(&prepared, parts, &evaluation).await
+    ) -> Result<Evaluated, QueryError> {
+        self.answer(text, range, options, timeout).await
+    }
+
+    fn results(&self) -> ResultsStatus {
+        self.0.results.status()
+    }
+
+    fn query_memory(&self) -> BudgetStatus {
+        self.0.budget.status()
     }
 
     async fn status(&self) -> Vec<ShardStatus> {

@@ -148,9 +148,11 @@ pub fn read(
     wanted: impl Fn(TimestampMs) -> bool,
     out: &mut Samples,
 ) -> Result<(), ChunkError> {
-    let mut reader = ChunkReader::new(encoding, bytes)?;
     let before = out.mark();
-    let read = read_all(&mut reader, wanted, out);
+    let read = match encoding {
+        xor::ENCODING => xor::read(bytes, wanted, &mut out.floats).map_err(ChunkError::from),
+        _ => read_all(&mut ChunkReader::new(encoding, bytes)?, wanted, out),
+    };
     if let Some(first) = out.histograms.get_mut(before.histograms) {
         first.histogram.forget_reset();
     }
@@ -176,13 +178,15 @@ pub fn read_starts(
     let Some(reader) = Xor2Reader::new(bytes).ok().filter(Xor2Reader::has_starts) else {
         return;
     };
-    let before = out.len();
+    let mut before = None;
     for StartedSample { start, sample } in reader.map_while(Result::ok) {
+        if before.replace(sample.t).is_some_and(|before| before >= sample.t) {
+            break; // as the samples are cut
+        }
         if start.0 != 0 && wanted(sample.t) {
             out.push(SampleStart { t: sample.t, start });
         }
     }
-    let _ = cut_unordered(out, before, |start| start.t); // as the samples are cut
 }
 
 /// Takes away what stands behind `from` and is not in the order of time, with all behind that; the time of the first of these.

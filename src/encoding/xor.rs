@@ -21,6 +21,10 @@
 //! bit later after single bits (`tsdb/chunkenc/bstream.go`). Without it chunks would not be the same, nor, through their
 //! lengths, the instants at which a chunk is cut.
 
+mod whole;
+
+pub use whole::read;
+
 use bytes::BufMut;
 
 use super::bits::BitReader;

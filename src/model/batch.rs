@@ -236,6 +236,14 @@ impl LabelText {
 }
 
 impl Part {
+    /// The oldest instant that it has a sample of.
+    #[must_use]
+    pub fn oldest(&self) -> Option<TimestampMs> {
+        let of_floats = self.samples.iter().map(|sample| sample.t).min();
+        let of_histograms = self.histograms.times().min();
+        [of_floats, of_histograms].into_iter().flatten().min()
+    }
+
     /// Forgets everything, keeps the room.
     pub fn clear(&mut self) {
         self.entries.clear();

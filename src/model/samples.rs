@@ -225,14 +225,31 @@ impl Samples {
     /// Brings those behind `mark` into order, each instant once: of several at one instant that one stands that came first, a
     /// float before a histogram.
     pub fn sort_from(&mut self, mark: SamplesMark) {
-        let mut more = Self {
-            floats: self.floats.split_off(mark.floats),
-            histograms: self.histograms.split_off(mark.histograms),
-            starts: self.starts.split_off(mark.starts),
-        };
+        let mut more = self.split_off(mark);
         sort(&mut more.floats);
         sort(&mut more.histograms);
         sort(&mut more.starts);
+        self.merge(mark, &mut more);
+    }
+
+    fn split_off(&mut self, mark: SamplesMark) -> Self {
+        Self {
+            floats: self.floats.split_off(mark.floats.min(self.floats.len())),
+            histograms: self.histograms.split_off(mark.histograms.min(self.histograms.len())),
+            starts: self.starts.split_off(mark.starts.min(self.starts.len())),
+        }
+    }
+
+    /// Merges what stands behind `from` into what stands between `mark` and that, as [`merge`](Self::merge) does. Costs nothing
+    /// where floats follow floats.
+    pub fn merge_from(&mut self, mark: SamplesMark, from: SamplesMark) {
+        let there = self.floats.get(mark.floats..from.floats).unwrap_or_default();
+        let more = self.floats.get(from.floats..).unwrap_or_default();
+        let follows = there.last().zip(more.first()).is_none_or(|(last, first)| last.t < first.t);
+        if follows && self.histograms.len() == mark.histograms {
+            return;
+        }
+        let mut more = self.split_off(from);
         self.merge(mark, &mut more);
     }
 

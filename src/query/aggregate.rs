@@ -7,12 +7,14 @@ use super::error::QueryError;
 use super::grid::Grid;
 use super::grouping::GroupIndex;
 use super::leaf::Param;
+use super::limit_ratio::RatioSampler;
 use super::number::format_f;
 use super::pace::{LABELS_POINTS, Pace};
 use super::partial::Partial;
 use super::plan::AggregateCall;
 use super::quantile::quantile;
-use super::top::Top;
+use super::series_set::sort_by_labels;
+use super::top::{Choice, Top, count_at};
 use super::value::{ABSENT, Column, Series};
 use crate::model::Labels;
 
@@ -29,15 +31,16 @@ pub(super) async fn evaluate<P: Pace>(
     let series = evaluation.vector(call.input)?;
     let series = match (call.op, Partial::new(call.op, call.input_span)) {
         (_, Some(partial)) => by_cells(evaluation, call, partial, series).await?,
-        (AggregateOp::Topk | AggregateOp::Bottomk, None) => {
-            top(evaluation, call, param, series, grid).await?
+        (AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk, None) => {
+            of_count(evaluation, call, param, series, grid).await?
         }
+        (AggregateOp::LimitRatio, None) => of_ratio(evaluation, call, param, series, grid).await?,
         (AggregateOp::Quantile, None) => quantiles(evaluation, call, &param, series, grid).await?,
         (AggregateOp::CountValues, None) => {
             let counted = count_values(evaluation, call, series, grid).await?;
             evaluation.together(counted, grid).await?
         }
-        (op, None) => return Err(QueryError::Internal(format!("{op:?} cannot be evaluated"))),
+        (op, None) => return Err(QueryError::Internal(format!("{op:?} has no cells"))),
     };
     Ok(Value::Vector(series))
 }
@@ -56,7 +59,8 @@ async fn by_cells<P: Pace>(
     partial.into_series(&evaluation.meter, &mut evaluation.annotations).await
 }
 
-async fn top<P: Pace>(
+/// The aggregations that give some of the series, as many as are asked for.
+async fn of_count<P: Pace>(
     evaluation: &mut Evaluation<'_, P>,
     call: &AggregateCall,
     k: Param,
@@ -80,14 +84,95 @@ async fn top<P: Pace>(
     if most >= i64::MAX as f64 {
         return Err(QueryError::Execution(format!("Scalar value {} overflows int64", whole(most))));
     }
-    let largest = call.op == AggregateOp::Topk;
-    let mut top = Top::new(largest, k, call.grouping.clone(), call.span);
+    match Choice::of(call.op) {
+        Some(Choice::First) | None => first(evaluation, call, &k, series, grid).await,
+        Some(choice) => top(evaluation, call, (choice, k), series).await,
+    }
+}
+
+async fn top<P: Pace>(
+    evaluation: &mut Evaluation<'_, P>,
+    call: &AggregateCall,
+    (choice, k): (Choice, Param),
+    series: Vec<Series>,
+) -> Result<Vec<Series>, QueryError> {
+    let mut top = Top::new(choice, k, call.grouping.clone(), call.span);
     for one in series {
         evaluation.meter.spend(LABELS_POINTS + one.column.len() * 2).await?;
         top.push(one);
     }
     evaluation.annotations.merge(top.take_annotations());
     Ok(top.into_series())
+}
+
+/// `limitk`: those series of each group that come first, which at a single step is the order that a `sort` below has
+/// made, and otherwise that of the labels.
+async fn first<P: Pace>(
+    evaluation: &mut Evaluation<'_, P>,
+    call: &AggregateCall,
+    k: &Param,
+    series: Vec<Series>,
+    grid: Grid,
+) -> Result<Vec<Series>, QueryError> {
+    let mut series = match grid.count {
+        1 => series,
+        _ => sort_by_labels(series, &evaluation.meter).await?,
+    };
+    let k: Vec<usize> = (0..grid.count).map(|step| count_at(k, step)).collect();
+    let mut index = GroupIndex::new(&call.grouping);
+    // For each group, how many more are wanted at each step.
+    let mut wanted: Vec<Vec<usize>> = Vec::new();
+    for one in &mut series {
+        evaluation.meter.spend(LABELS_POINTS + one.len()).await?;
+        let place = index.place(one.labels.as_ref());
+        if place == wanted.len() {
+            evaluation.meter.hold(k.len())?;
+            wanted.push(k.clone());
+        }
+        if let Some(wanted) = wanted.get_mut(place) {
+            one.retain(|step| match wanted.get_mut(step) {
+                Some(left) if *left > 0 => {
+                    *left -= 1;
+                    true
+                }
+                _ => false,
+            });
+        }
+    }
+    evaluation.meter.release(k.len() * wanted.len());
+    series.retain(|one| !one.is_empty());
+    Ok(series)
+}
+
+/// `limit_ratio`: a share of the series. What the shards have left out would be left out here, too.
+async fn of_ratio<P: Pace>(
+    evaluation: &mut Evaluation<'_, P>,
+    call: &AggregateCall,
+    ratio: Param,
+    mut series: Vec<Series>,
+    grid: Grid,
+) -> Result<Vec<Series>, QueryError> {
+    let (least, most) = bounds(&ratio, grid);
+    if least == 0.0 && most == 0.0 {
+        return Ok(Vec::new());
+    }
+    if !ratio.all(|ratio| !ratio.is_nan()) {
+        return Err(QueryError::Execution("Ratio value is NaN".to_owned()));
+    }
+    if most > 1.0 {
+        evaluation.annotations.add(Note::InvalidRatio(most, 1.0), call.param_span);
+    }
+    if least < -1.0 {
+        evaluation.annotations.add(Note::InvalidRatio(least, -1.0), call.param_span);
+    }
+    let mut sampler = RatioSampler::new(ratio);
+    for one in &mut series {
+        evaluation.meter.spend(LABELS_POINTS + one.len()).await?;
+        let offset = sampler.offset(one.labels.as_ref(), false);
+        sampler.limit(one, offset);
+    }
+    series.retain(|one| !one.is_empty());
+    Ok(series)
 }
 
 /// The least and the most that a parameter is; NaN if it is NaN anywhere.

@@ -9,13 +9,14 @@ use super::error::QueryError;
 use super::grid::Grid;
 use super::leaf::Param;
 use super::leaf_fold::LeafPart;
+use super::memory::Account;
 use super::pace::{LABELS_POINTS, Meter, Pace};
 use super::plan::{MapFunction, Node, NodeId, NodeKind, VectorCall, VectorFunction};
 use super::point_map::PointMap;
 use super::prepare::Prepared;
 use super::series_set::{Same, drop_names, merge_same, sort_by, sort_by_labels};
 use super::value::{ABSENT, AnswerValue, Column, HistogramColumn, Point, RawSeries, Series};
-use super::{aggregate, arithmetic, binary, histogram, label_functions, merge, range_call};
+use super::{aggregate, arithmetic, binary, histogram, info, label_functions, merge, range_call};
 use crate::model::{Labels, TimestampMs};
 
 /// A query's answer and what was odd on the way to it.
@@ -30,7 +31,7 @@ pub struct Answer {
 }
 
 /// What a node evaluates to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Value {
     /// A number for each step.
     Scalar(Param),
@@ -50,11 +51,12 @@ pub(super) struct Evaluation<'a, P> {
     pub annotations: Annotations,
     /// Are metric names only taken off in the end?
     pub delayed: bool,
-    values: Vec<Option<Value>>,
+    /// Each node's value, and how many uses of it are still to come.
+    values: Vec<Option<(Value, usize)>>,
 }
 
 /// Evaluates a prepared query from what the shards answered: `parts[leaf][shard]`, in the order of
-/// [`Prepared::leaves`] and of the shards.
+/// [`Prepared::leaves`] and of the shards. Its memory is charged to `account`, which the parts' has been.
 ///
 /// # Errors
 /// Data that the query cannot be answered for, more samples than it may hold, an evaluation that `pace` stops, or parts
@@ -63,9 +65,10 @@ pub async fn evaluate<P: Pace>(
     prepared: &Prepared,
     parts: Vec<Vec<LeafPart>>,
     pace: &P,
+    account: &Account,
 ) -> Result<Answer, QueryError> {
     let mut evaluation = Evaluation {
-        meter: Meter::new(pace, prepared.options.samples_max),
+        meter: Meter::new(pace, prepared.options.samples_max, account),
         annotations: Annotations::default(),
         delayed: prepared.options.delayed_name_removal,
         values: Vec::with_capacity(prepared.nodes.len()),
@@ -76,7 +79,7 @@ pub async fn evaluate<P: Pace>(
         evaluation.meter.spend(1).await?;
         let value = evaluation.compute(node, &mut parts).await?;
         evaluation.meter.hold(value.points())?;
-        evaluation.values.push(Some(value));
+        evaluation.values.push(Some((value, node.uses)));
     }
     let last = prepared.nodes.len().wrapping_sub(1);
     let grid = prepared.nodes.get(last).map(|node| node.grid);
@@ -108,10 +111,16 @@ pub(super) fn misfit(what: &str) -> QueryError {
 }
 
 impl<P: Pace> Evaluation<'_, P> {
-    /// The value of an earlier node, whose only use this is.
+    /// The value of an earlier node, to be used once.
     pub(super) fn take(&mut self, id: NodeId) -> Result<Value, QueryError> {
-        let value = self.values.get_mut(id).and_then(Option::take);
-        let value = value.ok_or_else(|| misfit("a node used twice"))?;
+        let slot = self.values.get_mut(id).ok_or_else(|| misfit("a node that is not there"))?;
+        if let Some((value, uses)) = slot
+            && *uses > 1
+        {
+            *uses -= 1;
+            return Ok(value.clone());
+        }
+        let (value, _) = slot.take().ok_or_else(|| misfit("a node used too often"))?;
         self.meter.release(value.points());
         Ok(value)
     }
@@ -165,6 +174,7 @@ impl<P: Pace> Evaluation<'_, P> {
                 self.map(series, &map, node.grid).await.map(Value::Vector)
             }
             NodeKind::Vector(call) => self.vector_call(call, node).await,
+            NodeKind::Info(call) => info::evaluate(self, call, node.grid).await,
         }
     }
 
@@ -409,6 +419,7 @@ mod tests {
     use super::*;
     use crate::model::Sample;
     use crate::query::leaf_fold::LeafFold;
+    use crate::query::memory::Budget;
     use crate::query::pace::Unpaced;
     use crate::query::prepare::{EvalRange, Options, prepare};
     use crate::query::quantile::nearly_equal;
@@ -430,14 +441,22 @@ mod tests {
                 for (_, (labels, samples)) in
                     stored.iter().enumerate().filter(|(i, _)| place(*i) % shards == shard)
                 {
-                    fold.push(labels.as_ref(), samples).unwrap();
+                    futures_lite::future::block_on(fold.push(labels.as_ref(), samples, &Unpaced))
+                        .unwrap();
                 }
                 fold.finish()
             };
             (0..shards).map(shard).collect()
         });
         let parts = parts.collect();
-        futures_lite::future::block_on(evaluate(&prepared, parts, &Unpaced)).unwrap().value
+        futures_lite::future::block_on(evaluate(
+            &prepared,
+            parts,
+            &Unpaced,
+            &Budget::unlimited().open(),
+        ))
+        .unwrap()
+        .value
     }
 
     fn agree(one: &AnswerValue, other: &AnswerValue) -> bool {
@@ -541,7 +560,12 @@ mod tests {
     fn parts_of_another_query_are_an_internal_error() {
         let at = EvalRange::instant(TimestampMs(0));
         let prepared = prepare("x + y", at, &Options::default()).unwrap();
-        let answer = futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced));
+        let answer = futures_lite::future::block_on(evaluate(
+            &prepared,
+            Vec::new(),
+            &Unpaced,
+            &Budget::unlimited().open(),
+        ));
         assert!(matches!(answer, Err(QueryError::Internal(_))));
     }
 
@@ -553,7 +577,12 @@ mod tests {
             let query = (0..times).fold(start.clone(), |inner, _| doubled(inner));
             let at = EvalRange::instant(TimestampMs(0));
             let prepared = prepare(&query, at, &Options::default()).unwrap();
-            futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced))
+            futures_lite::future::block_on(evaluate(
+                &prepared,
+                Vec::new(),
+                &Unpaced,
+                &Budget::unlimited().open(),
+            ))
         };
         assert!(ask(19).is_ok());
         assert!(matches!(ask(100), Err(QueryError::Execution(_))));
@@ -565,7 +594,13 @@ mod tests {
         let options = Options { samples_max: 1000, ..Options::default() };
         let fails = |query: &str| {
             let prepared = prepare(query, range, &options)?;
-            futures_lite::future::block_on(evaluate(&prepared, Vec::new(), &Unpaced)).map(|_| ())
+            futures_lite::future::block_on(evaluate(
+                &prepared,
+                Vec::new(),
+                &Unpaced,
+                &Budget::unlimited().open(),
+            ))
+            .map(|_| ())
         };
         assert_eq!(fails("vector(1) + time()"), Ok(()));
         assert_eq!(fails("sum_over_time(vector(1)[1d:1s])"), Err(QueryError::TooManySamples));

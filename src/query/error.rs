@@ -23,6 +23,17 @@ pub enum QueryError {
     /// More samples would have to be held at once than a query may.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
+    /// More memory would be held than one query, or all together, may.
+    #[error(
+        "query would hold more memory than {bytes_max} bytes, which {}; ask for fewer series or steps, or raise the flag",
+        memory_flag(*.of_all)
+    )]
+    TooMuchMemory {
+        /// Is it the bound of all running queries together?
+        of_all: bool,
+        /// The bound.
+        bytes_max: usize,
+    },
     /// The query ran longer than it may.
     #[error("query timed out in expression evaluation")]
     Timeout,
@@ -35,6 +46,14 @@ pub enum QueryError {
     /// What the shards sent does not fit the plan: a fault of this program.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+fn memory_flag(of_all: bool) -> &'static str {
+    if of_all {
+        "all running queries together may hold (--query.max-bytes-total)"
+    } else {
+        "one query may hold (--query.max-bytes)"
+    }
 }
 
 /// The classes of [`QueryError`], one for each error type of the API.
@@ -58,7 +77,9 @@ impl QueryError {
     pub fn kind(&self) -> QueryErrorKind {
         match self {
             Self::Parse(_) | Self::BadData(_) | Self::Unsupported(_) => QueryErrorKind::BadData,
-            Self::Execution(_) | Self::TooManySamples => QueryErrorKind::Execution,
+            Self::Execution(_) | Self::TooManySamples | Self::TooMuchMemory { .. } => {
+                QueryErrorKind::Execution
+            }
             Self::Timeout => QueryErrorKind::Timeout,
             Self::Canceled => QueryErrorKind::Canceled,
             Self::Storage(_) | Self::Internal(_) => QueryErrorKind::Internal,

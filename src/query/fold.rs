@@ -15,6 +15,7 @@ use super::functions::regression::Line;
 use super::functions::sliding_sum::SlidingSum;
 use super::leaf::{Fold, RangeFunction, Shape};
 use super::mixed::{Either, MixedWindow, MixedWindows};
+use super::pace::{Pace, Pacer};
 use super::point_map::PointMap;
 use super::value::{ABSENT, HistogramAt, HistogramPoint, Point, is_absent};
 use super::window::{Kernel, Newest, NewestTime, Window, Windows};
@@ -181,10 +182,11 @@ impl SeriesFold {
             Fold::Newest | Fold::Samples(_) => AnyKernel::Newest(Newest),
             // Those are `mixed`'s alone.
             Fold::NewestStart | Fold::Smoothed(_) | Fold::Extended(..) => AnyKernel::Newest(Newest),
-            Fold::NewestTime => AnyKernel::NewestTime(NewestTime),
+            Fold::NewestTime | Fold::InfoTime => AnyKernel::NewestTime(NewestTime),
             Fold::Range(function) => AnyKernel::of(function, &shape),
         };
-        let instant = matches!(fold, Fold::Newest | Fold::NewestTime | Fold::NewestStart);
+        let instant =
+            matches!(fold, Fold::Newest | Fold::NewestTime | Fold::NewestStart | Fold::InfoTime);
         Self {
             fold: fold.clone(),
             windows: Windows::new(shape, instant),
@@ -236,14 +238,15 @@ impl SeriesFold {
     /// The series' next samples, in order of time.
     ///
     /// # Errors
-    /// A window that holds more samples than a query may.
-    pub(super) fn feed(
+    /// A window that holds more samples than a query may, or an evaluation that should stop.
+    pub(super) async fn feed<P: Pace>(
         &mut self,
         samples: impl IntoIterator<Item = Sample>,
+        pacer: Pacer<'_, P>,
     ) -> Result<(), QueryError> {
         let mut samples = samples.into_iter();
         while self.windows.gather(&mut samples) {
-            self.advance(false);
+            self.advance_all(false, pacer).await?;
             if self.windows.buffered() > self.samples_max {
                 return Err(QueryError::TooManySamples);
             }
@@ -254,87 +257,120 @@ impl SeriesFold {
     /// The series' next samples, floats and histograms, and starts if they matter.
     ///
     /// # Errors
-    /// Windows that hold more samples than a query may.
-    pub(super) fn feed_any(&mut self, samples: SamplesRef<'_>) -> Result<(), QueryError> {
+    /// Windows that hold more samples than a query may, or an evaluation that should stop.
+    pub(super) async fn feed_any<P: Pace>(
+        &mut self,
+        samples: SamplesRef<'_>,
+        pacer: Pacer<'_, P>,
+    ) -> Result<(), QueryError> {
         if !self.mixed.is_active() {
             if samples.histograms.is_empty() && samples.starts.is_empty() {
-                return self.feed(samples.floats.iter().copied());
+                return self.feed(samples.floats.iter().copied(), pacer).await;
             }
             let (step, ts, vs) = self.windows.open();
             self.mixed.take_over(step, ts, vs);
         }
         self.mixed.feed(samples, self.samples_max)?;
-        self.advance_mixed(false);
-        Ok(())
+        self.advance_all(false, pacer).await
     }
 
     /// The series' samples, all of them: floats, and histograms as they have been computed.
     ///
     /// # Errors
-    /// Windows that hold more samples than a query may.
-    pub(super) fn feed_points(
+    /// Windows that hold more samples than a query may, or an evaluation that should stop.
+    pub(super) async fn feed_points<P: Pace>(
         &mut self,
         floats: impl IntoIterator<Item = Sample>,
         histograms: Vec<HistogramAt>,
+        pacer: Pacer<'_, P>,
     ) -> Result<(), QueryError> {
         if histograms.is_empty() {
-            return self.feed(floats);
+            return self.feed(floats, pacer).await;
         }
         self.mixed.take_over(0, &[], &[]);
         self.mixed.feed_points(floats, histograms, self.samples_max)
     }
 
-    fn advance_mixed(&mut self, ended: bool) {
+    /// Computes what can be computed by now, and breathes in between.
+    async fn advance_all<P: Pace>(
+        &mut self,
+        ended: bool,
+        pacer: Pacer<'_, P>,
+    ) -> Result<(), QueryError> {
+        loop {
+            let slice = pacer.slice();
+            let mut work = slice;
+            let done = if self.mixed.is_active() {
+                self.advance_mixed(ended, &mut work)
+            } else {
+                self.advance(ended, &mut work)
+            };
+            pacer.spend(slice - work).await?;
+            if done {
+                return Ok(());
+            }
+        }
+    }
+
+    fn advance_mixed(&mut self, ended: bool, work: &mut usize) -> bool {
         let Self { fold, mixed, kernel, oddities, out, .. } = self;
-        mixed.advance(ended, out, |window| match fold {
+        mixed.advance(ended, out, work, |window| match fold {
             Fold::Newest | Fold::Samples(_) => match window.last()?.value {
                 Either::Float(v) => (!is_stale_nan(v)).then_some(Point::Float(v)),
                 Either::Histogram(h) => {
                     (!h.is_stale()).then(|| Point::Histogram(std::sync::Arc::clone(h)))
                 }
             },
-            Fold::NewestTime | Fold::NewestStart => {
+            Fold::NewestTime | Fold::NewestStart | Fold::InfoTime => {
                 let newest = window.last()?;
                 let is_stale = match newest.value {
                     Either::Float(v) => is_stale_nan(v),
                     Either::Histogram(h) => h.is_stale(),
                 };
-                let ms = if *fold == Fold::NewestTime { newest.t } else { newest.start };
-                (!is_stale).then_some(Point::Float(ms as f64 / 1000.0))
+                let ms = if *fold == Fold::NewestStart { newest.start } else { newest.t };
+                match newest.value {
+                    _ if is_stale => None,
+                    Either::Histogram(h) if *fold == Fold::InfoTime => {
+                        Some(Point::Histogram(std::sync::Arc::clone(h)))
+                    }
+                    _ => Some(Point::Float(ms as f64 / 1000.0)),
+                }
             }
             Fold::Smoothed(reach) => extended::smoothed(*reach, window, oddities),
             Fold::Range(function) => {
                 histograms::value(function, window, || of_floats(kernel, window), oddities)
             }
             Fold::Extended(function, reach) => extended::value(function, *reach, window, oddities),
-        });
+        })
     }
 
-    fn advance(&mut self, ended: bool) {
+    fn advance(&mut self, ended: bool, work: &mut usize) -> bool {
         let reach = self.windows.reach();
         if self.out.len() < reach {
             self.out.resize(reach, ABSENT);
         }
         let windows = &mut self.windows;
-        with_kernel!(&mut self.kernel, kernel => windows.advance(kernel, ended, &mut self.out));
+        with_kernel!(&mut self.kernel, kernel => {
+            windows.advance(kernel, ended, &mut self.out, work)
+        })
     }
 
     /// The series has no more samples.
     ///
     /// # Errors
-    /// What the function refuses to compute.
-    pub(super) fn end(&mut self) -> Result<Folded<'_>, QueryError> {
-        let mut steps = 0..0;
+    /// What the function refuses to compute, or an evaluation that should stop.
+    pub(super) async fn end<P: Pace>(
+        &mut self,
+        pacer: Pacer<'_, P>,
+    ) -> Result<Folded<'_>, QueryError> {
+        self.advance_all(true, pacer).await?;
+        let mut steps = self.windows.written();
         if self.mixed.is_active() {
-            self.advance_mixed(true);
             steps = self.mixed.written();
             let before = self.windows.written();
             if !before.is_empty() {
                 steps = before.start..steps.end.max(before.end);
             }
-        } else {
-            self.advance(true);
-            steps = self.windows.written();
         }
         if let AnyKernel::Scan(scan) = &self.kernel
             && let Some(failure) = scan.failure()
@@ -414,12 +450,16 @@ impl SeriesFold {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use futures_lite::future::block_on;
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::{STALE_NAN_BITS, TimestampMs};
     use crate::query::grid::Grid;
     use crate::query::leaf::Param;
+    use crate::query::pace::Unpaced;
     use crate::query::quantile::{nearly_equal, quantile};
 
     /// What a function gives for one window, written down as simply as can be.
@@ -543,11 +583,16 @@ mod tests {
         let mut fold = SeriesFold::new(shape, &fold, usize::MAX, TextRange::default());
         // A series before the one that counts: it must leave nothing behind.
         fold.begin();
-        fold.feed((0..50).map(|t| Sample { t: TimestampMs(t * 999), v: f64::INFINITY })).unwrap();
-        fold.end().unwrap();
+        let points = Cell::new(0);
+        let pacer = Pacer::new(&Unpaced, &points);
+        let before = (0..50).map(|t| Sample { t: TimestampMs(t * 999), v: f64::INFINITY });
+        block_on(fold.feed(before, pacer)).unwrap();
+        block_on(fold.end(pacer)).unwrap();
         fold.begin();
-        pieces.iter().for_each(|piece| fold.feed(piece.iter().copied()).unwrap());
-        let Folded { first, values, .. } = fold.end().unwrap();
+        for piece in pieces {
+            block_on(fold.feed(piece.iter().copied(), pacer)).unwrap();
+        }
+        let Folded { first, values, .. } = block_on(fold.end(pacer)).unwrap();
         let mut steps = vec![ABSENT; shape.grid.count];
         steps[first..first + values.len()].copy_from_slice(values);
         steps
@@ -630,7 +675,9 @@ mod tests {
         let mut fold =
             SeriesFold::new(shape, &Fold::Range(RangeFunction::Sum), 5000, TextRange::default());
         fold.begin();
-        let fed = fold.feed((1..10_000).map(|t| Sample { t: TimestampMs(t), v: 1.0 }));
+        let points = Cell::new(0);
+        let samples = (1..10_000).map(|t| Sample { t: TimestampMs(t), v: 1.0 });
+        let fed = block_on(fold.feed(samples, Pacer::new(&Unpaced, &points)));
         assert_eq!(fed, Err(QueryError::TooManySamples));
     }
 }

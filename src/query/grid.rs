@@ -35,6 +35,13 @@ impl Grid {
         Self { count: self.count.min(1), is_instant: true, ..self }
     }
 
+    /// Some of the instants.
+    #[must_use]
+    pub fn part(self, steps: std::ops::Range<usize>) -> Self {
+        let count = steps.end.min(self.count).saturating_sub(steps.start);
+        Self { start: self.time(steps.start), count, is_instant: count == 1, ..self }
+    }
+
     /// One instant.
     #[must_use]
     pub fn instant(at: i64) -> Self {

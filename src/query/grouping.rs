@@ -43,6 +43,12 @@ impl Grouping {
         Self { labels, without: !matching.on, unnamed: false }
     }
 
+    /// The series that have the same in `labels`, which are sorted.
+    pub(super) fn by(labels: &[&str]) -> Self {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        Self { labels, without: false, unnamed: false }
+    }
+
     /// All series in one group without labels.
     pub(super) fn one_group() -> Self {
         Self { labels: Vec::new(), without: false, unnamed: false }

@@ -58,6 +58,8 @@ pub(super) enum Fold {
     NewestStart,
     /// The value on the line between the samples around the instant: an instant selector that is `smoothed`.
     Smoothed(Reach),
+    /// The same of numbers, and histograms as they are: what `info` has to know of info series, and must refuse.
+    InfoTime,
     /// A function over all samples of the window.
     Range(RangeFunction),
     /// A function over a range that is `anchored` or `smoothed`.
@@ -247,7 +249,7 @@ pub(super) enum NameRule {
 pub(super) struct Reduce {
     /// Which.
     pub op: AggregateOp,
-    /// Of `topk` and `bottomk`, how many.
+    /// Of `topk`, `bottomk` and `limitk`, how many; of `limit_ratio`, the ratio.
     pub k: Param,
     /// Which series make a group.
     pub grouping: Grouping,

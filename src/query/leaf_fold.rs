@@ -3,6 +3,7 @@
 //!
 //! The order in which series come is the order in which sums are formed: a shard that keeps it gives the same bits again.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::annotation::Annotations;
@@ -13,11 +14,17 @@ use super::fold::{Folded, SeriesFold};
 use super::functions::extended;
 use super::grouping::{METRIC_LABELS, without_metric};
 use super::leaf::{Fold, Leaf, NameRule, Reduce, Shape};
+use super::limit_ratio::RatioSampler;
+use super::memory::Account;
+use super::pace::{Pace, Pacer};
 use super::partial::Partial;
-use super::top::Top;
+use super::top::{Choice, Top};
 use super::value::{Column, HistogramAt, HistogramColumn, RawSeries, Series, present};
 use crate::model::labels::METRIC_NAME;
 use crate::model::{Fingerprint, Fingerprinter, LabelsRef, Sample, SamplesRef, is_stale_nan};
+
+/// Memory is charged when so many more bytes are held: all cores charge to one account.
+const CHARGE_AT_ONCE: usize = 64 << 10;
 
 /// Folds one shard's series for one leaf.
 #[derive(Debug)]
@@ -30,6 +37,13 @@ pub struct LeafFold {
     samples_read: u64,
     /// Samples, or cells of their size, that are held beside the fold's own.
     held: usize,
+    /// Bytes of labels that are held.
+    label_bytes: usize,
+    /// Work since the last breath, in points.
+    points: Cell<usize>,
+    /// What memory is charged to, and how many bytes have been.
+    account: Option<Account>,
+    charged: usize,
 }
 
 /// Where folded series go.
@@ -43,6 +57,8 @@ enum Sink {
     Groups(Partial),
     /// Those that may be among the best.
     Top(Top),
+    /// A share of them.
+    Share(Vec<Series>, RatioSampler),
 }
 
 /// The samples of a series whose labels are still to come.
@@ -73,6 +89,8 @@ pub struct LeafPart {
     pub(super) identities: Option<Identities>,
     pub(super) annotations: Annotations,
     pub(super) samples_read: u64,
+    /// Bytes that have been charged for it.
+    pub(super) charged: usize,
 }
 
 /// The folded series of one shard.
@@ -103,7 +121,31 @@ impl LeafFold {
             identities,
             samples_read: 0,
             held: 0,
+            label_bytes: 0,
+            points: Cell::new(0),
+            account: None,
+            charged: 0,
         }
+    }
+
+    /// The same fold, whose memory is charged to `account`.
+    #[must_use]
+    pub fn charging(self, account: &Account) -> Self {
+        Self { account: Some(account.clone()), ..self }
+    }
+
+    /// Charges what has come to be held since the last time.
+    fn charge(&mut self) -> Result<(), QueryError> {
+        let Some(account) = &self.account else {
+            return Ok(());
+        };
+        let held = self.held * size_of::<f64>() + self.label_bytes;
+        if held > self.charged + CHARGE_AT_ONCE || held < self.charged {
+            account.release(self.charged);
+            self.charged = held;
+            account.charge(held)?;
+        }
+        Ok(())
     }
 
     /// Folds one series of floats: its labels, and its samples in order of time. Samples outside of [`Leaf::range`] do not
@@ -111,10 +153,15 @@ impl LeafFold {
     ///
     /// # Errors
     /// More samples than a query may hold, or data that the function refuses to compute with.
-    pub fn push(&mut self, labels: LabelsRef<'_>, floats: &[Sample]) -> Result<(), QueryError> {
+    pub async fn push<P: Pace>(
+        &mut self,
+        labels: LabelsRef<'_>,
+        floats: &[Sample],
+        pace: &P,
+    ) -> Result<(), QueryError> {
         self.begin();
-        self.feed(SamplesRef::of_floats(floats))?;
-        self.end(labels)
+        self.feed(SamplesRef::of_floats(floats), pace).await?;
+        self.end(labels, pace).await
     }
 
     /// Begins a series whose samples come in several pieces: then [`feed`](Self::feed) each, then [`end`](Self::end).
@@ -129,13 +176,17 @@ impl LeafFold {
     /// The series' next samples.
     ///
     /// # Errors
-    /// More samples than a query may hold.
-    pub fn feed(&mut self, mut samples: SamplesRef<'_>) -> Result<(), QueryError> {
+    /// More samples than a query may hold, or an evaluation that should stop.
+    pub async fn feed<P: Pace>(
+        &mut self,
+        mut samples: SamplesRef<'_>,
+        pace: &P,
+    ) -> Result<(), QueryError> {
         if !self.leaf.wants_starts {
             samples.starts = &[];
         }
         let Sink::Samples(_, raw) = &mut self.sink else {
-            return self.fold.feed_any(samples);
+            return self.fold.feed_any(samples, Pacer::new(pace, &self.points)).await;
         };
         let range = self.leaf.range();
         let (held, samples_max) = (self.held, self.leaf.samples_max);
@@ -174,8 +225,12 @@ impl LeafFold {
     /// Ends the series, which has the labels `labels`.
     ///
     /// # Errors
-    /// More samples than a query may hold, or data that the function refuses to compute with.
-    pub fn end(&mut self, labels: LabelsRef<'_>) -> Result<(), QueryError> {
+    /// More samples than a query may hold, data that the function refuses to compute with, or an evaluation that should stop.
+    pub async fn end<P: Pace>(
+        &mut self,
+        labels: LabelsRef<'_>,
+        pace: &P,
+    ) -> Result<(), QueryError> {
         if let Sink::Samples(series, raw) = &mut self.sink {
             let Raw { floats: mut samples, histograms, mut held } = std::mem::take(raw);
             if let Some(reach) = self.leaf.reach_of_samples() {
@@ -187,15 +242,17 @@ impl LeafFold {
                 self.held += held;
                 self.samples_read += held as u64;
                 series.push(RawSeries { labels: labels.to_owned(), samples, histograms });
+                self.label_bytes += size_of::<RawSeries>() + labels.as_bytes().len();
             }
-            return Ok(());
+            return self.charge();
         }
-        let folded = self.fold.end()?;
+        let folded = self.fold.end(Pacer::new(pace, &self.points)).await?;
         let (name, drop_name) = (self.leaf.name, self.leaf.name == NameRule::Mark);
         match &mut self.sink {
             _ if folded.is_empty() => {}
             Sink::Series(series) => {
                 self.held += folded.held();
+                self.label_bytes += size_of::<Series>() + labels.as_bytes().len();
                 series.push(series_of(labels, name, folded));
             }
             Sink::Groups(partial) => {
@@ -209,6 +266,18 @@ impl LeafFold {
                 top.push(series_of(labels, name, folded));
                 self.held = top.held();
             }
+            Sink::Share(series, sampler) => {
+                let offset = sampler.offset(labels, name == NameRule::Drop);
+                if sampler.may_take(offset) {
+                    let mut one = series_of(labels, name, folded);
+                    sampler.limit(&mut one, offset);
+                    if !one.is_empty() {
+                        self.label_bytes += size_of::<Series>() + labels.as_bytes().len();
+                        self.held += one.column.len() + one.histograms.held();
+                        series.push(one);
+                    }
+                }
+            }
             Sink::Samples(..) => {}
         }
         if self.fold.had_values()
@@ -219,7 +288,10 @@ impl LeafFold {
         if self.fold.asks_for_metric() {
             self.fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
         }
-        if self.held > self.leaf.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
+        if self.held > self.leaf.samples_max {
+            return Err(QueryError::TooManySamples);
+        }
+        self.charge()
     }
 
     /// Tells with the answer that some of what the leaf asks for cannot be read: where, and what is wrong with it.
@@ -232,7 +304,7 @@ impl LeafFold {
     pub fn finish(self) -> LeafPart {
         let mut ignored = Annotations::default();
         let data = match self.sink {
-            Sink::Series(series) => PartData::Series(series),
+            Sink::Series(series) | Sink::Share(series, _) => PartData::Series(series),
             Sink::Samples(series, _) => PartData::Samples(series),
             Sink::Groups(partial) => PartData::Groups(Box::new(partial)),
             Sink::Top(mut top) => {
@@ -243,7 +315,8 @@ impl LeafFold {
         let samples_read = self.samples_read + self.fold.samples_read();
         let (identities, mut annotations) = (self.identities, self.fold.into_annotations());
         annotations.merge(ignored);
-        LeafPart { data, identities, annotations, samples_read }
+        let charged = self.charged;
+        LeafPart { data, identities, annotations, samples_read, charged }
     }
 }
 
@@ -263,12 +336,15 @@ impl Sink {
         let Some(Reduce { op, k, grouping, span }) = &leaf.reduce else {
             return Self::Series(Vec::new());
         };
-        match (op, Partial::new(*op, *span)) {
-            (_, Some(partial)) => Self::Groups(partial),
-            (AggregateOp::Topk | AggregateOp::Bottomk, None) => {
-                Self::Top(Top::new(*op == AggregateOp::Topk, k.clone(), grouping.clone(), *span))
+        if let Some(partial) = Partial::new(*op, *span) {
+            return Self::Groups(partial);
+        }
+        match Choice::of(*op) {
+            Some(choice) => Self::Top(Top::new(choice, k.clone(), grouping.clone(), *span)),
+            None if *op == AggregateOp::LimitRatio => {
+                Self::Share(Vec::new(), RatioSampler::new(k.clone()))
             }
-            _ => Self::Series(Vec::new()), // the coordinator aggregates
+            None => Self::Series(Vec::new()), // the coordinator aggregates
         }
     }
 }

@@ -27,6 +27,8 @@ pub(super) async fn parts<P: Pace>(
     let (mut series, mut samples, mut groups) = (Vec::new(), None, None);
     let mut identities = Vec::new();
     for part in parts {
+        // From here on the node's value is held, and charged when it is made.
+        evaluation.meter.account().release(part.charged);
         evaluation.annotations.merge(part.annotations);
         identities.extend(part.identities);
         match part.data {

@@ -16,6 +16,9 @@ use super::value::{ABSENT, HistogramAt, HistogramPoint, Point, present};
 use crate::model::histogram::ResetHint;
 use crate::model::{Sample, SampleStart, SamplesRef, TimestampMs, is_stale_nan};
 
+/// What looking at a histogram costs, in points.
+const HISTOGRAM_POINTS: usize = 64;
+
 /// The samples of one step's window; never empty.
 pub(super) struct MixedWindow<'a> {
     /// The times of the floats, in milliseconds.
@@ -366,21 +369,29 @@ impl MixedWindows {
 
     /// Computes every window that no later sample can fall into; with `ended`, all windows. Floats go to `out`, which has a
     /// place for each step that floats may reach, and is grown as it needs.
+    ///
+    /// Stops when about as many points as `work` says are worked through, takes them off it, and says whether it is done.
     pub(super) fn advance(
         &mut self,
         ended: bool,
         out: &mut Vec<f64>,
+        work: &mut usize,
         mut compute: impl FnMut(&MixedWindow<'_>) -> Option<Point>,
-    ) {
+    ) -> bool {
         let shape = self.shape;
         let newest = self.ts.last().copied().max(self.histograms.last().map(|(t, _)| *t));
         let Some(newest) = newest else {
-            return;
+            return true;
         };
+        let mut done = true;
         let (mut float, mut histogram) = (Cursor::default(), Cursor::default());
         while self.step < shape.grid.count {
             let end = shape.end(self.step);
             if !ended && end >= newest {
+                break;
+            }
+            if *work == 0 {
+                done = false;
                 break;
             }
             let start = end.saturating_sub(shape.length);
@@ -400,6 +411,8 @@ impl MixedWindows {
                 step: self.step,
                 grid: &shape.grid,
             };
+            let points = 1 + window.ts.len() + window.histograms.len() * HISTOGRAM_POINTS;
+            *work = work.saturating_sub(points);
             let is_empty = window.ts.is_empty() && window.histograms.is_empty();
             match if is_empty { None } else { compute(&window) } {
                 Some(Point::Float(v)) => {
@@ -424,6 +437,7 @@ impl MixedWindows {
         self.histogram_starts.drain(..histogram.lo.min(self.histogram_starts.len()));
         let gone = self.histograms.drain(..histogram.lo.min(self.histograms.len()));
         self.held -= gone.map(|(_, h)| h.points()).sum::<usize>();
+        done
     }
 }
 

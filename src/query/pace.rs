@@ -7,9 +7,12 @@ use std::cell::Cell;
 use std::future::Future;
 
 use super::error::QueryError;
+use super::memory::Account;
 
-/// Points between two breaths.
-const SLICE_POINTS: usize = 16_384;
+/// Points between two breaths of an evaluation that has its core to itself.
+pub const SLICE_POINTS: usize = 16_384;
+/// What a sample that is held takes, in bytes.
+const SAMPLE_BYTES: usize = size_of::<f64>();
 /// What touching a label set costs, in points.
 pub(super) const LABELS_POINTS: usize = 32;
 
@@ -28,6 +31,10 @@ pub trait Pace {
     fn breathe(&self) -> impl Future<Output = ()>;
     /// Should the evaluation stop? Asked after each breath.
     fn cancelled(&self) -> Option<Cancel>;
+    /// How many points may be worked through between two breaths.
+    fn slice_points(&self) -> usize {
+        SLICE_POINTS
+    }
 }
 
 /// Never breathes and never stops: for tests, benches and tools that have the core to themselves.
@@ -42,24 +49,35 @@ impl Pace for Unpaced {
     }
 }
 
-/// Counts an evaluation's work and the samples that it holds.
-pub(super) struct Meter<'a, P> {
+/// Counts work in points, and breathes when it is time.
+pub(super) struct Pacer<'a, P> {
     pace: &'a P,
-    points: Cell<usize>,
-    held: Cell<usize>,
-    held_max: usize,
+    points: &'a Cell<usize>,
 }
 
-impl<'a, P: Pace> Meter<'a, P> {
-    /// A meter that lets at most `held_max` samples be held at once.
-    pub(super) fn new(pace: &'a P, held_max: usize) -> Self {
-        Self { pace, points: Cell::new(0), held: Cell::new(0), held_max }
+impl<P> Clone for Pacer<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for Pacer<'_, P> {}
+
+impl<'a, P: Pace> Pacer<'a, P> {
+    /// A pacer that counts on in `points`.
+    pub(super) fn new(pace: &'a P, points: &'a Cell<usize>) -> Self {
+        Self { pace, points }
+    }
+
+    /// How many points may be worked through between two breaths.
+    pub(super) fn slice(self) -> usize {
+        self.pace.slice_points()
     }
 
     /// Notes that `points` have been worked through, and breathes if it is time.
-    pub(super) async fn spend(&self, points: usize) -> Result<(), QueryError> {
+    pub(super) async fn spend(self, points: usize) -> Result<(), QueryError> {
         let spent = self.points.get() + points;
-        if spent < SLICE_POINTS {
+        if spent < self.pace.slice_points() {
             self.points.set(spent);
             return Ok(());
         }
@@ -71,6 +89,37 @@ impl<'a, P: Pace> Meter<'a, P> {
             Some(Cancel::Canceled) => Err(QueryError::Canceled),
         }
     }
+}
+
+/// Counts an evaluation's work and the samples that it holds.
+pub(super) struct Meter<'a, P> {
+    pace: &'a P,
+    points: Cell<usize>,
+    held: Cell<usize>,
+    held_max: usize,
+    account: &'a Account,
+}
+
+impl<'a, P: Pace> Meter<'a, P> {
+    /// A meter that lets at most `held_max` samples be held at once, and charges their memory to `account`.
+    pub(super) fn new(pace: &'a P, held_max: usize, account: &'a Account) -> Self {
+        Self { pace, points: Cell::new(0), held: Cell::new(0), held_max, account }
+    }
+
+    /// What the query's memory is charged to.
+    pub(super) fn account(&self) -> &'a Account {
+        self.account
+    }
+
+    /// What counts the work.
+    pub(super) fn pacer(&self) -> Pacer<'_, P> {
+        Pacer::new(self.pace, &self.points)
+    }
+
+    /// Notes that `points` have been worked through, and breathes if it is time.
+    pub(super) async fn spend(&self, points: usize) -> Result<(), QueryError> {
+        self.pacer().spend(points).await
+    }
 
     /// The most samples that may be held at once.
     pub(super) fn held_max(&self) -> usize {
@@ -81,18 +130,23 @@ impl<'a, P: Pace> Meter<'a, P> {
     pub(super) fn hold(&self, samples: usize) -> Result<(), QueryError> {
         let held = self.held.get().saturating_add(samples);
         self.held.set(held);
-        if held > self.held_max { Err(QueryError::TooManySamples) } else { Ok(()) }
+        if held > self.held_max {
+            return Err(QueryError::TooManySamples);
+        }
+        self.account.charge(samples.saturating_mul(SAMPLE_BYTES))
     }
 
     /// Notes that `samples` that were held are gone.
     pub(super) fn release(&self, samples: usize) {
         self.held.set(self.held.get().saturating_sub(samples));
+        self.account.release(samples.saturating_mul(SAMPLE_BYTES));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::memory::Budget;
 
     struct Counting {
         breaths: Cell<usize>,
@@ -112,7 +166,8 @@ mod tests {
     #[test]
     fn work_is_cut_into_slices() {
         let pace = Counting { breaths: Cell::new(0), cancel: None };
-        let meter = Meter::new(&pace, 0);
+        let account = Budget::unlimited().open();
+        let meter = Meter::new(&pace, 0, &account);
         futures_lite::future::block_on(async {
             for _ in 0..10 {
                 meter.spend(SLICE_POINTS / 4).await.unwrap();
@@ -124,14 +179,16 @@ mod tests {
     #[test]
     fn a_cancelled_evaluation_stops_at_its_next_breath() {
         let pace = Counting { breaths: Cell::new(0), cancel: Some(Cancel::Timeout) };
-        let meter = Meter::new(&pace, 0);
+        let account = Budget::unlimited().open();
+        let meter = Meter::new(&pace, 0, &account);
         let spent = futures_lite::future::block_on(meter.spend(SLICE_POINTS));
         assert_eq!(spent, Err(QueryError::Timeout));
     }
 
     #[test]
     fn what_is_released_can_be_held_again() {
-        let meter = Meter::new(&Unpaced, 10);
+        let account = Budget::unlimited().open();
+        let meter = Meter::new(&Unpaced, 10, &account);
         meter.hold(10).unwrap();
         meter.release(4);
         meter.hold(4).unwrap();

@@ -1,7 +1,7 @@
 //! A query as a list of steps: what to compute from which earlier results, on which grid.
 //!
 //! Flat and in order of evaluation, so that neither planning nor evaluating nor dropping a plan recurses, however long a
-//! chain of operators is. Each node's result is used by exactly one later node; the last node's is the answer's.
+//! chain of operators is. Each node knows how often later nodes use its result; the last node's is the answer's.
 
 use super::ast::{AggregateOp, BinaryOp, TextRange, VectorMatching};
 use super::functions::date::DatePart;
@@ -9,7 +9,7 @@ use super::grid::Grid;
 use super::grouping::Grouping;
 use super::leaf::{NameRule, Param, RangeFunction, Shape};
 use super::point_map::HistogramStat;
-use crate::model::{GoRegex, Labels};
+use crate::model::{GoRegex, Labels, Matcher};
 
 /// Which node of a plan.
 pub(super) type NodeId = usize;
@@ -21,8 +21,10 @@ pub(super) struct Node {
     pub kind: NodeKind,
     /// At which instants.
     pub grid: Grid,
-    /// Where it stands in the text.
+    /// Where it stands in the text; the first place, if it is said more than once.
     pub span: TextRange,
+    /// How many later nodes use its result.
+    pub uses: usize,
 }
 
 /// What a node computes.
@@ -59,6 +61,8 @@ pub(super) enum NodeKind {
     Map(NodeId, MapFunction),
     /// A function of vectors.
     Vector(Box<VectorCall>),
+    /// `info`
+    Info(Box<InfoCall>),
 }
 
 /// A range function over series that are here.
@@ -133,6 +137,19 @@ pub(super) enum MapFunction {
     Timestamp,
     /// `histogram_count` and its like.
     Stat(HistogramStat),
+}
+
+/// Series that are given the labels of others.
+#[derive(Clone, Debug)]
+pub(super) struct InfoCall {
+    /// The series.
+    pub base: NodeId,
+    /// The info series: of each the times of its samples, in seconds.
+    pub infos: NodeId,
+    /// What info series' names are like; a series with such a name is given nothing.
+    pub names: Vec<Matcher>,
+    /// What is asked of the other labels of info series.
+    pub data: Vec<Matcher>,
 }
 
 /// A function that looks at series together, or at their labels.

@@ -13,6 +13,7 @@ use super::plan::{AggregateCall, BinaryCall, Node, NodeId, NodeKind};
 use super::planner_leaf::LeafDraft;
 use super::prepare::{EvalRange, Options};
 use super::quote::quoted;
+use super::said::Said;
 use super::stats_only::StatsOnly;
 
 /// A plan in the making.
@@ -22,6 +23,7 @@ pub(super) struct Planner<'a> {
     pub(super) options: &'a Options,
     invariances: Invariances,
     pub(super) stats_only: StatsOnly,
+    said: Said,
     pub(super) durations: DurationContext,
     nodes: Vec<Node>,
     leaves: Vec<Leaf>,
@@ -36,8 +38,9 @@ impl<'a> Planner<'a> {
             range: seconds(range.end().saturating_sub(range.start())),
         };
         let (invariances, stats_only) = (Invariances::of(expr), StatsOnly::of(expr));
+        let said = Said::of(expr, &stats_only);
         let (nodes, leaves) = (Vec::new(), Vec::new());
-        Self { text, range, options, invariances, stats_only, durations, nodes, leaves }
+        Self { text, range, options, invariances, stats_only, said, durations, nodes, leaves }
     }
 
     /// The plan's nodes and leaves.
@@ -52,7 +55,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn push(&mut self, kind: NodeKind, grid: Grid, span: TextRange) -> NodeId {
-        self.nodes.push(Node { kind, grid, span });
+        self.nodes.push(Node { kind, grid, span, uses: 1 });
         self.nodes.len() - 1
     }
 
@@ -93,11 +96,18 @@ impl<'a> Planner<'a> {
         let mut chain = Vec::new();
         let (mut lowest, mut at) = (expr, grid);
         let mut lhs = loop {
+            if let Some(node) = self.said_before(lowest, at) {
+                break node;
+            }
             if let Some(draft) = self.leaf_of(lowest, at)? {
-                break self.push_leaf(draft, at, lowest.span);
+                let node = self.push_leaf(draft, at, lowest.span);
+                self.said.note(lowest, at, node);
+                break node;
             }
             let ExprKind::Binary(binary) = &lowest.kind else {
-                break self.plan_other(lowest, at)?;
+                let node = self.plan_other(lowest, at)?;
+                self.said.note(lowest, at, node);
+                break node;
             };
             let wraps = at.count > 1 && self.wraps_sides(lowest);
             let once = wraps && self.invariances.get(&binary.lhs).wrap;
@@ -117,8 +127,16 @@ impl<'a> Planner<'a> {
                 self.plan(&binary.rhs, grid)?
             };
             lhs = self.binary(expr, binary, (lhs, rhs), grid)?;
+            self.said.note(expr, grid, lhs);
         }
         Ok(lhs)
+    }
+
+    /// The node that says the same as `expr`, used once more.
+    fn said_before(&mut self, expr: &Expr, grid: Grid) -> Option<NodeId> {
+        let node = self.said.node(expr, grid)?;
+        self.nodes.get_mut(node)?.uses += 1;
+        Some(node)
     }
 
     /// Are the sides of this operator evaluated once where they are the same at all steps? Not if both are: then the
@@ -241,9 +259,6 @@ impl<'a> Planner<'a> {
         grid: Grid,
     ) -> Result<NodeId, QueryError> {
         let input = unwrap_parens(&aggregate.expr);
-        if matches!(aggregate.op, AggregateOp::Limitk | AggregateOp::LimitRatio) {
-            return Err(self.unsupported(expr.span, "limitk and limit_ratio"));
-        }
         if aggregate.op == AggregateOp::CountValues {
             return self.count_values(expr, aggregate, grid);
         }
@@ -258,13 +273,13 @@ impl<'a> Planner<'a> {
             };
             let unnamed = draft.leaf.name == NameRule::Drop;
             let grouping = if unnamed { grouping.of_unnamed() } else { grouping };
-            let is_top = matches!(aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk);
-            let span = if is_top { expr.span } else { aggregate.expr.span };
+            let chooses = has_count_or_ratio(aggregate.op);
+            let span = if chooses { expr.span } else { aggregate.expr.span };
             draft.leaf.reduce = Some(Reduce { op: aggregate.op, k, grouping, span });
-            if !is_top {
+            if !chooses {
                 return Ok(self.push_leaf(Some(draft), grid, expr.span));
             }
-            // The best of each shard are still to be compared with each other.
+            // The best of each shard are still to be compared with each other, and the parameter to be looked at.
             let param = self.plan_param(param, grid)?;
             let input = self.push_leaf(Some(draft), grid, input.span);
             return Ok(self.push_aggregate(expr, aggregate, (param, input), grid));
@@ -345,17 +360,22 @@ fn is_scalar_node(node: &Node, nodes: &[Node]) -> bool {
     }
 }
 
+/// Does it give some of the series, as many as its parameter says?
+fn has_count_or_ratio(op: AggregateOp) -> bool {
+    matches!(
+        op,
+        AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio
+    )
+}
+
 /// Can shards begin this aggregation, and with which k?
 fn splits(op: AggregateOp, has_param: bool, param: Option<&Param>) -> Option<Param> {
     match op {
-        AggregateOp::Topk | AggregateOp::Bottomk => {
+        _ if has_count_or_ratio(op) => {
             // Anything odd about k is the coordinator's to say.
             param.filter(|k| k.all(|k| k.is_finite())).cloned()
         }
-        AggregateOp::Quantile
-        | AggregateOp::CountValues
-        | AggregateOp::Limitk
-        | AggregateOp::LimitRatio => None,
+        AggregateOp::Quantile | AggregateOp::CountValues => None,
         _ => (!has_param).then_some(Param::Same(0.0)),
     }
 }

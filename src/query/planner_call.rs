@@ -156,6 +156,9 @@ impl Planner<'_> {
         if name == "absent" || name == "absent_over_time" {
             return self.absent(expr, call, grid);
         }
+        if name == "info" {
+            return self.info(expr, call, grid);
+        }
         if let Some(function) = range_function(name) {
             return self.range_call(expr, call, function, grid);
         }

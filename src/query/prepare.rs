@@ -10,7 +10,7 @@ use super::planner::Planner;
 use crate::model::TimestampMs;
 
 /// What an engine is set to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Options {
     /// How far back an instant selector looks for its newest sample, in milliseconds: `--query.lookback-delta`.
     pub lookback_ms: i64,
@@ -97,12 +97,26 @@ pub struct Prepared {
     pub(super) range: EvalRange,
     pub(super) options: Options,
     returns: ValueType,
+    is_divisible: bool,
 }
 
 impl Prepared {
     /// Is the answer one sample a series, all at one instant?
     pub(super) fn is_instant_vector(&self) -> bool {
         self.range.is_instant() && self.returns == ValueType::Vector
+    }
+
+    /// A range query whose answer can be put together from answers over parts of its range? Then nothing but its text, its
+    /// options and each step's instant decides it, and samples up to that instant.
+    #[must_use]
+    pub fn is_divisible(&self) -> bool {
+        self.is_divisible
+    }
+
+    /// When the query is evaluated.
+    #[must_use]
+    pub fn grid(&self) -> Grid {
+        self.range.grid()
     }
 
     /// What to ask the shards; may be nothing.
@@ -132,5 +146,6 @@ pub fn prepare(text: &str, range: EvalRange, options: &Options) -> Result<Prepar
         _ => planner.plan_root(&expr)?,
     };
     let (nodes, leaves) = planner.into_parts();
-    Ok(Prepared { nodes, leaves, range, options: *options, returns })
+    let is_divisible = !range.is_instant() && super::divisible::is_divisible(&expr);
+    Ok(Prepared { nodes, leaves, range, options: *options, returns, is_divisible })
 }

@@ -34,23 +34,24 @@ pub(super) async fn evaluate<P: Pace>(
     match (source, call.inner) {
         (Value::Samples(series), None) => {
             for series in series {
-                let points = series.held() + call.shape.grid.count;
-                evaluation.meter.spend(LABELS_POINTS + points).await?;
+                evaluation.meter.spend(LABELS_POINTS + series.held()).await?;
                 fold.begin();
-                fold.feed_points(series.samples, series.histograms)?;
-                folded.extend(end(&mut fold, series.labels, false, call.name)?);
+                fold.feed_points(series.samples, series.histograms, evaluation.meter.pacer())
+                    .await?;
+                folded.extend(end(evaluation, &mut fold, series.labels, false, call.name).await?);
             }
         }
         (Value::Vector(series), Some(inner)) => {
             for Series { labels, drop_name, column, histograms } in series {
-                let points = column.len() + histograms.held() + call.shape.grid.count;
+                let points = column.len() + histograms.held();
                 evaluation.meter.spend(LABELS_POINTS + points).await?;
                 fold.begin();
                 let sample = |(step, v)| Sample { t: TimestampMs(inner.time(step)), v };
                 let histograms = histograms.points().iter();
                 let histograms = histograms.map(|(step, h)| (inner.time(*step), hintless(h)));
-                fold.feed_points(column.points().map(sample), histograms.collect())?;
-                folded.extend(end(&mut fold, labels, drop_name, call.name)?);
+                let pacer = evaluation.meter.pacer();
+                fold.feed_points(column.points().map(sample), histograms.collect(), pacer).await?;
+                folded.extend(end(evaluation, &mut fold, labels, drop_name, call.name).await?);
             }
         }
         _ => return Err(misfit("the source of a range function")),
@@ -63,13 +64,14 @@ pub(super) async fn evaluate<P: Pace>(
 }
 
 /// Ends a series; `None` if it has no value.
-fn end(
+async fn end<P: Pace>(
+    evaluation: &Evaluation<'_, P>,
     fold: &mut SeriesFold,
     labels: Labels,
     drop_name: bool,
     name: NameRule,
 ) -> Result<Option<Series>, QueryError> {
-    let folded = fold.end()?;
+    let folded = fold.end(evaluation.meter.pacer()).await?;
     if folded.is_empty() {
         fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
         return Ok(None);
@@ -91,4 +93,57 @@ fn hintless(h: &Arc<FloatHistogram>) -> Arc<FloatHistogram> {
     let mut hintless = FloatHistogram::clone(h);
     hintless.reset_hint = ResetHint::Unknown;
     Arc::new(hintless)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures_lite::future::block_on;
+
+    use crate::model::TimestampMs;
+    use crate::query::error::QueryError;
+    use crate::query::memory::Budget;
+    use crate::query::pace::{Cancel, Pace, SLICE_POINTS};
+    use crate::query::prepare::{EvalRange, Options, prepare};
+
+    /// Counts breaths, and stops after so many.
+    struct Counting {
+        breaths: Cell<usize>,
+        stop_after: usize,
+    }
+
+    impl Pace for Counting {
+        async fn breathe(&self) {
+            self.breaths.set(self.breaths.get() + 1);
+        }
+
+        fn cancelled(&self) -> Option<Cancel> {
+            (self.breaths.get() >= self.stop_after).then_some(Cancel::Timeout)
+        }
+    }
+
+    /// One series whose windows of 3,600 points are looked at over 101 steps.
+    fn ask(pace: &Counting) -> Result<(), QueryError> {
+        let range = EvalRange::range(TimestampMs(7_200_000), TimestampMs(7_300_000), 1000);
+        let query = "stddev_over_time(vector(time())[1h:1s])";
+        let prepared = prepare(query, range, &Options::default()).unwrap();
+        let account = Budget::unlimited().open();
+        block_on(crate::query::evaluate(&prepared, Vec::new(), pace, &account)).map(|_| ())
+    }
+
+    #[test]
+    fn a_single_series_breathes_between_its_windows() {
+        let pace = Counting { breaths: Cell::new(0), stop_after: usize::MAX };
+        ask(&pace).unwrap();
+        let points = 101 * 3600;
+        assert!(pace.breaths.get() > points / SLICE_POINTS / 2, "{} breaths", pace.breaths.get());
+    }
+
+    #[test]
+    fn a_single_series_can_be_stopped() {
+        let pace = Counting { breaths: Cell::new(0), stop_after: 5 };
+        assert_eq!(ask(&pace), Err(QueryError::Timeout));
+        assert_eq!(pace.breaths.get(), 5);
+    }
 }

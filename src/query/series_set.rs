@@ -176,6 +176,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::query::memory::Budget;
     use crate::query::pace::Unpaced;
     use crate::query::value::Column;
 
@@ -204,7 +205,8 @@ mod tests {
             let unsorted: Vec<Series> = sets.iter().map(of).collect();
             let mut want: Vec<Labels> = unsorted.iter().map(|one| one.labels.clone()).collect();
             want.sort();
-            let meter = Meter::new(&Unpaced, 0);
+            let account = Budget::unlimited().open();
+            let meter = Meter::new(&Unpaced, 0, &account);
             let have = block_on(sort_by_labels(unsorted, &meter)).unwrap();
             let have: Vec<Labels> = have.into_iter().map(|one| one.labels).collect();
             prop_assert_eq!(have, want);
@@ -215,7 +217,8 @@ mod tests {
     fn series_that_have_become_the_same_are_one_unless_they_meet() {
         use crate::query::value::ABSENT;
         let labels = |v| Labels::from_pairs([("a", v)]).unwrap();
-        let meter = Meter::new(&Unpaced, 0);
+        let account = Budget::unlimited().open();
+        let meter = Meter::new(&Unpaced, 0, &account);
         let three = || {
             vec![
                 series(labels("1"), &[1.0]),

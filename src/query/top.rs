@@ -1,4 +1,5 @@
-//! `topk` and `bottomk`: at each step, the k largest or smallest values of each group, with all their labels.
+//! `topk`, `bottomk`, and what a shard does of `limitk`: at each step, the k largest or smallest values of each group, or
+//! those of the first series by labels, with all their labels.
 //!
 //! Of equal values those of the series that sort first by labels are taken, and NaN only where nothing else is left, so
 //! that what a shard lets go can be no part of the answer, and the answer does not depend on who came first.
@@ -9,22 +10,53 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::annotation::{Annotations, Note};
-use super::ast::TextRange;
+use super::ast::{AggregateOp, TextRange};
 use super::grouping::Grouping;
 use super::leaf::Param;
 use super::step_run::StepRun;
-use super::value::{ABSENT, Column, Series, is_absent};
+use super::value::{ABSENT, Column, HistogramColumn, Series, is_absent};
 
 /// Candidates are swept when they have become this many times the ones still in the running.
 const SWEEP_FACTOR: usize = 2;
 /// Fewer candidates are not worth a sweep.
 const SWEEP_MIN: usize = 1024;
 
-/// A `topk` or `bottomk` in progress.
+/// Who is better than others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// The largest values: `topk`.
+    Largest,
+    /// The smallest values: `bottomk`.
+    Smallest,
+    /// The first series by labels, whatever they have: `limitk`.
+    First,
+}
+
+impl Choice {
+    /// The choice that an aggregation is; `None` if it is none.
+    pub(super) fn of(op: AggregateOp) -> Option<Self> {
+        Some(match op {
+            AggregateOp::Topk => Self::Largest,
+            AggregateOp::Bottomk => Self::Smallest,
+            AggregateOp::Limitk => Self::First,
+            _ => return None,
+        })
+    }
+
+    /// How queries spell it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Largest => AggregateOp::Topk.name(),
+            Self::Smallest => AggregateOp::Bottomk.name(),
+            Self::First => AggregateOp::Limitk.name(),
+        }
+    }
+}
+
+/// A choice in progress.
 #[derive(Debug)]
 pub(super) struct Top {
-    /// `topk`, not `bottomk`?
-    largest: bool,
+    choice: Choice,
     k: Param,
     grouping: Grouping,
     by_key: HashMap<Box<[u8]>, usize, RandomState>,
@@ -43,8 +75,49 @@ pub(super) struct Top {
     annotations: Annotations,
 }
 
-/// A value and the candidate that has it.
+/// A value and the candidate that has it; [`ABSENT`] if it has a histogram there.
 type Entry = (f64, usize);
+
+/// What is kept of a candidate.
+#[derive(Clone, Default)]
+struct Kept {
+    /// The step of the first number.
+    first: usize,
+    /// The numbers from there on, absent ones in between.
+    values: Vec<f64>,
+    /// The steps of the histograms.
+    histograms: Vec<usize>,
+}
+
+impl Kept {
+    fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.histograms.is_empty()
+    }
+
+    fn put(&mut self, step: usize, v: f64) {
+        if is_absent(v) {
+            self.histograms.push(step);
+            return;
+        }
+        if self.values.is_empty() {
+            self.first = step;
+        }
+        self.values.resize(step - self.first, ABSENT);
+        self.values.push(v);
+    }
+
+    /// What is left of `series`.
+    fn of(self, mut series: Series) -> Series {
+        let Self { first, values, histograms } = self;
+        series.column = Column::from_step(first, &values).unwrap_or_default();
+        if histograms.is_empty() {
+            series.histograms = HistogramColumn::default();
+        } else {
+            series.histograms.retain(|step| histograms.binary_search(&step).is_ok());
+        }
+        series
+    }
+}
 
 /// Moves the last entry of a heap up to where it belongs: below none that is worse.
 fn sift_up(heap: &mut [Entry], order: &impl Fn(&Entry, &Entry) -> Ordering) {
@@ -84,16 +157,16 @@ fn sift_down(heap: &mut [Entry], order: &impl Fn(&Entry, &Entry) -> Ordering) {
     clippy::cast_possible_truncation,
     reason = "a count beyond what memory holds is as good as any"
 )]
-fn count_at(k: &Param, step: usize) -> usize {
+pub(super) fn count_at(k: &Param, step: usize) -> usize {
     let k = k.at(step);
     if k >= 1.0 { k as usize } else { 0 }
 }
 
 impl Top {
-    /// The `k` largest or smallest of each group; notes point to `span`.
-    pub(super) fn new(largest: bool, k: Param, grouping: Grouping, span: TextRange) -> Self {
+    /// The `k` best of each group; notes point to `span`.
+    pub(super) fn new(choice: Choice, k: Param, grouping: Grouping, span: TextRange) -> Self {
         Self {
-            largest,
+            choice,
             k,
             grouping,
             by_key: HashMap::default(),
@@ -118,11 +191,10 @@ impl Top {
         self.ranked + self.points
     }
 
-    /// Enters a series. Its histograms are none of the largest or smallest.
+    /// Enters a series. Histograms are none of the largest or smallest.
     pub(super) fn push(&mut self, mut series: Series) {
-        if !std::mem::take(&mut series.histograms).is_empty() {
-            let op = if self.largest { "topk" } else { "bottomk" };
-            self.annotations.add(Note::IgnoredInAggregation(op), self.span);
+        if self.choice != Choice::First && !std::mem::take(&mut series.histograms).is_empty() {
+            self.annotations.add(Note::IgnoredInAggregation(self.choice.name()), self.span);
         }
         if series.is_empty() {
             return;
@@ -139,26 +211,23 @@ impl Top {
         let Some(group) = self.groups.get_mut(at) else {
             return;
         };
-        let (first, values) = series.column.run();
         let (before, new) = (group.cells().len(), self.candidates.len());
-        let mut entered = false;
-        let ranks = group.grown_to(first, first + values.len(), &Vec::new());
+        let (mut entered, mut more) = (false, 0);
         let candidates = &self.candidates;
         let labels = |candidate: usize| match candidates.get(candidate) {
             Some(candidate) => &candidate.labels,
             None => &series.labels, // the one that is being entered
         };
-        let largest = self.largest;
+        let choice = self.choice;
         let order = |a: &Entry, b: &Entry| {
-            compare(largest, a.0, b.0).then_with(|| labels(a.1).cmp(labels(b.1)))
+            compare(choice, a.0, b.0).then_with(|| labels(a.1).cmp(labels(b.1)))
         };
-        for ((step, v), ranks) in (first..).zip(values).zip(ranks) {
-            let k = if is_absent(*v) { 0 } else { count_at(&self.k, step) };
-            let entry = (*v, new);
+        let mut enter = |ranks: &mut Vec<Entry>, k: usize, v: f64| {
+            let entry = (v, new);
             if ranks.len() < k {
                 ranks.push(entry);
                 sift_up(ranks, &order);
-                self.ranked += 1;
+                more += 1;
                 entered = true;
             } else if k > 0
                 && let Some(worst) = ranks.first_mut()
@@ -168,10 +237,21 @@ impl Top {
                 sift_down(ranks, &order);
                 entered = true;
             }
+        };
+        let (first, values) = series.column.run();
+        if !values.is_empty() {
+            let ranks = group.grown_to(first, first + values.len(), &Vec::new());
+            for ((step, v), ranks) in (first..).zip(values).zip(ranks) {
+                enter(ranks, if is_absent(*v) { 0 } else { count_at(&self.k, step) }, *v);
+            }
         }
-        self.ranked += group.cells().len() - before;
+        for (step, _) in series.histograms.points() {
+            let ranks = group.grown_to(*step, *step + 1, &Vec::new());
+            ranks.iter_mut().for_each(|ranks| enter(ranks, count_at(&self.k, *step), ABSENT));
+        }
+        self.ranked += more + group.cells().len() - before;
         if entered {
-            self.points += series.column.len();
+            self.points += points_of(&series);
             self.candidates.push(series);
             if self.candidates.len() >= self.sweep_at {
                 self.sweep();
@@ -197,20 +277,20 @@ impl Top {
         }
         let mut places = places.into_iter();
         self.candidates.retain(|_| places.next().is_some_and(|place| place.is_some()));
-        self.points = self.candidates.iter().map(|series| series.column.len()).sum();
+        self.points = self.candidates.iter().map(points_of).sum();
         self.sweep_at = SWEEP_MIN.max(self.candidates.len() * SWEEP_FACTOR);
     }
 
     /// Which of two entries is better; labels decide between equals.
     fn order(&self, a: &Entry, b: &Entry) -> Ordering {
         let labels = |entry: &Entry| self.candidates.get(entry.1).map(|series| &series.labels);
-        compare(self.largest, a.0, b.0).then_with(|| labels(a).cmp(&labels(b)))
+        compare(self.choice, a.0, b.0).then_with(|| labels(a).cmp(&labels(b)))
     }
 
     /// The series that are among the best at some step, with those points only: group by group, and in each group step
     /// by step from the best on.
     pub(super) fn into_series(self) -> Vec<Series> {
-        let mut columns: Vec<(usize, Vec<f64>)> = vec![(0, Vec::new()); self.candidates.len()];
+        let mut kept = vec![Kept::default(); self.candidates.len()];
         let mut order = Vec::with_capacity(self.candidates.len());
         let mut best: Vec<Entry> = Vec::new();
         for group in &self.groups {
@@ -219,37 +299,42 @@ impl Top {
                 best.extend_from_slice(ranks);
                 best.sort_by(|a, b| self.order(a, b));
                 for (v, candidate) in &best {
-                    let Some((first, values)) = columns.get_mut(*candidate) else {
+                    let Some(kept) = kept.get_mut(*candidate) else {
                         continue;
                     };
-                    if values.is_empty() {
-                        *first = step;
+                    if kept.is_empty() {
                         order.push(*candidate);
                     }
-                    values.resize(step - *first, ABSENT);
-                    values.push(*v);
+                    kept.put(step, *v);
                 }
             }
         }
         let mut candidates: Vec<Option<Series>> = self.candidates.into_iter().map(Some).collect();
         let series = order.into_iter().filter_map(|candidate| {
             let series = candidates.get_mut(candidate)?.take()?;
-            let (first, values) = columns.get(candidate)?;
-            Some(Series { column: Column::from_step(*first, values)?, ..series })
+            Some(std::mem::take(kept.get_mut(candidate)?).of(series))
         });
         series.collect()
     }
 }
 
+/// How many points a candidate is.
+fn points_of(series: &Series) -> usize {
+    series.column.len() + series.histograms.held()
+}
+
 /// Which of two values comes first; NaN last.
-fn compare(largest: bool, a: f64, b: f64) -> Ordering {
+fn compare(choice: Choice, a: f64, b: f64) -> Ordering {
+    if choice == Choice::First {
+        return Ordering::Equal;
+    }
     match (a.is_nan(), b.is_nan()) {
         (true, true) => Ordering::Equal,
         (true, false) => Ordering::Greater,
         (false, true) => Ordering::Less,
         (false, false) => {
             let ascending = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
-            if largest { ascending.reverse() } else { ascending }
+            if choice == Choice::Largest { ascending.reverse() } else { ascending }
         }
     }
 }
@@ -260,10 +345,15 @@ mod tests {
 
     use super::*;
     use crate::model::Labels;
+    use crate::query::float_histogram::FloatHistogram;
 
     fn series(name: &str, values: &[f64]) -> Series {
         let labels = Labels::from_pairs([("s", name)]).unwrap();
         Series::of_floats(labels, false, Column::of(values).unwrap())
+    }
+
+    fn top(choice: Choice, k: f64) -> Top {
+        Top::new(choice, Param::Same(k), Grouping::one_group(), TextRange::default())
     }
 
     fn names(top: Top) -> Vec<(String, Vec<f64>)> {
@@ -276,7 +366,7 @@ mod tests {
 
     #[test]
     fn each_step_has_its_own_best() {
-        let mut top = Top::new(true, Param::Same(1.0), Grouping::one_group(), TextRange::default());
+        let mut top = top(Choice::Largest, 1.0);
         top.push(series("a", &[1.0, 5.0, f64::NAN]));
         top.push(series("b", &[2.0, 4.0, 1.0]));
         assert_eq!(names(top), [("b".to_owned(), vec![2.0, 1.0]), ("a".to_owned(), vec![5.0])]);
@@ -285,10 +375,28 @@ mod tests {
     #[test]
     fn of_equals_the_first_by_labels_stays_whoever_came_first() {
         for order in [["a", "b", "c"], ["c", "b", "a"]] {
-            let mut top =
-                Top::new(false, Param::Same(2.0), Grouping::one_group(), TextRange::default());
+            let mut top = top(Choice::Smallest, 2.0);
             order.iter().for_each(|name| top.push(series(name, &[1.0])));
             assert_eq!(names(top), [("a".to_owned(), vec![1.0]), ("b".to_owned(), vec![1.0])]);
+        }
+    }
+
+    #[test]
+    fn the_first_by_labels_are_taken_whatever_they_have() {
+        let histogram = || std::sync::Arc::new(FloatHistogram::empty(0));
+        for order in [[0, 1, 2], [2, 1, 0]] {
+            let mut a = series("a", &[ABSENT, 9.0]);
+            a.histograms = HistogramColumn::of(vec![(2, histogram())]);
+            let mut b = series("b", &[5.0, 5.0]);
+            b.histograms = HistogramColumn::of(vec![(2, histogram()), (3, histogram())]);
+            let c = series("c", &[1.0, 1.0, 1.0, 1.0, 1.0]);
+            let all = [a, b, c];
+            let mut top = top(Choice::First, 1.0);
+            order.iter().for_each(|index| top.push(all[*index].clone()));
+            let mut have = top.into_series();
+            have.sort_by(|a, b| a.labels.cmp(&b.labels));
+            let steps = have.iter().map(|one| one.steps().collect::<Vec<_>>());
+            assert_eq!(steps.collect::<Vec<_>>(), [vec![1, 2], vec![0, 3], vec![4]]);
         }
     }
 
@@ -301,10 +409,11 @@ mod tests {
         ) {
             let all: Vec<Series> =
                 values.iter().enumerate().map(|(i, v)| series(&format!("{i:02}"), &[*v])).collect();
-            let mut top = Top::new(largest, Param::Same(k as f64), Grouping::one_group(), TextRange::default());
+            let choice = if largest { Choice::Largest } else { Choice::Smallest };
+            let mut top = top(choice, k as f64);
             all.iter().rev().for_each(|one| top.push(one.clone()));
             let mut sorted: Vec<(usize, f64)> = values.iter().copied().enumerate().collect();
-            sorted.sort_by(|a, b| compare(largest, a.1, b.1).then(a.0.cmp(&b.0)));
+            sorted.sort_by(|a, b| compare(choice, a.1, b.1).then(a.0.cmp(&b.0)));
             let want: Vec<String> = sorted.iter().take(k).map(|(i, _)| format!("{i:02}")).collect();
             let have: Vec<String> = names(top).into_iter().map(|(name, _)| name).collect();
             prop_assert_eq!(have, want);
@@ -313,7 +422,7 @@ mod tests {
 
     #[test]
     fn what_was_overtaken_is_forgotten() {
-        let mut top = Top::new(true, Param::Same(1.0), Grouping::one_group(), TextRange::default());
+        let mut top = top(Choice::Largest, 1.0);
         for i in 0..10_000 {
             top.push(series(&format!("{i:05}"), &[f64::from(i)]));
         }

@@ -121,6 +121,14 @@ impl Column {
         true
     }
 
+    /// The values of some of the steps, counted from the first of those.
+    fn part(&self, steps: &std::ops::Range<usize>) -> Option<Self> {
+        let end = self.first + self.values.len();
+        let (from, to) = (steps.start.max(self.first), steps.end.min(end));
+        let values = self.values.get(from.checked_sub(self.first)?..to.checked_sub(self.first)?)?;
+        Self::from_step(from - steps.start, values)
+    }
+
     /// Adds points at steps that have none, in order of the steps.
     pub(super) fn put(&mut self, points: &[(usize, f64)]) {
         let (Some((first, _)), Some((last, _))) = (points.first(), points.last()) else {
@@ -201,7 +209,7 @@ impl HistogramColumn {
     }
 
     /// Keeps the points whose steps `wanted` wants.
-    pub(super) fn retain(&mut self, wanted: impl Fn(usize) -> bool) {
+    pub(super) fn retain(&mut self, mut wanted: impl FnMut(usize) -> bool) {
         self.points.retain(|(step, _)| wanted(*step));
     }
 
@@ -287,8 +295,27 @@ impl Series {
         self.column.len() + self.histograms.points().len()
     }
 
-    /// Keeps the points whose steps `wanted` wants.
-    pub(super) fn retain(&mut self, wanted: impl Fn(usize) -> bool) {
+    /// The points of some of the steps, counted from the first of those.
+    pub(super) fn part(&self, steps: std::ops::Range<usize>) -> Self {
+        let points = self.histograms.points().iter().filter(|(step, _)| steps.contains(step));
+        let points = points.map(|(step, h)| (step - steps.start, Arc::clone(h)));
+        Self {
+            labels: self.labels.clone(),
+            drop_name: self.drop_name,
+            column: self.column.part(&steps).unwrap_or_default(),
+            histograms: HistogramColumn::of(points.collect()),
+        }
+    }
+
+    /// The same points so many steps later.
+    pub(super) fn shifted(mut self, steps: usize) -> Self {
+        self.column.first += steps;
+        self.histograms.points.iter_mut().for_each(|(step, _)| *step += steps);
+        self
+    }
+
+    /// Keeps the points whose steps `wanted` wants; it is asked once for each.
+    pub(super) fn retain(&mut self, mut wanted: impl FnMut(usize) -> bool) {
         self.column.map(|step, v| if wanted(step) { v } else { ABSENT });
         self.histograms.retain(wanted);
     }

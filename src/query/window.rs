@@ -85,6 +85,8 @@ impl<'a> Window<'a> {
 pub(super) trait Kernel {
     /// Does the kernel look at nothing but the window's newest sample? Then `lo` is that sample.
     const NEWEST_ONLY: bool = false;
+    /// Does the kernel look at every sample of every window? Then a step is as much work as its window is large.
+    const SCANS: bool = false;
 
     /// Forgets everything: another series begins.
     fn reset(&mut self) {}
@@ -228,27 +230,41 @@ impl Windows {
 
     /// Writes the value of every window that no later sample can fall into to `out`, which has one place a step; with
     /// `ended`, of all windows. Steps whose windows are empty are left as they are.
-    pub(super) fn advance<K: Kernel>(&mut self, kernel: &mut K, ended: bool, out: &mut [f64]) {
+    ///
+    /// Stops when about as many points as `work` says are worked through, takes them off it, and says whether it is done.
+    pub(super) fn advance<K: Kernel>(
+        &mut self,
+        kernel: &mut K,
+        ended: bool,
+        out: &mut [f64],
+        work: &mut usize,
+    ) -> bool {
         let ts = self.ts.get(..self.len).unwrap_or_default();
         let vs = self.vs.get(..self.len).unwrap_or_default();
         kernel.extend(ts, vs, self.known);
         self.samples_read += (self.len - self.known) as u64;
         self.known = self.len;
         let Some(newest) = ts.last().copied() else {
-            return;
+            return true;
         };
         let shape = self.shape;
         // What changes at every step is kept out of `self`, in registers.
         let (mut cursor, mut step) = (self.cursor, self.step);
         let (mut first, mut behind) = (step, step);
         let mut end = shape.end(step);
-        while step < shape.grid.count && (ended || end < newest) {
+        let (begun, mut scanned) = (step, 0);
+        let mut limit = shape.grid.count.min(step.saturating_add((*work).max(1)));
+        while step < limit && (ended || end < newest) {
             let start = end.saturating_sub(shape.length);
             if cursor.move_to::<K>(ts, start, end) {
                 let (lo, hi, length) = (cursor.lo, cursor.hi, shape.length);
                 let window = Window { ts, vs, lo, hi, end, length, step, grid: &shape.grid };
                 if let Some(slot) = out.get_mut(step) {
                     *slot = kernel.value(&window);
+                }
+                if K::SCANS {
+                    scanned += window.len();
+                    limit = limit.saturating_sub(window.len()).max(step + 1);
                 }
                 step += 1;
                 behind = step;
@@ -264,6 +280,8 @@ impl Windows {
                 end = shape.end(step);
             }
         }
+        let done = step >= shape.grid.count || !(ended || end < newest);
+        *work = work.saturating_sub(step.saturating_sub(begun) + scanned);
         (self.cursor, self.step) = (cursor, step);
         if first < behind {
             let start = if self.written.is_empty() { first } else { self.written.start };
@@ -272,6 +290,7 @@ impl Windows {
         let gone = cursor.lo.min(cursor.hi);
         self.drop_front(gone);
         kernel.shrink(gone);
+        done
     }
 
     /// Forgets the first `gone` samples. A window that fills the buffer makes it larger.

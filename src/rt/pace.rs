@@ -1,25 +1,68 @@
 //! The pace of CPU work that must stay on a shard's executor, such as a query (rule R2).
 //!
 //! glommio looks at sockets, disks and other cores only when nothing is runnable. A task that merely yields is
-//! runnable, so while it works a request waits for the preemption timer. A task that sleeps is not.
+//! runnable, so while it works a request waits for the preemption timer. A task that waits for a timer is not.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::timer;
 
 /// The longest stretch of work that others wait for.
 const SLICE: Duration = Duration::from_micros(200);
-/// Too short to matter (about 17 us with the timer), long enough to be a sleep.
-const BREATH: Duration = Duration::from_micros(5);
 /// What nobody waits for takes two fifths of the core at most.
 const LONG_BREATH: Duration = Duration::from_micros(300);
+
+/// However many share a core, nobody's stretch is shorter.
+const SLICE_MIN: Duration = Duration::from_micros(25);
+const PARTS_MAX: usize = 8;
+
+thread_local! {
+    /// How many share this core.
+    static SHARERS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// One of those who share a core's time for work such as queries: what they do without a pause, one after the other, takes no
+/// longer together than one of them alone would take. Ends when it is dropped.
+#[derive(Debug)]
+pub struct Sharer(());
+
+impl Sharer {
+    /// One more begins on this core.
+    #[must_use]
+    pub fn begin() -> Self {
+        SHARERS.set(SHARERS.get() + 1);
+        Self(())
+    }
+
+    /// How many there are on this core.
+    #[must_use]
+    pub fn count() -> u32 {
+        SHARERS.get()
+    }
+
+    /// One's share of an amount of work that takes about as long as a slice.
+    #[must_use]
+    pub fn part_of(work: usize) -> usize {
+        (work / Self::count().max(1) as usize).max(work / PARTS_MAX)
+    }
+}
+
+impl Drop for Sharer {
+    fn drop(&mut self) {
+        SHARERS.set(SHARERS.get().saturating_sub(1));
+    }
+}
 
 /// A stretch of uninterrupted work. Hold one for the length of a job and call [`Slice::breathe`] in its loop.
 #[derive(Debug)]
 pub struct Slice {
     started: Instant,
     length: Duration,
-    breath: Duration,
+    /// How long others have the core for themselves; `None`: for as long as they have something to do.
+    breath: Option<Duration>,
+    /// Is the length shared with the other [`Sharer`]s of the core?
+    is_shared: bool,
 }
 
 impl Slice {
@@ -32,13 +75,19 @@ impl Slice {
     /// The work begins now, and may hold the core for `length` at a time: for a shard that does not serve yet.
     #[must_use]
     pub fn of(length: Duration) -> Self {
-        Self { started: Instant::now(), length, breath: BREATH }
+        Self { started: Instant::now(), length, breath: None, is_shared: false }
+    }
+
+    /// The work begins now, that of a [`Sharer`].
+    #[must_use]
+    pub fn shared() -> Self {
+        Self { is_shared: true, ..Self::start() }
     }
 
     /// The work begins now, and can wait: what it takes of the core is bounded, so that requests do not queue behind it.
     #[must_use]
     pub fn gentle() -> Self {
-        Self { breath: LONG_BREATH, ..Self::start() }
+        Self { breath: Some(LONG_BREATH), ..Self::start() }
     }
 
     /// The work begins anew: for after a wait, which was no work.
@@ -49,15 +98,22 @@ impl Slice {
     /// Lets the rest of the shard go on if the stretch has lasted its length, 200 us unless said otherwise. Costs a look
     /// at the clock (about 25 ns), so call it once a series, not once a sample. Hold no borrow over it.
     pub async fn breathe(&mut self) {
-        if self.started.elapsed() > self.length {
-            timer::sleep(self.breath).await;
+        let length = match self.is_shared {
+            true => (self.length / Sharer::count().max(1)).max(SLICE_MIN),
+            false => self.length,
+        };
+        if self.started.elapsed() > length {
+            match self.breath {
+                Some(breath) => timer::sleep(breath).await,
+                None => Self::pause().await,
+            }
             self.restart();
         }
     }
 
     /// Lets the rest of the shard go on, for work that measures its slices by itself.
     pub async fn pause() {
-        timer::sleep(BREATH).await;
+        timer::look_around().await;
     }
 }
 
@@ -75,6 +131,16 @@ mod tests {
     use super::*;
     use crate::rt::executor::testing::on_one_shard;
     use crate::rt::task;
+
+    #[test]
+    fn who_ends_gives_its_share_back() {
+        let (one, other) = (Sharer::begin(), Sharer::begin());
+        assert_eq!(Sharer::count(), 2);
+        drop(one);
+        assert_eq!(Sharer::count(), 1);
+        drop(other);
+        assert_eq!(Sharer::count(), 0);
+    }
 
     #[test]
     fn r2_a_timer_fires_while_a_busy_task_breathes() {

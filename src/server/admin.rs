@@ -62,7 +62,11 @@ pub async fn snapshot<S: Store>(server: &Server<S>, form: &Form) -> Result<Reply
     Ok(reply::success(|out| object(out, [("name", name.as_str())], text::string)))
 }
 
-fn enabled<S>(server: &Server<S>) -> Result<(), ApiError> {
+/// Refuses what only operators may do, unless they have switched it on.
+///
+/// # Errors
+/// That is it.
+pub fn enabled<S>(server: &Server<S>) -> Result<(), ApiError> {
     if server.settings.admin_api {
         return Ok(());
     }

@@ -60,7 +60,7 @@ impl Body {
             Self::Empty | Self::Streamed(_) => false,
             Self::Whole(bytes) if bytes.len() < COMPRESSED_BYTES_MIN => false,
             Self::Whole(bytes) => {
-                let mut compressor = Compressor::new(encoding);
+                let Ok(mut compressor) = Compressor::new(encoding) else { return false };
                 // Writing to memory does not fail.
                 let mut packed = compressor.push(bytes).unwrap_or_default();
                 packed.extend(compressor.finish().unwrap_or_default());
@@ -68,7 +68,8 @@ impl Body {
                 true
             }
             Self::Sliced(sliced) => {
-                sliced.compressor = Some(Compressor::new(encoding));
+                let Ok(compressor) = Compressor::new(encoding) else { return false };
+                sliced.compressor = Some(compressor);
                 true
             }
         }

@@ -1,12 +1,14 @@
 //! Compression of answers, by what `Accept-Encoding` names first.
 //!
 //! Owns the choice and the streaming encoder: it is fed slices and gives out what is ready, so that a large answer never
-//! stands in memory twice. Source of the choice: `util/httputil/compression.go`, Prometheus 3.14 (weights are not read).
+//! stands in memory twice. Source of the choice: `util/httputil/compression.go`, Prometheus 3.14 (weights are not read), which
+//! has no zstd: browsers name gzip before it, so that only who asks for it gets it.
 
 use std::io::{self, Write};
 
 use flate2::Compression as Level;
 use flate2::write::{GzEncoder, ZlibEncoder};
+use zstd::stream::write::Encoder as ZstdEncoder;
 
 /// How an answer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +17,12 @@ pub enum Encoding {
     Gzip,
     /// `deflate`, which in HTTP means zlib's format.
     Deflate,
+    /// `zstd`
+    Zstd,
 }
+
+/// How hard zstd tries: as fast as gzip's lowest level, and smaller.
+const ZSTD_LEVEL: i32 = 1;
 
 impl Encoding {
     /// The first encoding that the header names and this server has.
@@ -24,6 +31,7 @@ impl Encoding {
         accept_encoding.split(',').find_map(|name| match name.trim() {
             "gzip" => Some(Self::Gzip),
             "deflate" => Some(Self::Deflate),
+            "zstd" => Some(Self::Zstd),
             _ => None,
         })
     }
@@ -34,6 +42,7 @@ impl Encoding {
         match self {
             Self::Gzip => "gzip",
             Self::Deflate => "deflate",
+            Self::Zstd => "zstd",
         }
     }
 }
@@ -44,17 +53,22 @@ pub enum Compressor {
     Gzip(GzEncoder<Vec<u8>>),
     /// To zlib.
     Deflate(ZlibEncoder<Vec<u8>>),
+    /// To zstd.
+    Zstd(ZstdEncoder<'static, Vec<u8>>),
 }
 
 impl Compressor {
     /// A compressor that has seen nothing yet. At the fastest level: answers repeat themselves so much that a higher one
     /// gains little, and the core has others to serve.
-    #[must_use]
-    pub fn new(encoding: Encoding) -> Self {
-        match encoding {
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn new(encoding: Encoding) -> io::Result<Self> {
+        Ok(match encoding {
             Encoding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), Level::fast())),
             Encoding::Deflate => Self::Deflate(ZlibEncoder::new(Vec::new(), Level::fast())),
-        }
+            Encoding::Zstd => Self::Zstd(ZstdEncoder::new(Vec::new(), ZSTD_LEVEL)?),
+        })
     }
 
     /// Takes in one slice and gives what is ready, which may be nothing.
@@ -71,6 +85,10 @@ impl Compressor {
                 encoder.write_all(slice)?;
                 Ok(std::mem::take(encoder.get_mut()))
             }
+            Self::Zstd(encoder) => {
+                encoder.write_all(slice)?;
+                Ok(std::mem::take(encoder.get_mut()))
+            }
         }
     }
 
@@ -82,6 +100,7 @@ impl Compressor {
         match self {
             Self::Gzip(encoder) => encoder.finish(),
             Self::Deflate(encoder) => encoder.finish(),
+            Self::Zstd(encoder) => encoder.finish(),
         }
     }
 }
@@ -91,6 +110,7 @@ impl std::fmt::Debug for Compressor {
         f.write_str(match self {
             Self::Gzip(_) => "Compressor(gzip)",
             Self::Deflate(_) => "Compressor(deflate)",
+            Self::Zstd(_) => "Compressor(zstd)",
         })
     }
 }
@@ -112,6 +132,8 @@ mod tests {
             ("br, gzip", Some(Encoding::Gzip)),
             ("deflate,gzip", Some(Encoding::Deflate)),
             ("gzip;q=0.5", None),
+            ("gzip, deflate, br, zstd", Some(Encoding::Gzip)),
+            ("zstd, gzip", Some(Encoding::Zstd)),
         ] {
             assert_eq!(Encoding::choose(header), chosen, "{header}");
         }
@@ -120,8 +142,8 @@ mod tests {
     proptest! {
         #[test]
         fn slices_read_back_as_one(slices in proptest::collection::vec("[a-c]{0,3000}", 0..20)) {
-            for encoding in [Encoding::Gzip, Encoding::Deflate] {
-                let mut compressor = Compressor::new(encoding);
+            for encoding in [Encoding::Gzip, Encoding::Deflate, Encoding::Zstd] {
+                let mut compressor = Compressor::new(encoding).unwrap();
                 let mut wire = Vec::new();
                 for slice in &slices {
                     wire.extend(compressor.push(slice.as_bytes()).unwrap());
@@ -131,6 +153,9 @@ mod tests {
                 match encoding {
                     Encoding::Gzip => GzDecoder::new(&wire[..]).read_to_string(&mut back).unwrap(),
                     Encoding::Deflate => ZlibDecoder::new(&wire[..]).read_to_string(&mut back).unwrap(),
+                    Encoding::Zstd => {
+                        zstd::stream::read::Decoder::new(&wire[..]).unwrap().read_to_string(&mut back).unwrap()
+                    }
                 };
                 prop_assert_eq!(back, slices.concat());
             }

@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 
 use super::body::{Body, BodyFailed};
 use super::reply;
-use super::service::Server;
+use super::service::{Client, Server};
 use super::unread::Unread;
 use crate::coordinator::api::Store;
 use crate::rt::local::Event;
@@ -37,9 +37,12 @@ pub async fn serve<S: Store>(server: Rc<Server<S>>, stream: Stream, stop: Event)
     let patience =
         Patience { deadline: stream.read_deadline(), limit: server.settings.read_timeout };
     patience.begin();
-    let serving = Rc::clone(&server);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let (serving, peer) = (Rc::clone(&server), stream.peer());
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (server, patience) = (Rc::clone(&serving), patience.clone());
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(Client(peer));
+        }
         async move {
             patience.end();
             let request = Unread::wrap(request, server.settings.read_timeout);

@@ -1,5 +1,6 @@
 //! HTTP: the only room with status codes and JSON.
 
+pub mod active_queries;
 pub mod admin;
 pub mod admission;
 pub mod api_error;
@@ -13,6 +14,9 @@ pub mod connection;
 pub mod cors;
 pub mod doctor;
 pub mod exemplars;
+pub mod expression;
+pub mod features;
+pub mod federate;
 pub mod form;
 pub mod home;
 pub mod json;
@@ -29,11 +33,14 @@ pub mod reload;
 pub mod reply;
 pub mod rfc3339;
 pub mod route;
+pub mod rules;
+pub mod self_metrics;
 pub mod series;
 pub mod service;
 pub mod settings;
 pub mod start;
 pub mod status;
+pub mod targets;
 pub mod test_promql;
 #[cfg(test)]
 mod testing;

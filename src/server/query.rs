@@ -5,9 +5,12 @@
 //! while it is sent, when its turn is over.
 //! Source: `web/api/v1/api.go` (`query`, `queryRange`, `returnAPIError`), Prometheus 3.14.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::active_queries::Listed;
 use super::api_error::{ApiError, ErrorType};
+use super::cli::Features;
 use super::form::Form;
 use super::home;
 use super::json::Notes;
@@ -15,9 +18,10 @@ use super::json::answer::{AnswerSlices, Stats};
 use super::metrics::Counters;
 use super::params;
 use super::reply::{self, Reply};
+use super::route::Endpoint;
 use super::series::TRUNCATED;
 use super::service::Server;
-use crate::coordinator::api::{Need, Store};
+use crate::coordinator::api::{Evaluated, Need, Store};
 use crate::query::{Answer, AnswerValue, EvalRange, Options, QueryError, QueryErrorKind};
 use crate::rt::{Stopwatch, timer};
 
@@ -25,34 +29,59 @@ use crate::rt::{Stopwatch, timer};
 ///
 /// # Errors
 /// A parameter that cannot mean anything, or a query without an answer.
-pub async fn instant<S: Store>(server: &Server<S>, form: &Form) -> Result<Reply, ApiError> {
+pub async fn instant<S: Store>(
+    server: &Server<S>,
+    form: &Form,
+    client: Option<SocketAddr>,
+) -> Result<Reply, ApiError> {
     let limit = params::limit(form)?;
     let at = params::time(form, "time", (server.now)())?;
-    answer(server, form, limit, EvalRange::instant(at)).await
+    let asked = Asked { endpoint: Endpoint::Query, client, range: EvalRange::instant(at), limit };
+    answer(server, form, asked).await
 }
 
 /// `query_range`.
 ///
 /// # Errors
 /// A parameter that cannot mean anything, or a query without an answer.
-pub async fn range<S: Store>(server: &Server<S>, form: &Form) -> Result<Reply, ApiError> {
+pub async fn range<S: Store>(
+    server: &Server<S>,
+    form: &Form,
+    client: Option<SocketAddr>,
+) -> Result<Reply, ApiError> {
     let limit = params::limit(form)?;
     let params::Grid { start, end, step_ms } = params::grid(form)?;
-    answer(server, form, limit, EvalRange::range(start, end, step_ms)).await
+    let range = EvalRange::range(start, end, step_ms);
+    answer(server, form, Asked { endpoint: Endpoint::QueryRange, client, range, limit }).await
+}
+
+/// What a request asks for, besides its text.
+struct Asked {
+    endpoint: Endpoint,
+    client: Option<SocketAddr>,
+    range: EvalRange,
+    limit: Option<usize>,
 }
 
 async fn answer<S: Store>(
     server: &Server<S>,
     form: &Form,
-    limit: Option<usize>,
-    range: EvalRange,
+    Asked { endpoint, client, range, limit }: Asked,
 ) -> Result<Reply, ApiError> {
     let timeout =
         params::timeout(form)?.unwrap_or(Duration::MAX).min(server.settings.query_timeout);
     let lookback_ms = params::lookback_delta_ms(form)?.unwrap_or(server.settings.lookback_delta_ms);
     let text = form.get("query");
     let samples_max = server.settings.query_samples_max;
-    let options = Options { lookback_ms, samples_max, ..Options::default() };
+    let Features { parse, delayed_name_removal, use_start_timestamps } = server.settings.features;
+    let options = Options {
+        lookback_ms,
+        samples_max,
+        delayed_name_removal,
+        use_start_timestamps,
+        parse,
+        ..Options::default()
+    };
 
     let waiting = Stopwatch::start();
     // Before it takes its turn: while the log is read back nobody's turn ends.
@@ -67,19 +96,22 @@ async fn answer<S: Store>(
     server.counters.query_waits.observe(waited);
     let _turn = turn.ok_or_else(|| ApiError::new(ErrorType::Unavailable, "the server stops"))?;
 
-    let running = Running::begin(&server.counters);
+    let listed = server.active_queries.begin(text, endpoint, client, (server.now)());
+    let running = Running::begin(&server.counters, listed);
     let evaluation = Stopwatch::start();
     let left = timeout.saturating_sub(waited);
     let asked = server.store.query(text, range, &options, left);
+    let asked = futures_lite::future::or(asked, running.cancelled());
     let outcome = timer::timeout(left, asked).await;
     let took = evaluation.elapsed();
     server.counters.query_durations.observe(took);
     drop(running);
 
-    let Answer { mut value, annotations, samples_read } = match outcome {
+    let Evaluated { answer, prepared_in } = match outcome {
         Ok(outcome) => outcome.map_err(|error| refusal(&error))?,
         Err(_) => return Err(refusal(&QueryError::Timeout)),
     };
+    let Answer { mut value, annotations, samples_read } = answer;
     server.counters.query_samples.add(samples_read);
     let mut notes = Notes { warnings: annotations.warnings(text), infos: annotations.infos(text) };
     if limit.is_some_and(|limit| truncate(&mut value, limit)) {
@@ -89,26 +121,39 @@ async fn answer<S: Store>(
         params::Stats::None => None,
         params::Stats::Asked { deprecated } => {
             notes.warnings.extend(deprecated.then(|| deprecated_stats(form.get("stats"))));
-            let (queue_seconds, eval_seconds) = (waited.as_secs_f64(), took.as_secs_f64());
-            Some(Stats { queue_seconds, eval_seconds, samples_read })
+            Some(Stats {
+                queue_seconds: waited.as_secs_f64(),
+                eval_seconds: took.as_secs_f64(),
+                preparation_seconds: prepared_in.as_secs_f64(),
+                samples_read,
+            })
         }
     };
     Ok(reply::sliced(Box::new(AnswerSlices::new(value, stats, notes))))
 }
 
-/// A query that runs, counted for as long.
-struct Running<'a>(&'a Counters);
+/// A query that runs, counted and listed for as long.
+struct Running<'a> {
+    counters: &'a Counters,
+    listed: Listed<'a>,
+}
 
 impl<'a> Running<'a> {
-    fn begin(counters: &'a Counters) -> Self {
+    fn begin(counters: &'a Counters, listed: Listed<'a>) -> Self {
         counters.queries.add(1);
-        Self(counters)
+        Self { counters, listed }
+    }
+
+    /// Fails when somebody has cancelled it.
+    async fn cancelled<T>(&self) -> Result<T, QueryError> {
+        self.listed.cancelled().await;
+        Err(QueryError::Canceled)
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.queries.subtract(1);
+        self.counters.queries.subtract(1);
     }
 }
 
@@ -348,6 +393,60 @@ mod tests {
             assert_eq!(answered.status, 503);
             assert!(answered.body.contains("query timed out in expression evaluation"));
             assert_eq!(server.counters.queries.get(), 0);
+        });
+    }
+
+    #[test]
+    fn a_query_that_runs_is_listed_and_can_be_cancelled() {
+        on_one_shard(|_| async {
+            let store = FakeStore::new();
+            *store.gate.borrow_mut() = Some(Event::new());
+            let server = server(&store, "--web.enable-admin-api");
+            let first = std::rc::Rc::clone(&server);
+            let first =
+                task::spawn(
+                    "first",
+                    async move { ask(&first, get("/api/v1/query?query=up")).await },
+                );
+            let listed = ask(&server, get("/api/v1/status/active_queries")).await;
+            let json: serde_json::Value = serde_json::from_str(&listed.body).unwrap();
+            let query = &json["data"]["queries"][0];
+            assert_eq!((&query["query"], &query["id"]), (&"up".into(), &1.into()));
+            assert_eq!(query["handler"], "/api/v1/query");
+            assert_eq!(query["startTime"], "2023-11-14T22:13:20Z");
+            let cancel =
+                |id: &str| post_form(&format!("/api/v1/status/active_queries/{id}/cancel"), "");
+            assert_eq!(ask(&server, cancel("2")).await.status, 404);
+            assert_eq!(ask(&server, cancel("1")).await.status, 204);
+            let answered = first.await.unwrap();
+            assert_eq!(answered.status.as_u16(), 499);
+            assert!(answered.body.contains("query was canceled in expression evaluation"));
+            let listed = ask(&server, get("/api/v1/status/active_queries")).await;
+            assert_eq!(listed.body, r#"{"status":"success","data":{"queries":[]}}"#);
+        });
+    }
+
+    #[test]
+    fn only_operators_may_cancel() {
+        on_one_shard(|_| async {
+            let server = server(&FakeStore::new(), "");
+            let cancel = post_form("/api/v1/status/active_queries/1/cancel", "");
+            let answered = ask(&server, cancel).await;
+            assert_eq!(answered.status, 500);
+            assert!(answered.body.contains("admin APIs disabled"), "{}", answered.body);
+        });
+    }
+
+    #[test]
+    fn the_flags_switch_parts_of_the_language_on() {
+        on_one_shard(|_| async {
+            let store = FakeStore::new();
+            *store.answer.borrow_mut() = Some(vector(1));
+            let flags = "--enable-feature=promql-delayed-name-removal,promql-experimental-functions,use-start-timestamps";
+            ask(&server(&store, flags), get("/api/v1/query?query=up")).await;
+            let options = store.question.borrow_mut().take().unwrap().options;
+            assert!(options.delayed_name_removal && options.parse.experimental_functions);
+            assert!(options.use_start_timestamps && !options.parse.binop_fill_modifiers);
         });
     }
 

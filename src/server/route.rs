@@ -63,6 +63,36 @@ pub enum Endpoint {
     CleanTombstones,
     /// Make a snapshot.
     Snapshot,
+    /// Federation: the newest samples, for a Prometheus to scrape.
+    Federate,
+    /// A query's text, laid out.
+    FormatQuery,
+    /// A query's tree.
+    ParseQuery,
+    /// Names of what is scraped, of which there are none.
+    ScrapePools,
+    /// How one of them is scraped.
+    ScrapePoolConfig,
+    /// Targets of scrapes, of which there are none.
+    Targets,
+    /// What they say of their metrics.
+    TargetsMetadata,
+    /// How their labels come about.
+    TargetsRelabelSteps,
+    /// Whom alerts are sent to: nobody.
+    Alertmanagers,
+    /// What users of an interface are told, which is nothing.
+    Notifications,
+    /// The same as a stream.
+    NotificationsLive,
+    /// What this server can do.
+    Features,
+    /// The queries that run.
+    ActiveQueries,
+    /// An end to one of them.
+    CancelQuery,
+    /// The server's own metrics as JSON.
+    SelfMetrics,
     /// A browser asks whether it may ask.
     Preflight,
     /// Everything else: no such path, or not with this method.
@@ -108,6 +138,21 @@ const TABLE: &[(Endpoint, &str, Takes)] = &[
     (Endpoint::DeleteSeries, "/api/v1/admin/tsdb/delete_series", Takes::PostAndPut),
     (Endpoint::CleanTombstones, "/api/v1/admin/tsdb/clean_tombstones", Takes::PostAndPut),
     (Endpoint::Snapshot, "/api/v1/admin/tsdb/snapshot", Takes::PostAndPut),
+    (Endpoint::Federate, "/federate", Takes::Get),
+    (Endpoint::FormatQuery, "/api/v1/format_query", Takes::GetAndPost),
+    (Endpoint::ParseQuery, "/api/v1/parse_query", Takes::GetAndPost),
+    (Endpoint::ScrapePools, "/api/v1/scrape_pools", Takes::Get),
+    (Endpoint::ScrapePoolConfig, "/api/v1/scrape_pools/config", Takes::Get),
+    (Endpoint::Targets, "/api/v1/targets", Takes::Get),
+    (Endpoint::TargetsMetadata, "/api/v1/targets/metadata", Takes::Get),
+    (Endpoint::TargetsRelabelSteps, "/api/v1/targets/relabel_steps", Takes::Get),
+    (Endpoint::Alertmanagers, "/api/v1/alertmanagers", Takes::Get),
+    (Endpoint::Notifications, "/api/v1/notifications", Takes::Get),
+    (Endpoint::NotificationsLive, "/api/v1/notifications/live", Takes::Get),
+    (Endpoint::Features, "/api/v1/features", Takes::Get),
+    (Endpoint::ActiveQueries, "/api/v1/status/active_queries", Takes::Get),
+    (Endpoint::CancelQuery, "/api/v1/status/active_queries/:name/cancel", Takes::PostAndPut),
+    (Endpoint::SelfMetrics, "/api/v1/status/self_metrics", Takes::Get),
 ];
 
 /// A request's endpoint, and the part of its path that stood for `:name`.
@@ -140,7 +185,7 @@ pub enum Miss {
 
 impl Endpoint {
     /// All endpoints; each stands at its own [`index`](Self::index).
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 45] = [
         Self::Home,
         Self::Version,
         Self::Metrics,
@@ -169,6 +214,21 @@ impl Endpoint {
         Self::DeleteSeries,
         Self::CleanTombstones,
         Self::Snapshot,
+        Self::Federate,
+        Self::FormatQuery,
+        Self::ParseQuery,
+        Self::ScrapePools,
+        Self::ScrapePoolConfig,
+        Self::Targets,
+        Self::TargetsMetadata,
+        Self::TargetsRelabelSteps,
+        Self::Alertmanagers,
+        Self::Notifications,
+        Self::NotificationsLive,
+        Self::Features,
+        Self::ActiveQueries,
+        Self::CancelQuery,
+        Self::SelfMetrics,
         Self::Preflight,
         Self::Unknown,
     ];
@@ -204,6 +264,7 @@ impl Endpoint {
                 | Self::Series
                 | Self::Labels
                 | Self::LabelValues
+                | Self::Federate
         )
     }
 
@@ -219,6 +280,8 @@ impl Endpoint {
                 | Self::Quit
                 | Self::Reload
                 | Self::WalReplay
+                | Self::Notifications
+                | Self::NotificationsLive
                 | Self::Preflight
                 | Self::Unknown
         )

@@ -115,7 +115,10 @@ pub fn invalid_selector(why: String) -> ApiError {
 }
 
 /// The selectors of `match[]`, each compiled. One that every series passes is refused: it would read everything.
-fn selectors(form: &Form) -> Result<Vec<Vec<Matcher>>, String> {
+///
+/// # Errors
+/// A text that is no selector, or one that every series passes, and why.
+pub fn selectors(form: &Form) -> Result<Vec<Vec<Matcher>>, String> {
     form.all("match[]").map(selector).collect()
 }
 

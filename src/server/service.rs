@@ -5,6 +5,7 @@
 //! answer is counted. Statuses of single endpoints are theirs.
 
 use std::any::Any;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body::Body as HttpBody;
 
+use super::active_queries::{self, QueriesOfCore};
 use super::admission::{Admission, ServerBudget};
 use super::api_error::ApiError;
 use super::body::{BodyBounds, ReadBodyError, read_body};
@@ -29,7 +31,10 @@ use super::reply::{self, Reply};
 use super::route::{self, Endpoint, Found, Miss};
 use super::settings::Settings;
 use super::write::{self, WriteState};
-use super::{admin, cors, exemplars, home, metadata, query, read, reload, series, status};
+use super::{
+    admin, cors, exemplars, expression, features, federate, home, metadata, query, read, reload,
+    rules, self_metrics, series, status, targets,
+};
 use crate::coordinator::api::{Need, Readiness, Store};
 use crate::model::TimestampMs;
 use crate::rt::local::{Event, Semaphore};
@@ -58,6 +63,8 @@ pub struct Server<S> {
     pub queries: Semaphore,
     /// One permit a remote read that runs on this core.
     pub reads: Semaphore,
+    /// The queries that run on this core.
+    pub active_queries: QueriesOfCore,
     /// What time it is.
     pub now: fn() -> TimestampMs,
     /// Set when the server stops.
@@ -80,6 +87,7 @@ impl<S: Store> Server<S> {
         Rc::new(Self {
             store,
             configuration: View::of(settings.current.clone()),
+            active_queries: settings.active_queries.of_core(),
             settings,
             counters,
             admission,
@@ -130,6 +138,8 @@ impl<S: Store> Server<S> {
         if asked.of_api && !matches!(endpoint, Endpoint::Write | Endpoint::Read) {
             cors::allow(&self.settings.cors_origin, asked.origin.as_ref(), reply.headers_mut());
             compress(asked.encoding, &mut reply);
+        } else if matches!(endpoint, Endpoint::Federate | Endpoint::Metrics) {
+            compress(asked.encoding, &mut reply);
         }
         self.counters.request(endpoint, reply.status(), watch.elapsed());
         reply
@@ -165,13 +175,19 @@ impl<S: Store> Server<S> {
         let outcome = match found.endpoint {
             Endpoint::Home => Ok(home::page(&self.settings, readiness)),
             Endpoint::Version => Ok(status::bare_version()),
-            Endpoint::Metrics => Ok(self.metrics().await),
+            Endpoint::Metrics => {
+                let exposition = self.exposition().await;
+                Ok(reply::whole(StatusCode::OK, exposition::CONTENT_TYPE, exposition))
+            }
             Endpoint::Healthy => Ok(home::healthy()),
             Endpoint::Ready => Ok(home::ready()),
             Endpoint::Quit => Ok(reload::quit_by_request(self)),
             Endpoint::Reload => Ok(reload::reload_by_request(self).await),
-            Endpoint::Query => query::instant(self, &form).await,
-            Endpoint::QueryRange => query::range(self, &form).await,
+            Endpoint::Federate => Ok(federate::federate(self, &head.headers, &form).await),
+            Endpoint::Query => query::instant(self, &form, client(&head)).await,
+            Endpoint::QueryRange => query::range(self, &form, client(&head)).await,
+            Endpoint::FormatQuery => expression::format(self, &form),
+            Endpoint::ParseQuery => expression::parse(self, &form),
             Endpoint::Series
             | Endpoint::Labels
             | Endpoint::LabelValues
@@ -187,8 +203,20 @@ impl<S: Store> Server<S> {
                     (None, _) => series::label_values(self, &found.name, &form).await,
                 }
             }
-            Endpoint::Rules => Ok(status::rules()),
-            Endpoint::Alerts => Ok(status::alerts()),
+            Endpoint::ScrapePools => Ok(targets::scrape_pools()),
+            Endpoint::ScrapePoolConfig => targets::scrape_pool_config(&form),
+            Endpoint::Targets => Ok(targets::targets(&form)),
+            Endpoint::TargetsMetadata => targets::metadata(&form),
+            Endpoint::TargetsRelabelSteps => targets::relabel_steps(&form),
+            Endpoint::Alertmanagers => Ok(targets::alertmanagers()),
+            Endpoint::Rules => rules::rules(&form),
+            Endpoint::Alerts => Ok(rules::alerts()),
+            Endpoint::Notifications => Ok(rules::notifications()),
+            Endpoint::NotificationsLive => Ok(rules::notifications_live()),
+            Endpoint::Features => Ok(features::features(&self.settings)),
+            Endpoint::ActiveQueries => Ok(active_queries::api::list(self)),
+            Endpoint::CancelQuery => active_queries::api::cancel(self, &found.name),
+            Endpoint::SelfMetrics => self_metrics::self_metrics(&self.exposition().await, &form),
             Endpoint::BuildInfo => Ok(status::build_info()),
             Endpoint::RuntimeInfo => Ok(status::runtime_info(self).await),
             Endpoint::Flags => Ok(status::flags(&self.settings.flags)),
@@ -228,7 +256,8 @@ impl<S: Store> Server<S> {
         Ok(Form::new(&bytes, query))
     }
 
-    async fn metrics(&self) -> Reply {
+    /// The server's own metrics.
+    async fn exposition(&self) -> Vec<u8> {
         let shards = self.store.status().await;
         let in_force = self.configuration.in_force();
         let scrape = Scrape {
@@ -243,8 +272,10 @@ impl<S: Store> Server<S> {
             inflight_bytes: self.budget.held(),
             inflight_bytes_max: self.settings.inflight_bytes_max,
             queries_max: self.settings.query_concurrency_max,
+            results: self.store.results(),
+            query_memory: self.store.query_memory(),
         };
-        reply::whole(StatusCode::OK, exposition::CONTENT_TYPE, scrape.expose())
+        scrape.expose()
     }
 
     fn panicked(&self, endpoint: Endpoint, payload: &(dyn Any + Send)) -> Reply {
@@ -255,6 +286,14 @@ impl<S: Store> Server<S> {
         tracing::error!(handler = endpoint.name(), panic, "a request handler panicked");
         reply::text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
     }
+}
+
+/// The address of a request's sender; its connection puts it into the request.
+#[derive(Debug, Clone, Copy)]
+pub struct Client(pub SocketAddr);
+
+fn client(head: &Parts) -> Option<SocketAddr> {
+    head.extensions.get::<Client>().map(|Client(address)| *address)
 }
 
 /// What is still needed of a request when its answer is there.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::active_queries::ActiveQueries;
 use super::cli::serve::CorsOrigin;
-use super::cli::{BadSample, ServeFlags};
+use super::cli::{BadSample, Features, ServeFlags};
 use super::config::Current;
 use crate::model::TimestampMs;
 use crate::rt::StopFlag;
@@ -44,6 +45,10 @@ pub struct Settings {
     pub query_concurrency_max: usize,
     /// How many samples a query may hold.
     pub query_samples_max: usize,
+    /// Which optional parts of PromQL are switched on.
+    pub features: Features,
+    /// The queries that run, on all cores.
+    pub active_queries: ActiveQueries,
     /// How many remote reads may run at once, on all cores.
     pub remote_read_concurrency_max: usize,
     /// How many samples a query of a remote read may give in one piece.
@@ -86,6 +91,8 @@ impl Settings {
             query_timeout: serve.query_timeout,
             query_concurrency_max: serve.query_concurrency_max,
             query_samples_max: serve.query_samples_max,
+            features: serve.features().0,
+            active_queries: ActiveQueries::default(),
             remote_read_concurrency_max: serve.remote_read_concurrency_max,
             remote_read_samples_max: match serve.remote_read_samples_max {
                 0 => u64::MAX,

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::active_queries::file as queries_file;
 use super::admission::ServerBudget;
 use super::cli::{ServeFlags, WalSync};
 use super::config::{ConfigError, Current};
@@ -26,8 +27,10 @@ use super::settings::Settings;
 use super::{connection, reload, version};
 use crate::coordinator::api::{Store, SyncMode};
 use crate::coordinator::life::{Core, ManifestError, cores};
+use crate::coordinator::results::Results;
 use crate::model::TimestampMs;
 use crate::query::durations::format_duration_ms;
+use crate::query::memory::Budget;
 use crate::rt::background;
 use crate::rt::executor::{self, End, Executors, Options, ShardContext};
 use crate::rt::local::Event;
@@ -106,7 +109,10 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
     let (backgrounds, seats) = background::start(&options, shards)?;
     let sync = sync_mode(flags.wal_sync);
     let seed = entropy::seed();
-    let cores = cores(data.place(), shards, sync, seed, seconds, seats, storage)?;
+    let results = Results::new(flags.query_results_bytes_max.0);
+    let budget = Budget::new(flags.query_bytes_max.0, flags.query_bytes_total_max.0);
+    let shared = (storage, &results, &budget);
+    let cores = cores(data.place(), shards, sync, seed, seconds, seats, shared)?;
 
     let log = Log::start(io::stderr())?;
     log.install(flags.log_level.filter(), flags.log_format)?;
@@ -118,6 +124,15 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
     if let Some(file) = current.file() {
         tracing::info!(file = %file.display(), "the configuration is loaded");
         reload::tell(file, &notices);
+    }
+    for unfinished in queries_file::left_over(data.place().root()) {
+        let queries_file::Unfinished { query, started, client } = unfinished;
+        tracing::warn!(
+            query,
+            started,
+            client,
+            "this query ran when the server before this one was killed"
+        );
     }
     if flags.connections_max.saturating_mul(bound.len()) > places_max {
         tracing::warn!(
@@ -133,6 +148,10 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
     let settings = Settings::new(&flags, texts, current, started);
     let (clean_start, stop) = (data.was_clean(), outcome.stop.clone());
     let settings = Arc::new(Settings { clean_start, stop, ..settings });
+    let keeper = queries_file::keep(&settings.active_queries, data.place().root());
+    let keeper = keeper
+        .inspect_err(|error| tracing::warn!(%error, "cannot write down which queries run"))
+        .ok();
     let budget = ServerBudget::new(settings.inflight_bytes_max);
     let mains = cores.into_iter().zip(doors).zip(Counters::for_cores(usize::from(shards)));
     let mains = mains.map(|((core, doors), counters)| {
@@ -151,6 +170,9 @@ fn run(order: Order) -> Result<ExitCode, Refusal> {
         tracing::info!(%address, "listening");
     }
     watch(executors, &outcome);
+    if let Some(keeper) = keeper {
+        keeper.end();
+    }
     for exit in backgrounds.join() {
         tracing::debug!(shard = %exit.shard, "joined its background");
     }

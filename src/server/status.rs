@@ -1,4 +1,4 @@
-//! `/api/v1/status/…`, `/version`, and the lists of what this server does not have: rules, alerts.
+//! `/api/v1/status/…` and `/version`.
 //!
 //! Source of the shapes: `web/api/v1/api.go`, Prometheus 3.14. `buildinfo` has no `features`: Grafana would take a server
 //! that has them for Mimir.
@@ -198,18 +198,6 @@ fn tsdb_object(out: &mut Vec<u8>, shards: &[ShardStatus], cardinality: &Cardinal
         });
     }
     out.push(b'}');
-}
-
-/// `rules`: none are evaluated here.
-#[must_use]
-pub fn rules() -> Reply {
-    reply::success(|out| out.extend_from_slice(br#"{"groups":[]}"#))
-}
-
-/// `alerts`: without rules there are none.
-#[must_use]
-pub fn alerts() -> Reply {
-    reply::success(|out| out.extend_from_slice(br#"{"alerts":[]}"#))
 }
 
 /// The API has no such path.

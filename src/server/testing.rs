@@ -24,13 +24,15 @@ use super::service::Server;
 use super::settings::Settings;
 use crate::coordinator::api::status::CheckpointStatus;
 use crate::coordinator::api::{
-    AdminError, BadSampleMode, BlockMeta, Cardinality, Limited, Need, ReadError, ReadSeries,
-    Readiness, SeriesReading, ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
+    AdminError, BadSampleMode, BlockMeta, BudgetStatus, Cardinality, Evaluated, Limited, Need,
+    ReadError, ReadSeries, Readiness, ResultsStatus, SeriesReading, ShardStatus, StorageOptions,
+    Store, WriteError, WriteOutcome,
 };
 use crate::model::{
     Family, Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Refusals, Sample, SamplesRef,
     SeriesExemplars, TimeRange, TimestampMs, WriteBatch,
 };
+use crate::query::memory::Budget;
 use crate::query::{
     Answer, EvalRange, Leaf, LeafFold, Options, QueryError, Unpaced, evaluate, prepare,
 };
@@ -219,12 +221,13 @@ impl Store for FakeStore {
         range: EvalRange,
         options: &Options,
         timeout: Duration,
-    ) -> Result<Answer, QueryError> {
+    ) -> Result<Evaluated, QueryError> {
+        let prepared_in = Duration::ZERO;
         *self.question.borrow_mut() =
             Some(Question { text: text.to_owned(), range, options: *options, timeout });
         self.pass_gate().await;
         if let Some(answer) = self.answer.borrow().clone() {
-            return answer;
+            return answer.map(|answer| Evaluated { answer, prepared_in });
         }
         let prepared = prepare(text, range, options)?;
         let fold = |leaf: &Leaf| {
@@ -236,13 +239,16 @@ impl Store for FakeStore {
                     .all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
                 {
                     let samples = samples.iter().map(|(t, v)| Sample { t: TimestampMs(*t), v: *v });
-                    fold.push(labels.as_ref(), &samples.collect::<Vec<_>>())?;
+                    let samples: Vec<Sample> = samples.collect();
+                    futures_lite::future::block_on(fold.push(labels.as_ref(), &samples, &Unpaced))?;
                 }
             }
             Ok(vec![fold.finish()])
         };
         let parts: Result<_, QueryError> = prepared.leaves().iter().map(fold).collect();
-        evaluate(&prepared, parts?, &Unpaced).await
+        let account = Budget::unlimited().open();
+        let answer = evaluate(&prepared, parts?, &Unpaced, &account).await?;
+        Ok(Evaluated { answer, prepared_in })
     }
 
     async fn series(
@@ -353,6 +359,14 @@ impl Store for FakeStore {
             self.waiting.set(self.waiting.get() + 1);
             opened.wait().await;
         }
+    }
+
+    fn results(&self) -> ResultsStatus {
+        ResultsStatus::default()
+    }
+
+    fn query_memory(&self) -> BudgetStatus {
+        BudgetStatus::default()
     }
 
     fn readiness(&self) -> Readiness {

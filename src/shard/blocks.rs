@@ -17,6 +17,7 @@ use super::life::Life;
 use super::work::{Done, Job};
 use super::{NotDone, Shard};
 use crate::io::{Clock, Disk};
+use crate::model::TimestampMs;
 use crate::rt::clock::Stopwatch;
 use crate::rt::local::Permit;
 use crate::rt::pace::Slice;
@@ -152,7 +153,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         if ulids.is_empty() {
             return Ok(());
         }
+        let oldest =
+            life.own_blocks().map(|(meta, _)| meta).filter(|meta| ulids.contains(&meta.ulid));
+        let oldest = oldest.map(|meta| TimestampMs(meta.min_time)).min();
         life.remove(&ulids).await?;
+        self.note_change(oldest.unwrap_or(TimestampMs::MIN));
         let by_size = ulids.len().saturating_sub(by_time.len());
         let inner = &self.0;
         inner.retired_by_time.set(inner.retired_by_time.get() + by_time.len() as u64);

@@ -8,6 +8,7 @@ pub mod backlog;
 #[cfg(test)]
 mod backlog_test;
 mod blocks;
+pub mod changes;
 pub mod commit;
 pub mod cursor;
 pub mod deleting;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backlog::Pressure;
+use changes::Changes;
 use commit::WriteFailed;
 pub use deleting::NotDone;
 pub use exemplars::ExemplarSelection;
@@ -50,7 +52,9 @@ use ulid::Ulid;
 use work::Workbench;
 
 use crate::io::{Clock, Disk};
-use crate::model::{Fingerprinter, LabelText, Part, Refusals, RefusedSamples, ShardId, Tally};
+use crate::model::{
+    Fingerprinter, LabelText, Part, Refusals, RefusedSamples, ShardId, Tally, TimestampMs,
+};
 use crate::rt::clock::Stopwatch;
 use crate::rt::local::Event;
 use crate::rt::pace::Slice;
@@ -130,6 +134,8 @@ struct Inner<C, D: Disk> {
     /// Blocks that this start has put aside.
     damaged_blocks: Cell<u64>,
     pressure: Pressure,
+    /// From where on kept answers are not right any more.
+    changes: RefCell<Changes>,
     refused: Cell<RefusedSamples>,
     damaged: Cell<u64>,
     replay_ms: Cell<Option<u64>>,
@@ -164,6 +170,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             damaged_answers: Cell::new(0),
             damaged_blocks: Cell::new(0),
             pressure: Pressure::default(),
+            changes: RefCell::default(),
             refused: Cell::default(),
             damaged: Cell::new(0),
             replay_ms: Cell::new(None),
@@ -207,6 +214,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         self.0.life.borrow().clone().filter(|_| !self.0.closing.is_set())
     }
 
+    /// Notes that what is answered from `from` on may be something else now.
+    fn note_change(&self, from: TimestampMs) {
+        self.0.changes.borrow_mut().note(from);
+    }
+
     /// Counts and tells blocks that are not answered from: put aside as damaged, or not to be read now.
     fn tell_unanswered(&self, damage: &[Damage]) {
         let inner = &self.0;
@@ -214,6 +226,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             tracing::error!(shard = %inner.id, %damage, "a block is not answered from");
         }
         inner.damaged_blocks.set(inner.damaged_blocks.get() + damage.len() as u64);
+        if !damage.is_empty() {
+            self.note_change(TimestampMs::MIN);
+        }
     }
 
     /// Takes no more writes, and resolves when what was taken is durable.
@@ -270,7 +285,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 values.map_or_else(Response::Failed, Response::Names)
             }
             Request::DeleteSeries(selection) => {
-                Response::Done(self.delete_series(&life, &selection).await)
+                let done = self.delete_series(&life, &selection).await;
+                self.note_change(selection.range.min());
+                Response::Done(done)
             }
             Request::CleanTombstones => Response::Done(self.clean_tombstones(&life).await),
             Request::Snapshot(step) => match *step {
@@ -295,6 +312,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             Request::Metadata(name) => {
                 Response::Metadata(metadata::said(&life, name.as_deref()).await)
             }
+            Request::Changes(since) => Response::Changes(self.0.changes.borrow().since(since)),
             Request::PairUse(texts) => Response::PairUse(Box::new(pair_use(&life, texts).await)),
         }
     }
@@ -352,6 +370,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 head.append_histograms(part, entries, &text, bounds, &mut log)
             };
             settle(life, part, &text, bounds, appended, &mut stored, &mut slice).await;
+        }
+        if let Some(oldest) = part.oldest()
+            && stored.written + stored.histograms_written > 0
+        {
+            self.note_change(oldest);
         }
         if !part.metadata.is_empty() {
             metadata::append(life, &part.metadata, &text, inner.clock.now(), &mut slice).await;

@@ -18,7 +18,7 @@ use super::replaying::Replaying;
 use super::work::Workbench;
 use super::{CommitLayout, OpenError, Shard};
 use crate::io::{Clock, Disk};
-use crate::model::Fingerprinter;
+use crate::model::{Fingerprinter, TimestampMs};
 use crate::rt::clock::Stopwatch;
 use crate::rt::local::Notify;
 use crate::rt::pace::Slice;
@@ -138,6 +138,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         self.start_watching_backlog(&life);
         self.start_tending_cursors(&life);
         *inner.life.borrow_mut() = Some(Rc::clone(&life));
+        self.note_change(TimestampMs::MIN);
         let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         inner.replay_ms.set(Some(took));
         Ok((life, report))

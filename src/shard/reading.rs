@@ -9,8 +9,9 @@ use super::life::Life;
 use super::{FoldRequest, Selection, Shard};
 use crate::io::{Clock, Disk};
 use crate::model::{Labels, Matcher, TimeRange};
-use crate::query::{LeafFold, LeafPart, QueryError};
-use crate::rt::pace::Slice;
+use crate::query::pace::SLICE_POINTS;
+use crate::query::{Cancel, LeafFold, LeafPart, Pace, QueryError};
+use crate::rt::pace::{Sharer, Slice};
 use crate::storage::block::BlockError;
 use crate::storage::head::Head;
 use crate::storage::head::pairs::PairId;
@@ -22,6 +23,25 @@ const SERIES_AT_ONCE: usize = 1024;
 /// Why there is no answer: the disk does not read.
 pub type ReadFailed = String;
 
+/// The pace of folding within one series, which may be long. Between two of them a [`Slice`] is asked.
+struct FoldPace<'a> {
+    request: &'a FoldRequest,
+}
+
+impl Pace for FoldPace<'_> {
+    async fn breathe(&self) {
+        Slice::pause().await;
+    }
+
+    fn cancelled(&self) -> Option<Cancel> {
+        self.request.is_cancelled().then_some(Cancel::Canceled)
+    }
+
+    fn slice_points(&self) -> usize {
+        Sharer::part_of(SLICE_POINTS)
+    }
+}
+
 impl<C: Clock, D: Disk> Shard<C, D> {
     /// Reads and folds the series of each leaf.
     pub(super) async fn fold(
@@ -31,9 +51,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     ) -> Result<Vec<LeafPart>, QueryError> {
         let storage = |error: BlockError| QueryError::Storage(error.to_string());
         let mut parts = Vec::with_capacity(request.leaves.len());
-        let (mut slice, mut batch) = (Slice::start(), Batch::default());
+        let _sharer = Sharer::begin();
+        let (mut slice, mut batch) = (Slice::shared(), Batch::default());
+        let pace = FoldPace { request };
         for leaf in &request.leaves {
-            let mut fold = LeafFold::new(leaf);
+            let mut fold = LeafFold::new(leaf).charging(&request.account);
             let mut selected = self
                 .select(life, leaf.matchers(), leaf.range(), &mut slice)
                 .await
@@ -50,11 +72,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                     }
                     if !samples.is_empty() {
                         is_empty = false;
-                        fold.feed(samples)?;
+                        fold.feed(samples, &pace).await?;
                     }
                     if run.is_last && !is_empty {
                         let labels = run.series.labels(&life.head).unwrap_or_else(Labels::empty);
-                        fold.end(labels.as_ref())?;
+                        fold.end(labels.as_ref(), &pace).await?;
                     }
                     slice.breathe().await;
                     if request.is_cancelled() {

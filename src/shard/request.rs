@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::changes::Changed;
 use super::commit::WriteFailed;
 use super::cursor::{CursorPart, CursorStep};
 use super::deleting::NotDone;
@@ -15,6 +16,7 @@ pub use crate::encoding::block::meta::BlockMeta;
 use crate::model::{
     Family, LabelText, Labels, Matcher, Part, Refusals, SeriesExemplars, TimeRange,
 };
+use crate::query::memory::Account;
 use crate::query::{Leaf, LeafPart, QueryError};
 use crate::storage::head::exemplars::AppendedExemplars;
 
@@ -48,6 +50,8 @@ pub enum Request {
     Exemplars(Arc<ExemplarSelection>),
     /// What is said of the metric family of this name, or of all.
     Metadata(Option<Arc<str>>),
+    /// What has changed since this moment of the shard's; without one, only which moment it is.
+    Changes(Option<u64>),
     /// Counters and gauges.
     Status,
     /// How often label pairs are used; with the texts of so many of the most used ones of a name.
@@ -59,6 +63,8 @@ pub enum Request {
 pub struct FoldRequest {
     /// The query's leaves.
     pub leaves: Vec<Leaf>,
+    /// What the query's memory is charged to.
+    pub account: Account,
     /// Set when nobody waits for the answer any more.
     pub cancelled: AtomicBool,
 }
@@ -113,6 +119,8 @@ pub enum Response {
     Exemplars(Vec<SeriesExemplars>),
     /// To [`Request::Metadata`], in no order.
     Metadata(Vec<Family>),
+    /// To [`Request::Changes`].
+    Changes(Changed),
     /// To [`Request::Status`].
     Status(Box<ShardStatus>),
     /// To [`Request::PairUse`].

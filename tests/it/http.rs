@@ -67,7 +67,8 @@ pub fn data(address: SocketAddr, path: &str, parameters: &[(&str, &str)]) -> Val
     envelope["data"].take()
 }
 
-fn escaped(text: &str) -> String {
+/// As it stands in a form.
+pub fn escaped(text: &str) -> String {
     let escape = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => (byte as char).to_string(),
         _ => format!("%{byte:02X}"),

@@ -1,12 +1,13 @@
 //! Third-party clients of the query API, which expect what Prometheus answers: `prometheus-api-client` for Python.
 //!
-//! It is used where `python3` can import it (`pip install prometheus-api-client`); elsewhere the test says that it is
-//! skipped.
+//! It is used where the interpreter that `FLOODPLAIN_PYTHON` names, or else `python3`, can import it (`pip install
+//! prometheus-api-client`); elsewhere the test says that it is skipped, and where peers have to be there it fails.
 
 use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::peer;
 use crate::remote_write::{Packed, Series, Version, request};
 use crate::server::{Running, now_ms};
 
@@ -33,11 +34,10 @@ print(json.dumps({
 
 #[test]
 fn the_python_client_understands_the_server() {
+    let python = std::env::var_os("FLOODPLAIN_PYTHON").unwrap_or_else(|| "python3".into());
     let imports = ["-c", "import prometheus_api_client"];
-    if !Command::new("python3").args(imports).output().is_ok_and(|o| o.status.success()) {
-        println!(
-            "skipped: python3 cannot import prometheus_api_client (pip install prometheus-api-client)"
-        );
+    if !Command::new(&python).args(imports).output().is_ok_and(|o| o.status.success()) {
+        peer::is_missing("prometheus_api_client for python3", "pip install prometheus-api-client");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -52,7 +52,7 @@ fn the_python_client_understands_the_server() {
     request(&[level("a:1", 1.5), level("b:1", 10.0)], Version::V1, Packed::Snappy)
         .send(server.address);
 
-    let mut python = Command::new("python3");
+    let mut python = Command::new(python);
     python.args(["-c", SCRIPT, &format!("http://{}", server.address), &end.to_string()]);
     let output = python.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

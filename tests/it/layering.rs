@@ -28,8 +28,8 @@ const ROOMS: &[Room] = &[
     Room {
         name: "server",
         uses: &["model", "wire", "coordinator", "offline", "rt", "query"],
-        // `flate2`: answers are compressed, too.
-        owns: &["hyper", "http", "clap", "flate2", "saphyr_parser", "strsim"],
+        // `flate2`, `zstd`: answers are compressed, too.
+        owns: &["hyper", "http", "clap", "flate2", "zstd", "saphyr_parser", "strsim"],
     },
 ];
 

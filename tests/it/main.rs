@@ -6,10 +6,12 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod active_queries;
 mod attached;
 mod block_reader;
 mod block_store;
 mod block_writer;
+mod clients;
 mod compaction;
 mod config;
 mod crash;
@@ -17,6 +19,7 @@ mod crash_blocks;
 mod crash_history;
 mod crash_snapshot;
 mod delete;
+mod differential;
 mod exemplars;
 mod fault_history;
 mod full_disk;
@@ -38,9 +41,11 @@ mod offline;
 mod peer;
 mod promql_parser;
 mod promql_scripts;
+mod random_requests;
 mod remote_read;
 mod remote_write;
 mod restart;
+mod results_cache;
 mod serve;
 mod server;
 mod snapshot;

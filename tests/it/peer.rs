@@ -27,14 +27,16 @@ pub fn installed(programs: &[&str]) -> bool {
     match programs.iter().find(|program| !is_there(program)) {
         None => true,
         Some(missing) => {
-            assert!(
-                std::env::var_os(REQUIRED).is_none(),
-                "{REQUIRED} is set and {missing} is not installed"
-            );
-            println!("skipped: {missing} is not installed (apt-get install {missing})");
+            is_missing(missing, &format!("apt-get install {missing}"));
             false
         }
     }
+}
+
+/// Says that a peer is not installed, and how it would be; where peers are required, that is a failure.
+pub fn is_missing(peer: &str, cure: &str) {
+    assert!(std::env::var_os(REQUIRED).is_none(), "{REQUIRED} is set and {peer} is not installed");
+    println!("skipped: {peer} is not installed ({cure})");
 }
 
 /// A peer that runs.

@@ -51,6 +51,16 @@ impl Running {
         running
     }
 
+    /// Starts a server on `dir` whose pages are below `prefix` by this flag, and waits until it is ready.
+    pub fn started_behind(dir: &Path, flag: &str, prefix: &str) -> Self {
+        let running = Self::started(dir, 2, &[flag]);
+        let ready = format!("GET {prefix}/-/ready");
+        until("floodplain is ready", || {
+            http::send(running.address, &ready, &[], b"").is_ok_and(|a| a.status == 200)
+        });
+        running
+    }
+
     /// Starts a server on `dir` and waits only until it listens: it may still be reading its log back.
     pub fn listening(dir: &Path, shards: u16) -> Self {
         Self::started(dir, shards, &[])

@@ -4,6 +4,7 @@
 //! sockets, one thread a connection.
 
 mod client;
+pub mod form;
 mod response;
 mod url;
 

@@ -8,6 +8,7 @@ use super::compare::Found;
 use super::native;
 use crate::cli::{Match, VerifyArgs};
 use crate::flood::control::Control;
+use crate::http::form::{post, seconds};
 use crate::http::{Client, ClientError, Url};
 use crate::read::request;
 
@@ -89,7 +90,7 @@ impl Asker {
     /// # Errors
     /// No answer of any use after some tries.
     pub fn samples(&mut self, selector: &str, time_ms: i64) -> Result<Vec<Series<'_>>, AskError> {
-        let time = format!("{}.{:03}", time_ms.div_euclid(1000), time_ms.rem_euclid(1000));
+        let time = seconds(time_ms);
         let status = self.ask("/api/v1/query", &[("query", selector), ("time", &time)])?;
         matrix(status, &self.body).map_err(|source| self.no_use(selector, source))
     }
@@ -103,8 +104,7 @@ impl Asker {
         selector: &str,
         times_ms: (i64, i64),
     ) -> Result<Vec<Metric>, AskError> {
-        let [start, end] = [times_ms.0, times_ms.1]
-            .map(|ms| format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000)));
+        let [start, end] = [times_ms.0, times_ms.1].map(seconds);
         let form = [("match[]", selector), ("start", &start), ("end", &end)];
         let status = self.ask("/api/v1/series", &form)?;
         data(status, &self.body).map_err(|source| self.no_use(selector, source))
@@ -156,21 +156,7 @@ impl Asker {
 
     fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Result<u16, AskError> {
         let url = self.url.join(path);
-        let body: Vec<String> = form
-            .iter()
-            .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
-            .collect();
-        let body = body.join("&");
-        let headers: String = self.headers.iter().map(|line| format!("{line}\r\n")).collect();
-        let head = format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: floodplain-loadgen/{}\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\n{}Content-Length: {}\r\n\r\n",
-            url.path(),
-            url.authority(),
-            env!("CARGO_PKG_VERSION"),
-            headers,
-            body.len(),
-        );
+        let (head, body) = post(&url, &self.headers, form);
         self.exchange(url, head.as_bytes(), body.as_bytes())
     }
 
@@ -187,29 +173,4 @@ impl Asker {
 
 fn pause() {
     let _nobody_interrupts = Control::new(0, 0).wait_until(Instant::now() + PAUSE);
-}
-
-/// Percent-encodes everything but letters, digits and `-._~`.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                escaped.push(char::from(byte));
-            }
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_form_holds_any_text() {
-        assert_eq!(escape(r#"{a="b c"}[5m]"#), "%7Ba%3D%22b%20c%22%7D%5B5m%5D");
-        assert_eq!(escape("ä"), "%C3%A4");
-    }
 }

@@ -8,6 +8,7 @@
 
 mod flood;
 mod prometheus;
+mod query;
 mod receiver;
 mod run;
 mod verify;

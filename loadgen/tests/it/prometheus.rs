@@ -161,5 +161,26 @@ fn prometheus_stores_the_histograms_that_it_acknowledged() {
         assert_eq!(ran.number("histograms"), histograms / 9 * 10);
         assert_eq!(ran.number("samples"), 10_000 - histograms / 9 * 10);
     }
+    let pid = prometheus.child.id().to_string();
+    let query = [
+        "query",
+        "count by (job)({cluster=\"flood-5\"}) # {cluster=\"flood-5\"}",
+        "count(",
+        "--url",
+        &prometheus.url,
+        "--pid",
+        &pid,
+        "--against",
+        &prometheus.url,
+        "--start",
+        "now-5m",
+        "--json",
+    ];
+    let ran = run(&query);
+    assert_eq!(ran.code, 1, "the second is no query: {}{}", ran.stdout, ran.stderr);
+    let [good, wrong] = [0, 1].map(|at| ran.json()["queries"][at].clone());
+    assert!(good["agree"] == true && good["points"].as_u64() > Some(1000), "{good}");
+    assert!(good["servers"][0]["rss_peak_bytes"].as_u64() > Some(1 << 20), "{good}");
+    assert!(wrong["difference"].as_str().unwrap().contains("400: bad_data"), "{wrong}");
     prometheus.kill();
 }

@@ -146,10 +146,12 @@ impl Drop for Receiver {
 }
 
 /// One request: its path, header lines with lower-case names, and body.
-struct Request {
-    path: String,
+pub struct Request {
+    /// As in the first line.
+    pub path: String,
     headers: BTreeMap<String, String>,
-    body: Vec<u8>,
+    /// All of it.
+    pub body: Vec<u8>,
 }
 
 impl Shared {
@@ -350,7 +352,8 @@ fn matches(selector: &str, labels: &Labels) -> bool {
         })
 }
 
-fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
+/// The next request of a connection, if another comes.
+pub fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);
@@ -369,7 +372,8 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Req
     Ok(Some(Request { path, headers, body }))
 }
 
-fn form(body: &[u8]) -> BTreeMap<String, String> {
+/// The fields of a form.
+pub fn form(body: &[u8]) -> BTreeMap<String, String> {
     let text = std::str::from_utf8(body).unwrap();
     let unescape = |text: &str| {
         let mut bytes = text.bytes();

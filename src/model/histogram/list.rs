@@ -55,6 +55,11 @@ impl HistogramList {
         self.fixed.is_empty()
     }
 
+    /// When they are, in their order.
+    pub fn times(&self) -> impl Iterator<Item = TimestampMs> {
+        self.fixed.iter().map(|fixed| fixed.t)
+    }
+
     /// Forgets all, keeps the room.
     pub fn clear(&mut self) {
         self.fixed.clear();

@@ -24,6 +24,9 @@ pub(in crate::query) enum DatePart {
 }
 
 const DAY_SECONDS: i128 = 86_400;
+/// The first second that Go has a date for, the first of March of the year -292,277,022,400: what lies before it wraps, and
+/// is as far before the end of 64 bits.
+const GO_FIRST_SECOND: i128 = -9_223_372_028_741_760_000;
 
 /// A date of the Gregorian calendar, proleptic.
 struct Date {
@@ -84,7 +87,10 @@ pub(in crate::query) fn part_of(part: DatePart, seconds: f64) -> f64 {
 
 /// `part` of the instant `seconds` after the epoch.
 pub(in crate::query) fn part_of_seconds(part: DatePart, seconds: i64) -> f64 {
-    let seconds = i128::from(seconds);
+    let mut seconds = i128::from(seconds);
+    if seconds < GO_FIRST_SECOND {
+        seconds += 1 << 64;
+    }
     let (days, of_day) = (seconds.div_euclid(DAY_SECONDS), seconds.rem_euclid(DAY_SECONDS));
     let value = match part {
         DatePart::Minute => of_day % 3600 / 60,
@@ -133,10 +139,25 @@ mod tests {
         );
     }
 
-    #[test]
-    fn numbers_that_are_no_instant_do_not_panic() {
+    #[test] // as Prometheus answers year(vector(Inf)), day_of_year(vector(NaN)) and so on
+    fn numbers_that_are_no_instant_have_the_date_that_go_wraps_them_to() {
         for v in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300] {
-            assert!(part_of(DatePart::Year, v).is_finite());
+            let of = |part| part_of(part, v);
+            assert_eq!(
+                [DatePart::Year, DatePart::DayOfYear, DatePart::Month, DatePart::DayOfMonth]
+                    .map(of),
+                [292_277_026_596.0, 339.0, 12.0, 4.0]
+            );
+            let of_day = [DatePart::Hour, DatePart::Minute, DatePart::DayOfWeek].map(of);
+            assert_eq!(of_day, [15.0, 30.0, 0.0]);
         }
+    }
+
+    #[test]
+    fn the_first_second_that_go_has_is_not_wrapped() {
+        #[expect(clippy::cast_possible_truncation, reason = "it is one of an i64")]
+        let year = |seconds: i128| part_of_seconds(DatePart::Year, seconds as i64);
+        assert_eq!(year(GO_FIRST_SECOND), -292_277_022_400.0);
+        assert_eq!(year(GO_FIRST_SECOND - 1), 292_277_026_854.0);
     }
 }

@@ -347,6 +347,10 @@ pub(in crate::query) fn samples(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use futures_lite::future::block_on;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -355,6 +359,7 @@ mod tests {
     use crate::query::fold::SeriesFold;
     use crate::query::grid::Grid;
     use crate::query::leaf::{Fold, Shape};
+    use crate::query::pace::{Pacer, Unpaced};
     use crate::query::value::is_absent;
 
     const LOOKBACK: i64 = 20_000;
@@ -374,9 +379,12 @@ mod tests {
         }
         let mut fold = SeriesFold::new(shape, fold, 10_000, TextRange::default());
         fold.begin();
+        let points = Cell::new(0);
+        let pacer = Pacer::new(&Unpaced, &points);
         let (floats, histograms) = (&floats, &histograms);
-        fold.feed_any(SamplesRef { floats, histograms, starts: &[] }).unwrap();
-        let folded = fold.end().unwrap();
+        let samples = SamplesRef { floats, histograms, starts: &[] };
+        block_on(fold.feed_any(samples, pacer)).unwrap();
+        let folded = block_on(fold.end(pacer)).unwrap();
         let mut out = vec![f64::NAN; shape.grid.count];
         for (step, v) in (folded.first..).zip(folded.values) {
             if !is_absent(*v) {

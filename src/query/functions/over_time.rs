@@ -151,6 +151,8 @@ impl Scan {
 }
 
 impl Kernel for Scan {
+    const SCANS: bool = true;
+
     fn value(&mut self, window: &Window<'_>) -> f64 {
         match self {
             Self::Stddev => variance(window.values()).sqrt(),

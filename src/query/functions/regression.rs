@@ -17,6 +17,8 @@ pub(in crate::query) enum Line {
 }
 
 impl Kernel for Line {
+    const SCANS: bool = true;
+
     fn value(&mut self, window: &Window<'_>) -> f64 {
         if window.len() < 2 {
             return ABSENT;

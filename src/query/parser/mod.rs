@@ -34,7 +34,7 @@ mod series;
 mod testing;
 mod token;
 #[cfg(test)]
-mod trees;
+pub(super) mod trees;
 
 use cursor::Parser;
 use lexer::Language;
@@ -50,7 +50,7 @@ pub(super) use token::is_listed_bare;
 pub const NESTING_MAX: usize = 256;
 
 /// Which parts of the language are switched on. The default is that of Prometheus 3.14 without feature flags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ParseOptions {
     /// Functions and aggregations marked experimental: `promql-experimental-functions`.
     pub experimental_functions: bool,

@@ -227,7 +227,7 @@ fn subquery(inner: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
 }
 
 /// An expression that is a vector.
-pub(super) fn vector() -> BoxedStrategy<Expr> {
+pub(in crate::query) fn vector() -> BoxedStrategy<Expr> {
     let grow = |inner: BoxedStrategy<Expr>| {
         let operand = prop_oneof![inner.clone().prop_map(paren), instant()].boxed();
         let two = (operand.clone(), operator(), operand.clone());

@@ -4,6 +4,7 @@ use super::store::Store;
 use super::{Outcome, Settings};
 use crate::query::engine::{Answer, evaluate};
 use crate::query::error::QueryError;
+use crate::query::memory::Budget;
 use crate::query::pace::Pace;
 use crate::query::prepare::{EvalRange, prepare};
 
@@ -29,6 +30,9 @@ async fn answer<P: Pace>(
     pace: &P,
 ) -> Result<Answer, QueryError> {
     let prepared = prepare(query, range, &settings.options)?;
-    let parts = prepared.leaves().iter().map(|leaf| store.ask(leaf)).collect::<Result<_, _>>()?;
-    evaluate(&prepared, parts, pace).await
+    let mut parts = Vec::with_capacity(prepared.leaves().len());
+    for leaf in prepared.leaves() {
+        parts.push(store.ask(leaf).await?);
+    }
+    evaluate(&prepared, parts, pace, &Budget::unlimited().open()).await
 }

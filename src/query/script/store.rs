@@ -14,6 +14,7 @@ use crate::query::error::QueryError;
 use crate::query::float_histogram::FloatHistogram;
 use crate::query::leaf::Leaf;
 use crate::query::leaf_fold::{LeafFold, LeafPart};
+use crate::query::pace::Unpaced;
 
 /// The shards.
 #[derive(Debug)]
@@ -89,8 +90,12 @@ impl Store {
     }
 
     /// What each shard answers for `leaf`.
-    pub(super) fn ask(&self, leaf: &Leaf) -> Result<Vec<LeafPart>, QueryError> {
-        self.shards.iter().map(|shard| ask_shard(shard, leaf)).collect()
+    pub(super) async fn ask(&self, leaf: &Leaf) -> Result<Vec<LeafPart>, QueryError> {
+        let mut parts = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            parts.push(ask_shard(shard, leaf).await?);
+        }
+        Ok(parts)
     }
 }
 
@@ -128,7 +133,7 @@ fn resets(before: &FloatHistogram, h: &FloatHistogram) -> bool {
     unsaid.is_reset_after(before)
 }
 
-fn ask_shard(shard: &BTreeMap<Labels, Stored>, leaf: &Leaf) -> Result<LeafPart, QueryError> {
+async fn ask_shard(shard: &BTreeMap<Labels, Stored>, leaf: &Leaf) -> Result<LeafPart, QueryError> {
     let mut fold = LeafFold::new(leaf);
     let range = leaf.range();
     for (labels, stored) in shard {
@@ -154,8 +159,8 @@ fn ask_shard(shard: &BTreeMap<Labels, Stored>, leaf: &Leaf) -> Result<LeafPart, 
         let starts: Vec<SampleStart> = starts.collect();
         let (floats, histograms, starts) = (&floats[..], &histograms[..], &starts[..]);
         fold.begin();
-        fold.feed(SamplesRef { floats, histograms, starts })?;
-        fold.end(labels.as_ref())?;
+        fold.feed(SamplesRef { floats, histograms, starts }, &Unpaced).await?;
+        fold.end(labels.as_ref(), &Unpaced).await?;
     }
     Ok(fold.finish())
 }

@@ -34,7 +34,6 @@ const fn switch(name: &'static str, why: &'static str) -> Ignored {
 const NO_SCRAPES: &str = "nothing is scraped here; samples come by remote_write";
 const NO_AUTO_RELOAD: &str =
     "the configuration file is read again on SIGHUP, and by /-/reload with --web.enable-lifecycle";
-const NO_FEATURES: &str = "no feature of this server is optional; exemplars are kept unless storage.exemplars.max_exemplars is 0";
 const NO_GO: &str = "it tunes the Go runtime, and this is not a Go program";
 const NO_UI: &str = "there is no web interface yet";
 const NO_RULES: &str = "rules are not evaluated here";
@@ -94,7 +93,6 @@ const TABLE: &[Ignored] = &[
     value("scrape.adjust-timestamps", NO_SCRAPES),
     value("scrape.timestamp-tolerance", NO_SCRAPES),
     value("scrape.discovery-reload-interval", NO_SCRAPES),
-    value("enable-feature", NO_FEATURES),
 ];
 
 /// The flag of that name, if Prometheus has it and it means nothing here.

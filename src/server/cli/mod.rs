@@ -7,6 +7,7 @@
 //! - Prometheus's flags that have no meaning here are taken out, each with a warning that says so (table in [`ignored`]).
 
 pub mod check;
+pub mod features;
 pub mod ignored;
 pub mod offline;
 pub mod serve;
@@ -18,6 +19,7 @@ use std::ffi::OsString;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use check::{CheckCommand, CheckConfigFlags};
+pub use features::Features;
 pub use offline::{ExportFlags, ImportFlags, VerifyFlags};
 pub use serve::{BadSample, LogFormat, ServeFlags, WalSync};
 pub use test::{TestCommand, TestPromqlFlags};

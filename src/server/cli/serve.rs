@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::features::Features;
 use crate::coordinator::api::{BLOCK_MS, EXEMPLARS_MAX, RETENTION_MS, StorageOptions};
 use crate::model::regexp::{Anchored, GoRegex};
 use crate::query::durations::{DurationError, format_duration_ms, parse_duration};
@@ -204,6 +205,24 @@ pub struct ServeFlags {
     #[arg(long = "query.max-samples", value_name = "N", default_value = "50000000", value_parser = at_least_one)]
     pub query_samples_max: usize,
 
+    /// How much memory one query may hold; what would hold more is refused
+    #[arg(long = "query.max-bytes", value_name = "BYTES", default_value = "512MiB")]
+    pub query_bytes_max: ByteSize,
+
+    /// How much memory all running queries together may hold
+    #[arg(long = "query.max-bytes-total", value_name = "BYTES", default_value = "2GiB")]
+    pub query_bytes_total_max: ByteSize,
+
+    /// How much memory the answers of range queries may take that are kept, so that who asks again has only what is new
+    /// evaluated; 0: none are kept
+    #[arg(long = "query.results-cache-size", value_name = "BYTES", default_value = "64MiB")]
+    pub query_results_bytes_max: ByteSize,
+
+    /// Switch on parts of PromQL that are experimental: promql-experimental-functions, promql-extended-range-selectors,
+    /// promql-binop-fill-modifiers, promql-delayed-name-removal. May be given more than once
+    #[arg(long = "enable-feature", value_name = "NAME,...", value_delimiter = ',')]
+    pub features: Vec<String>,
+
     /// How many remote reads run at once; each core runs its share of them
     #[arg(long = "storage.remote.read-concurrent-limit", value_name = "N", default_value = "10", value_parser = at_least_one)]
     pub remote_read_concurrency_max: usize,
@@ -282,7 +301,7 @@ impl ServeFlags {
     /// Sentences about values that are allowed and probably not meant.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let (_, mut warnings) = self.features();
         if let WalSync::Interval(_) | WalSync::Never = self.wal_sync {
             warnings.push(
                 "--storage.wal.sync is not always: a crash of this machine can lose writes that were acknowledged"
@@ -301,6 +320,12 @@ impl ServeFlags {
             ));
         }
         warnings
+    }
+
+    /// What `--enable-feature` switches on, and a sentence about each name that switches nothing on.
+    #[must_use]
+    pub fn features(&self) -> (Features, Vec<String>) {
+        Features::of(self.features.iter().map(String::as_str))
     }
 
     /// The path before all routes: empty, or `/` and no slash at its end.

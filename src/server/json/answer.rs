@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::slices::{Slices, labels};
-use super::{Notes, SUCCESS, end_of_success, histogram, number, text};
+use super::{Notes, SUCCESS, end_of_success, histogram, number, object, text};
 use crate::model::{Labels, TimestampMs};
 use crate::query::AnswerValue;
 use crate::query::float_histogram::FloatHistogram;
@@ -30,7 +30,35 @@ pub struct AnswerSlices {
     series: usize,
     /// Of that series, the next value; the histograms are counted behind the numbers.
     value_index: usize,
+    stamps: Stamps,
     begun: bool,
+}
+
+/// What stands before each value of a matrix, made once for all its series: `[1.5,`.
+#[derive(Default)]
+struct Stamps {
+    text: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+impl Stamps {
+    fn of(grid: &Grid) -> Self {
+        let mut stamps = Self::default();
+        for t in grid.times() {
+            stamps.text.push(b'[');
+            number::timestamp(&mut stamps.text, t);
+            stamps.text.push(b',');
+            stamps.ends.push(stamps.text.len());
+        }
+        stamps
+    }
+
+    fn get(&self, step: usize) -> &[u8] {
+        let start = step.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
+        let range = start.unwrap_or(0)..self.ends.get(step).copied().unwrap_or(0);
+        self.text.get(range).unwrap_or_default()
+    }
 }
 
 /// What a query cost, for who asks.
@@ -40,6 +68,8 @@ pub struct Stats {
     pub queue_seconds: f64,
     /// How long it ran, in seconds.
     pub eval_seconds: f64,
+    /// How much of that went by until it was parsed and planned.
+    pub preparation_seconds: f64,
     /// How many samples were read for it.
     pub samples_read: u64,
 }
@@ -48,7 +78,15 @@ impl AnswerSlices {
     /// The answer `value`, with what is to be said besides.
     #[must_use]
     pub fn new(value: AnswerValue, stats: Option<Stats>, notes: Notes) -> Self {
-        Self { value, stats, notes, series: 0, value_index: 0, begun: false }
+        Self {
+            value,
+            stats,
+            notes,
+            series: 0,
+            value_index: 0,
+            stamps: Stamps::default(),
+            begun: false,
+        }
     }
 }
 
@@ -58,6 +96,11 @@ impl Slices for AnswerSlices {
         if !self.begun {
             self.begun = true;
             begin(out, result_type(&self.value));
+            if let AnswerValue::Matrix { grid, series } = &self.value
+                && !series.is_empty()
+            {
+                self.stamps = Stamps::of(grid);
+            }
         }
         while self.next(out) {
             if out.len() >= full_at {
@@ -113,7 +156,7 @@ impl AnswerSlices {
                 if self.value_index == 0 {
                     begin_series(out, self.series, &one.labels);
                 }
-                let next = column(out, grid, one, self.value_index);
+                let next = column(out, (grid, &self.stamps), one, self.value_index);
                 self.advance(out, next)
             }
             AnswerValue::Ranges(series) => {
@@ -144,14 +187,20 @@ impl AnswerSlices {
 
     fn end(&self, out: &mut Vec<u8>) {
         out.push(b']');
-        if let Some(Stats { queue_seconds, eval_seconds, samples_read }) = self.stats {
-            out.extend_from_slice(b",\"stats\":{\"timings\":{\"evalTotalTime\":");
-            number::bare_value(out, eval_seconds);
-            out.extend_from_slice(b",\"execQueueTime\":");
-            number::bare_value(out, queue_seconds);
-            out.extend_from_slice(b",\"execTotalTime\":");
-            number::bare_value(out, queue_seconds + eval_seconds);
-            out.extend_from_slice(b"},\"samples\":{\"totalQueryableSamples\":");
+        if let Some(stats) = self.stats {
+            let Stats { queue_seconds, eval_seconds, preparation_seconds, samples_read } = stats;
+            out.extend_from_slice(b",\"stats\":{\"timings\":");
+            let timings = [
+                ("evalTotalTime", eval_seconds),
+                // Answers are sorted while they are made.
+                ("resultSortTime", 0.0),
+                ("queryPreparationTime", preparation_seconds),
+                ("innerEvalTime", (eval_seconds - preparation_seconds).max(0.0)),
+                ("execQueueTime", queue_seconds),
+                ("execTotalTime", queue_seconds + eval_seconds),
+            ];
+            object(out, timings, number::bare_value);
+            out.extend_from_slice(b",\"samples\":{\"totalQueryableSamples\":");
             number::unsigned(out, samples_read);
             out.extend_from_slice(b",\"samplesRead\":");
             number::unsigned(out, samples_read);
@@ -202,14 +251,21 @@ fn point(out: &mut Vec<u8>, t: TimestampMs, v: f64) {
 }
 
 /// Appends some of a series' points from the value `from` on; the first value not looked at, unless that was all.
-fn column(out: &mut Vec<u8>, grid: &Grid, series: &Series, from: usize) -> Option<usize> {
+fn column(
+    out: &mut Vec<u8>,
+    (grid, stamps): (&Grid, &Stamps),
+    series: &Series,
+    from: usize,
+) -> Option<usize> {
     let (first, values) = series.column.run();
     let end = from.saturating_add(VALUES_AT_ONCE).min(values.len());
     for (i, v) in values.iter().enumerate().take(end).skip(from) {
         // The first value of a column is never absent, so only it stands behind the list's name.
         if !is_absent(*v) {
             open_list(out, i == 0, b",\"values\":[");
-            point(out, TimestampMs(grid.time(first + i)), *v);
+            out.extend_from_slice(stamps.get(first + i));
+            number::value(out, *v);
+            out.push(b']');
         }
     }
     let points = series.histograms.points().iter();
@@ -243,9 +299,7 @@ fn then_histograms<'a>(
         out.push(b']');
     }
     let (at, count) = (from.max(len) - len, histograms.len());
-    let Some((t, h)) = histograms.nth(at) else {
-        return None;
-    };
+    let (t, h) = histograms.nth(at)?;
     open_list(out, at == 0, b",\"histograms\":[");
     histogram::point(out, t, h);
     if at + 1 == count {
@@ -382,12 +436,17 @@ mod tests {
     #[test]
     fn statistics_stand_behind_the_result_and_warnings_behind_the_data() {
         let value = AnswerValue::Scalar { t: TimestampMs(0), v: 1.0 };
-        let stats = Stats { queue_seconds: 0.5, eval_seconds: 1.25, samples_read: 7 };
+        let stats = Stats {
+            queue_seconds: 0.5,
+            eval_seconds: 1.25,
+            preparation_seconds: 0.25,
+            samples_read: 7,
+        };
         let notes = Notes { warnings: vec!["w".to_owned()], infos: vec!["i".to_owned()] };
         let mut slices = AnswerSlices::new(value, Some(stats), notes);
         assert_eq!(
             read(&mut slices, usize::MAX).0,
-            r#"{"status":"success","data":{"resultType":"scalar","result":[0,"1"],"stats":{"timings":{"evalTotalTime":1.25,"execQueueTime":0.5,"execTotalTime":1.75},"samples":{"totalQueryableSamples":7,"samplesRead":7}}},"warnings":["w"],"infos":["i"]}"#
+            r#"{"status":"success","data":{"resultType":"scalar","result":[0,"1"],"stats":{"timings":{"evalTotalTime":1.25,"resultSortTime":0,"queryPreparationTime":0.25,"innerEvalTime":1,"execQueueTime":0.5,"execTotalTime":1.75},"samples":{"totalQueryableSamples":7,"samplesRead":7}}},"warnings":["w"],"infos":["i"]}"#
         );
     }
 

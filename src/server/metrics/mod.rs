@@ -18,7 +18,7 @@ pub use counters::Counters;
 use exposition::Exposition;
 use process::Process;
 
-use crate::coordinator::api::{Readiness, ShardStatus};
+use crate::coordinator::api::{BudgetStatus, Readiness, ResultsStatus, ShardStatus};
 use crate::model::TimestampMs;
 use crate::server::config::InForce;
 
@@ -47,6 +47,10 @@ pub struct Scrape<'a> {
     pub inflight_bytes_max: usize,
     /// How many queries may run at once.
     pub queries_max: usize,
+    /// What the answers have come to that are kept for range queries.
+    pub results: ResultsStatus,
+    /// How much memory queries hold.
+    pub query_memory: BudgetStatus,
 }
 
 impl Scrape<'_> {
@@ -180,6 +184,8 @@ mod tests {
             inflight_bytes: 5,
             inflight_bytes_max: 1 << 30,
             queries_max: 20,
+            results: ResultsStatus { bytes_max: 64 << 20, ..ResultsStatus::default() },
+            query_memory: BudgetStatus { held_max: 2 << 30, ..BudgetStatus::default() },
         };
         String::from_utf8(scrape.expose()).unwrap()
     }

@@ -83,6 +83,48 @@ impl Scrape<'_> {
         );
     }
 
+    /// The answers of range queries that are kept.
+    fn query_results(&self, to: &mut Exposition) {
+        let results = &self.results;
+        let mut family = to.family(
+            "floodplain_query_results_cache_requests_total",
+            Kind::Counter,
+            "Range queries whose answers may be kept, by how much of the answer was: all, a part, or nothing.",
+        );
+        for (result, count) in
+            [("hit", results.hits), ("partial", results.partial_hits), ("miss", results.misses)]
+        {
+            family.count(&[("result", result)], count);
+        }
+        let mut family = to.family(
+            "floodplain_query_results_cache_steps_total",
+            Kind::Counter,
+            "Steps of those queries, by whether they were kept or had to be evaluated.",
+        );
+        family.count(&[("source", "kept")], results.steps_kept);
+        family.count(&[("source", "evaluated")], results.steps_evaluated);
+        to.counter(
+            "floodplain_query_results_cache_evicted_total",
+            "Answers that went for want of room.",
+            results.evicted,
+        );
+        to.gauge(
+            "floodplain_query_results_cache_answers",
+            "Answers of range queries that are kept.",
+            results.answers as f64,
+        );
+        to.gauge(
+            "floodplain_query_results_cache_bytes",
+            "Memory that they take.",
+            results.bytes as f64,
+        );
+        to.gauge(
+            "floodplain_query_results_cache_max_bytes",
+            "Memory that they may take: --query.results-cache-size.",
+            results.bytes_max as f64,
+        );
+    }
+
     pub(super) fn queries(&self, to: &mut Exposition) {
         let running = self.counters.sum(|core| core.queries.get());
         to.gauge(
@@ -99,6 +141,23 @@ impl Scrape<'_> {
             "prometheus_engine_query_samples_total",
             "Samples that were read for queries.",
             self.counters.sum(|core| core.query_samples.get()),
+        );
+        self.query_results(to);
+        let memory = &self.query_memory;
+        to.gauge(
+            "floodplain_query_memory_bytes",
+            "Memory that running queries hold.",
+            memory.held as f64,
+        );
+        to.gauge(
+            "floodplain_query_memory_max_bytes",
+            "Memory that they may hold: --query.max-bytes-total.",
+            memory.held_max as f64,
+        );
+        to.counter(
+            "floodplain_query_memory_refused_total",
+            "Queries that were refused more memory, because they or all together would hold too much.",
+            memory.refused as u64,
         );
         let run = self.counters.buckets(|core| Some(&core.query_durations));
         let waited = self.counters.buckets(|core| Some(&core.query_waits));

@@ -22,8 +22,10 @@ const CHUNKS_AT_ONCE: usize = 2048;
 const RUN_CHUNKS: usize = 256;
 /// Histograms that are in memory together take about so many bytes at most, but for those of one run.
 const HISTOGRAM_BYTES_MAX: usize = 8 << 20;
+/// As many floats are in memory together, but for those of one run: they still lie near the core when they are folded.
+const FLOATS_MAX: usize = 16 << 10;
 /// Series that are read together at most: many have no chunk in a block, and samples in the Head.
-const SERIES_AT_ONCE: usize = 64;
+const SERIES_AT_ONCE: usize = 256;
 
 /// Some series' samples. Made once and used again for every read.
 #[derive(Debug, Default)]
@@ -76,6 +78,7 @@ impl<D: Disk> Selected<D> {
         let mut read_runs = std::mem::take(&mut self.read_runs);
         let mut histogram_bytes = 0;
         while histogram_bytes < HISTOGRAM_BYTES_MAX
+            && batch.samples.floats.len() < FLOATS_MAX
             && let Some(mut run) = read_runs.runs.pop_front()
         {
             let start = batch.samples.mark();
@@ -143,12 +146,22 @@ impl<D: Disk> Selected<D> {
         pace: &mut impl Pace,
     ) -> Result<(), BlockError> {
         let start = samples.mark();
-        let (mut of_line, mut more, mut line_before) = (Samples::default(), Samples::default(), 0);
+        // A line that goes on where those before it end is read to where it belongs. The samples of another one are put together
+        // before they are merged with what is there, once and not chunk by chunk.
+        let (mut of_line, mut line_before, mut goes_on) = (Samples::default(), None, true);
+        let mut covered = None;
         for chunk in &run.chunks {
-            if chunk.line != line_before {
+            if line_before != Some(chunk.line) {
                 samples.merge(start, &mut of_line);
-                line_before = chunk.line;
+                goes_on = covered.is_none_or(|covered| covered < chunk.meta.range.min());
+                line_before = Some(chunk.line);
             }
+            covered = covered.max(Some(chunk.meta.range.max()));
+            let (together, begin) = match goes_on {
+                true => (&mut *samples, start),
+                false => (&mut of_line, SamplesMark::default()),
+            };
+            let before = together.mark();
             let (Some(line), Some(bytes)) =
                 (self.lines.get(chunk.line), read.get_mut(chunk.line).and_then(Iterator::next))
             else {
@@ -160,9 +173,9 @@ impl<D: Disk> Selected<D> {
             if self.with_starts
                 && let Ok(chunk) = &bytes
             {
-                chunk::read_starts(chunk.encoding, &chunk.bytes, wanted, &mut more.starts);
+                chunk::read_starts(chunk.encoding, &chunk.bytes, wanted, &mut together.starts);
             }
-            if let Err(error) = decode(bytes, &mut more, wanted) {
+            if let Err(error) = decode(bytes, together, wanted) {
                 let error = match error {
                     DecodeError::Unread(error) => error,
                     DecodeError::Undecoded(what) => {
@@ -172,8 +185,8 @@ impl<D: Disk> Selected<D> {
                 };
                 note(&mut self.damage, error)?;
             }
-            let has_histograms = !more.histograms.is_empty();
-            of_line.merge(SamplesMark::default(), &mut more);
+            let has_histograms = together.histograms.len() > before.histograms;
+            together.merge_from(begin, before);
             if has_histograms {
                 pace.breathe().await;
             }
@@ -225,13 +238,14 @@ impl<D: Disk> Selected<D> {
                 },
             }
         }
-        let mut more = Samples::default();
+        let before = samples.mark();
         let pieces = here.iter().map(|(encoding, bytes, late)| (*encoding, &**bytes, *late));
-        read_pieces(pieces, run.window, &mut more);
+        read_pieces(pieces, run.window, samples);
         if let Some(runs) = of_head.starts.next() {
-            starts_of(&more.floats, &runs, &mut more.starts);
+            let floats = samples.floats.get(before.floats..).unwrap_or_default();
+            starts_of(floats, &runs, &mut samples.starts);
         }
-        samples.merge(start, &mut more);
+        samples.merge_from(start, before);
     }
 }
 
