@@ -9,7 +9,8 @@ use super::histogram::{Coded, HistogramChunkError, HistogramReader};
 use super::xor::{self, Words, XorAppender, XorError, XorReader};
 use super::xor2::{self, StartedSample, Xor2Appender, Xor2Error, Xor2Reader};
 use crate::model::{
-    AnyHistogram, AnyHistogramRef, HistogramSample, Sample, Samples, TimestampMs, ValueRef,
+    AnyHistogram, AnyHistogramRef, HistogramSample, Sample, SampleStart, Samples, TimestampMs,
+    ValueRef,
 };
 
 /// The number of integer histograms.
@@ -160,6 +161,31 @@ pub fn read(
     match unordered {
         Some(t) => Err(ChunkError::Order { t: t.0 }),
         None => read,
+    }
+}
+
+/// Appends the starts that a chunk's samples have, of those for whose times `wanted` holds, in the order of time. Only XOR2 has
+/// room for them, and most of its chunks have none. What cannot be read, [`read`] tells.
+pub fn read_starts(
+    encoding: u8,
+    bytes: &[u8],
+    wanted: impl Fn(TimestampMs) -> bool,
+    out: &mut Vec<SampleStart>,
+) {
+    if encoding != xor2::ENCODING {
+        return;
+    }
+    let Some(reader) = Xor2Reader::new(bytes).ok().filter(Xor2Reader::has_starts) else {
+        return;
+    };
+    let mut before = None;
+    for StartedSample { start, sample } in reader.map_while(Result::ok) {
+        if before.replace(sample.t).is_some_and(|before| before >= sample.t) {
+            break; // as the samples are cut
+        }
+        if start.0 != 0 && wanted(sample.t) {
+            out.push(SampleStart { t: sample.t, start });
+        }
     }
 }
 
@@ -337,6 +363,27 @@ mod tests {
         }
         let cut = &all[0].1[..all[0].1.len() - 1];
         assert_eq!(FloatChunks::Xor2.written(xor::ENCODING, cut, |t| t), None);
+    }
+
+    #[test]
+    fn starts_are_read_of_those_that_have_one() {
+        for (encoding, bytes) in chunks() {
+            let mut none = Vec::new();
+            read_starts(encoding, &bytes, |_| true, &mut none);
+            assert_eq!(none, []);
+        }
+        let (mut appender, mut bytes) = (Xor2Appender::new(), Vec::new());
+        for (t, start) in [(5, 0), (7, 6), (9, 6), (11, 10), (13, 0)] {
+            appender.append(TimestampMs(start), TimestampMs(t), 1.5);
+        }
+        appender.write_to(&mut bytes);
+        let read = |wanted: fn(TimestampMs) -> bool| {
+            let mut starts = Vec::new();
+            read_starts(xor2::ENCODING, &bytes, wanted, &mut starts);
+            starts.iter().map(|at| (at.t.0, at.start.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(read(|_| true), [(7, 6), (9, 6), (11, 10)]);
+        assert_eq!(read(|t| t.0 > 9), [(11, 10)]);
     }
 
     #[test]

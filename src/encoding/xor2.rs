@@ -363,6 +363,12 @@ impl<'a> Xor2Reader<'a> {
         self.count
     }
 
+    /// Does the header say that any sample has a start?
+    #[must_use]
+    pub fn has_starts(&self) -> bool {
+        self.starts.byte() != 0
+    }
+
     #[inline]
     fn step(&mut self) -> Result<(), window::Stop> {
         let before = self.last.t;

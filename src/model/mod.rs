@@ -33,7 +33,9 @@ pub use metadata::{Family, Metadata, MetadataRef, MetricType};
 pub use refusal::{Refusal, RefusalReason, Refusals, RefusedSamples};
 pub use regexp::{Anchored, GoRegex, RegexpError};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale_nan};
-pub use samples::{HistogramSample, Samples, SamplesMark, SamplesRef, Value, ValueRef};
+pub use samples::{
+    HistogramSample, SampleStart, Samples, SamplesMark, SamplesRef, Value, ValueRef,
+};
 pub use tally::{ChunkTally, Tally};
 pub use time::{BlockRange, TimeRange, TimestampMs};
 pub use told::Told;

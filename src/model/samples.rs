@@ -75,6 +75,15 @@ pub struct HistogramSample {
     pub histogram: AnyHistogram,
 }
 
+/// Since when the counter counts that a sample is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleStart {
+    /// When the sample is.
+    pub t: TimestampMs,
+    /// Since when; never zero, which stands for what is not known.
+    pub start: TimestampMs,
+}
+
 /// Floats and histograms.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
@@ -82,6 +91,8 @@ pub struct Samples {
     pub floats: Vec<Sample>,
     /// The histograms.
     pub histograms: Vec<HistogramSample>,
+    /// The starts of those that have one, sorted as they are: only for who asks for them.
+    pub starts: Vec<SampleStart>,
 }
 
 /// How many samples there were at a moment: what comes later begins here.
@@ -91,6 +102,8 @@ pub struct SamplesMark {
     pub floats: usize,
     /// Histograms.
     pub histograms: usize,
+    /// Starts.
+    pub starts: usize,
 }
 
 /// Some floats and some histograms that lie elsewhere, of one series.
@@ -100,9 +113,17 @@ pub struct SamplesRef<'a> {
     pub floats: &'a [Sample],
     /// The histograms.
     pub histograms: &'a [HistogramSample],
+    /// The starts of those that have one: few series have any.
+    pub starts: &'a [SampleStart],
 }
 
 impl<'a> SamplesRef<'a> {
+    /// Floats alone.
+    #[must_use]
+    pub fn of_floats(floats: &'a [Sample]) -> Self {
+        Self { floats, ..Self::default() }
+    }
+
     /// None at all?
     #[must_use]
     pub fn is_empty(self) -> bool {
@@ -135,7 +156,8 @@ impl Samples {
     /// All of them.
     #[must_use]
     pub fn as_ref(&self) -> SamplesRef<'_> {
-        SamplesRef { floats: &self.floats, histograms: &self.histograms }
+        let Self { floats, histograms, starts } = self;
+        SamplesRef { floats, histograms, starts }
     }
 
     /// Those behind `from` and before `to`; none if these are marks of something else.
@@ -144,6 +166,7 @@ impl Samples {
         SamplesRef {
             floats: self.floats.get(from.floats..to.floats).unwrap_or_default(),
             histograms: self.histograms.get(from.histograms..to.histograms).unwrap_or_default(),
+            starts: self.starts.get(from.starts..to.starts).unwrap_or_default(),
         }
     }
 
@@ -169,12 +192,17 @@ impl Samples {
     pub fn clear(&mut self) {
         self.floats.clear();
         self.histograms.clear();
+        self.starts.clear();
     }
 
     /// Where what is appended from now on begins.
     #[must_use]
     pub fn mark(&self) -> SamplesMark {
-        SamplesMark { floats: self.floats.len(), histograms: self.histograms.len() }
+        SamplesMark {
+            floats: self.floats.len(),
+            histograms: self.histograms.len(),
+            starts: self.starts.len(),
+        }
     }
 
     /// Appends one.
@@ -191,6 +219,7 @@ impl Samples {
     pub fn retain(&mut self, wanted: impl Fn(TimestampMs) -> bool) {
         self.floats.retain(|sample| wanted(sample.t));
         retain(&mut self.histograms, |sample| wanted(sample.t));
+        self.starts.retain(|start| wanted(start.t));
     }
 
     /// Brings those behind `mark` into order, each instant once: of several at one instant that one stands that came first, a
@@ -199,6 +228,7 @@ impl Samples {
         let mut more = self.split_off(mark);
         sort(&mut more.floats);
         sort(&mut more.histograms);
+        sort(&mut more.starts);
         self.merge(mark, &mut more);
     }
 
@@ -206,6 +236,7 @@ impl Samples {
         Self {
             floats: self.floats.split_off(mark.floats.min(self.floats.len())),
             histograms: self.histograms.split_off(mark.histograms.min(self.histograms.len())),
+            starts: self.starts.split_off(mark.starts.min(self.starts.len())),
         }
     }
 
@@ -223,18 +254,21 @@ impl Samples {
     }
 
     /// Merges `more`, which is left empty, into what stands behind `mark`. Both are sorted lists of one series; of two samples
-    /// at one instant the one that is there stands, and of `more`'s the float.
+    /// at one instant the one that is there stands, and of `more`'s the float. Which of two equal ones knew its start is no
+    /// matter.
     pub fn merge(&mut self, mark: SamplesMark, more: &mut Self) {
         let there = self.histograms.get(mark.histograms..).unwrap_or_default();
         if !there.is_empty() || !more.histograms.is_empty() {
             // Rare: most series have floats alone, and others histograms alone.
             more.floats.retain(|sample| !has(there, sample.t));
+            more.starts.retain(|start| !has(there, start.t));
             let there = self.floats.get(mark.floats..).unwrap_or_default();
             let floats = &more.floats;
             retain(&mut more.histograms, |sample| !has(there, sample.t) && !has(floats, sample.t));
         }
         merge(&mut self.floats, mark.floats, &mut more.floats);
         merge(&mut self.histograms, mark.histograms, &mut more.histograms);
+        merge(&mut self.starts, mark.starts, &mut more.starts);
     }
 
     /// All samples of one series in the order of time.
@@ -257,6 +291,12 @@ trait At {
 }
 
 impl At for Sample {
+    fn t(&self) -> TimestampMs {
+        self.t
+    }
+}
+
+impl At for SampleStart {
     fn t(&self) -> TimestampMs {
         self.t
     }

@@ -66,8 +66,9 @@ pub enum Note {
     ResetCollision(HistogramOperation),
     /// Custom buckets of different bounds were put together.
     MismatchedBuckets(HistogramOperation),
-    /// A sample began before the one before it ended; the metric's name.
-    StartTimeOverlap(String),
+    /// A counter's sample began to count before the one before it was taken, and not when that one began; the metric's name,
+    /// and in how many windows.
+    StartTimeOverlap(String, u64),
     /// Some of what is stored in the query's range cannot be read: where, and what is wrong with it.
     Damaged(String),
 }
@@ -123,7 +124,7 @@ impl Note {
             | Self::MixedExponentialCustom(_)
             | Self::IncompatibleBuckets(_)
             | Self::ResetCollision(_)
-            | Self::StartTimeOverlap(_)
+            | Self::StartTimeOverlap(..)
             | Self::Damaged(_) => Severity::Warning,
             Self::PossibleNonCounter(_)
             | Self::ForcedMonotonicity(_)
@@ -242,7 +243,7 @@ impl Note {
                 "PromQL info: mismatched custom buckets were reconciled during {}",
                 operation.name()
             ),
-            Self::StartTimeOverlap(metric) => format!(
+            Self::StartTimeOverlap(metric, _) => format!(
                 "PromQL warning: sample has start time that overlaps with previous sample timestamp for metric {}",
                 quoted(metric)
             ),
@@ -295,6 +296,9 @@ impl Annotations {
                 match (&mut held.get_mut().0, &note) {
                     (Note::ForcedMonotonicity(have), Note::ForcedMonotonicity(more)) => {
                         have.merge(more)
+                    }
+                    (Note::StartTimeOverlap(_, have), Note::StartTimeOverlap(_, more)) => {
+                        *have += more;
                     }
                     _ => held.get_mut().1 = span,
                 }
@@ -349,6 +353,9 @@ impl Annotations {
                 if let Note::ForcedMonotonicity(forced) = note {
                     line.push_str(&forced.detail());
                 }
+                if let Note::StartTimeOverlap(_, count @ 2..) = note {
+                    let _ = write!(line, " ({count} occurrences)");
+                }
                 if !matches!(note, Note::Damaged(_)) {
                     let _ = write!(line, " ({})", position(text.as_bytes(), *span));
                 }
@@ -385,6 +392,18 @@ mod tests {
         let want = "PromQL warning: encountered a mix of histograms and floats for metric name";
         let of = |metric: &str| format!("{want} \"{metric}\" (1:1)");
         assert_eq!(notes.warnings("x"), [of("x"), of("y")]);
+    }
+
+    #[test]
+    fn overlaps_of_starts_are_counted() {
+        let mut notes = Annotations::default();
+        notes.add(Note::StartTimeOverlap("x".to_owned(), 1), at(0));
+        let want = "PromQL warning: sample has start time that overlaps with previous sample timestamp for metric \"x\"";
+        assert_eq!(notes.warnings("x"), [format!("{want} (1:1)")]);
+        let mut more = Annotations::default();
+        more.add(Note::StartTimeOverlap("x".to_owned(), 3), at(0));
+        notes.merge(more);
+        assert_eq!(notes.warnings("x"), [format!("{want} (4 occurrences) (1:1)")]);
     }
 
     #[test]

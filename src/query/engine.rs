@@ -308,6 +308,10 @@ impl<P: Pace> Evaluation<'_, P> {
                 let labels = Labels::empty();
                 column.map(|column| Series::of_floats(labels, false, column)).into_iter().collect()
             }
+            VectorFunction::Nothing => {
+                self.vector(call.input)?;
+                Vec::new()
+            }
             VectorFunction::Scalar => return self.only_value(call.input, grid.count).await,
             VectorFunction::MaxOf(other) | VectorFunction::MinOf(other) => {
                 let largest = matches!(call.function, VectorFunction::MaxOf(_));

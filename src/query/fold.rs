@@ -181,11 +181,12 @@ impl SeriesFold {
         let kernel = match fold {
             Fold::Newest | Fold::Samples(_) => AnyKernel::Newest(Newest),
             // Those are `mixed`'s alone.
-            Fold::Smoothed(_) | Fold::Extended(..) => AnyKernel::Newest(Newest),
+            Fold::NewestStart | Fold::Smoothed(_) | Fold::Extended(..) => AnyKernel::Newest(Newest),
             Fold::NewestTime | Fold::InfoTime => AnyKernel::NewestTime(NewestTime),
             Fold::Range(function) => AnyKernel::of(function, &shape),
         };
-        let instant = matches!(fold, Fold::Newest | Fold::NewestTime | Fold::InfoTime);
+        let instant =
+            matches!(fold, Fold::Newest | Fold::NewestTime | Fold::NewestStart | Fold::InfoTime);
         Self {
             fold: fold.clone(),
             windows: Windows::new(shape, instant),
@@ -228,7 +229,7 @@ impl SeriesFold {
         self.run = (0, 0);
         self.windows.reset();
         self.mixed.reset();
-        if matches!(self.fold, Fold::Smoothed(_) | Fold::Extended(..)) {
+        if matches!(self.fold, Fold::NewestStart | Fold::Smoothed(_) | Fold::Extended(..)) {
             self.mixed.take_over(0, &[], &[]);
         }
         with_kernel!(&mut self.kernel, kernel => kernel.reset());
@@ -253,7 +254,7 @@ impl SeriesFold {
         Ok(())
     }
 
-    /// The series' next samples, floats and histograms.
+    /// The series' next samples, floats and histograms, and starts if they matter.
     ///
     /// # Errors
     /// Windows that hold more samples than a query may, or an evaluation that should stop.
@@ -263,7 +264,7 @@ impl SeriesFold {
         pacer: Pacer<'_, P>,
     ) -> Result<(), QueryError> {
         if !self.mixed.is_active() {
-            if samples.histograms.is_empty() {
+            if samples.histograms.is_empty() && samples.starts.is_empty() {
                 return self.feed(samples.floats.iter().copied(), pacer).await;
             }
             let (step, ts, vs) = self.windows.open();
@@ -314,24 +315,25 @@ impl SeriesFold {
     fn advance_mixed(&mut self, ended: bool, work: &mut usize) -> bool {
         let Self { fold, mixed, kernel, oddities, out, .. } = self;
         mixed.advance(ended, out, work, |window| match fold {
-            Fold::Newest | Fold::Samples(_) => match window.last_two().0? {
-                (_, Either::Float(v)) => (!is_stale_nan(v)).then_some(Point::Float(v)),
-                (_, Either::Histogram(h)) => {
+            Fold::Newest | Fold::Samples(_) => match window.last()?.value {
+                Either::Float(v) => (!is_stale_nan(v)).then_some(Point::Float(v)),
+                Either::Histogram(h) => {
                     (!h.is_stale()).then(|| Point::Histogram(std::sync::Arc::clone(h)))
                 }
             },
-            Fold::NewestTime | Fold::InfoTime => {
-                let (t, newest) = window.last_two().0?;
-                let is_stale = match newest {
+            Fold::NewestTime | Fold::NewestStart | Fold::InfoTime => {
+                let newest = window.last()?;
+                let is_stale = match newest.value {
                     Either::Float(v) => is_stale_nan(v),
                     Either::Histogram(h) => h.is_stale(),
                 };
-                match newest {
+                let ms = if *fold == Fold::NewestStart { newest.start } else { newest.t };
+                match newest.value {
                     _ if is_stale => None,
                     Either::Histogram(h) if *fold == Fold::InfoTime => {
                         Some(Point::Histogram(std::sync::Arc::clone(h)))
                     }
-                    _ => Some(Point::Float(t as f64 / 1000.0)),
+                    _ => Some(Point::Float(ms as f64 / 1000.0)),
                 }
             }
             Fold::Smoothed(reach) => extended::smoothed(*reach, window, oddities),

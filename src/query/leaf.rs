@@ -26,6 +26,8 @@ pub struct Leaf {
     pub(super) reduce: Option<Reduce>,
     /// Is nothing looked at of histograms but their counts and sums?
     pub(super) stats_only: bool,
+    /// Are start timestamps of samples looked at?
+    pub(super) wants_starts: bool,
     /// Where annotations point to: the first argument of the function around the selector.
     pub(super) span: TextRange,
     /// The most samples that one shard may hold for this leaf.
@@ -52,6 +54,8 @@ pub(super) enum Fold {
     Newest,
     /// The time of the newest sample, in seconds: `timestamp` of an instant selector.
     NewestTime,
+    /// Since when the newest sample's counter counts, in seconds: `start_timestamp` of an instant selector.
+    NewestStart,
     /// The value on the line between the samples around the instant: an instant selector that is `smoothed`.
     Smoothed(Reach),
     /// The same of numbers, and histograms as they are: what `info` has to know of info series, and must refuse.
@@ -62,6 +66,20 @@ pub(super) enum Fold {
     Extended(RangeFunction, Reach),
     /// The samples themselves, for what only the coordinator can fold; or as `anchored` or `smoothed` have them.
     Samples(Option<Reach>),
+}
+
+impl Fold {
+    /// Does it look at start timestamps, where they are in use?
+    pub(super) fn looks_at_starts(&self) -> bool {
+        use RangeFunction as F;
+        match self {
+            Self::NewestStart | Self::Extended(F::Resets, _) => true,
+            Self::Range(function) => {
+                matches!(function, F::Rate | F::Increase | F::Irate | F::Resets)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// How far beyond its range a selector looks that is `anchored` or `smoothed`. Its windows are wide enough for that; what
@@ -244,6 +262,12 @@ impl Leaf {
     #[must_use]
     pub fn matchers(&self) -> &[Matcher] {
         &self.matchers
+    }
+
+    /// Are the start timestamps of samples looked at? Otherwise they need not be there.
+    #[must_use]
+    pub fn wants_starts(&self) -> bool {
+        self.wants_starts
     }
 
     /// How far beyond its range it looks, of samples that go as they are.

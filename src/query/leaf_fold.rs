@@ -160,7 +160,7 @@ impl LeafFold {
         pace: &P,
     ) -> Result<(), QueryError> {
         self.begin();
-        self.feed(SamplesRef { floats, histograms: &[] }, pace).await?;
+        self.feed(SamplesRef::of_floats(floats), pace).await?;
         self.end(labels, pace).await
     }
 
@@ -179,9 +179,12 @@ impl LeafFold {
     /// More samples than a query may hold, or an evaluation that should stop.
     pub async fn feed<P: Pace>(
         &mut self,
-        samples: SamplesRef<'_>,
+        mut samples: SamplesRef<'_>,
         pace: &P,
     ) -> Result<(), QueryError> {
+        if !self.leaf.wants_starts {
+            samples.starts = &[];
+        }
         let Sink::Samples(_, raw) = &mut self.sink else {
             return self.fold.feed_any(samples, Pacer::new(pace, &self.points)).await;
         };

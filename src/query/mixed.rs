@@ -1,18 +1,20 @@
-//! Windows over a series that has native histograms, alone or beside floats.
+//! Windows over a series that has native histograms, alone or beside floats; or that has more to it in other ways: start
+//! timestamps that are looked at, or a selector that is `anchored` or `smoothed`.
 //!
-//! Series of floats are [`Windows`](super::window::Windows)' and fast; here each window is looked at on its own. A series
-//! comes here with its first histogram, and brings along the floats of the windows that are still open.
+//! Other series of floats are [`Windows`](super::window::Windows)' and fast; here each window is looked at on its own. A
+//! series comes here with its first histogram or start, and brings along the floats of the windows that are still open.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::QueryError;
 use super::float_histogram::FloatHistogram;
+use super::functions::starts::Span;
 use super::grid::Grid;
 use super::leaf::Shape;
 use super::value::{ABSENT, HistogramAt, HistogramPoint, Point, present};
 use crate::model::histogram::ResetHint;
-use crate::model::{Sample, SamplesRef, is_stale_nan};
+use crate::model::{Sample, SampleStart, SamplesRef, TimestampMs, is_stale_nan};
 
 /// What looking at a histogram costs, in points.
 const HISTOGRAM_POINTS: usize = 64;
@@ -25,6 +27,9 @@ pub(super) struct MixedWindow<'a> {
     pub vs: &'a [f64],
     /// The histograms and their times.
     pub histograms: &'a [HistogramAt],
+    /// Since when the counters of the floats and of the histograms count, if any of the series is known to; zero where it is
+    /// not known.
+    pub starts: Option<(&'a [i64], &'a [i64])>,
     /// The window ends here, in milliseconds.
     pub end: i64,
     /// How long the window is, in milliseconds.
@@ -35,7 +40,18 @@ pub(super) struct MixedWindow<'a> {
     pub grid: &'a Grid,
 }
 
-/// A sample of a window, whichever kind it is.
+/// A sample of a window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MixedSample<'a> {
+    /// When, in milliseconds.
+    pub t: i64,
+    /// Since when the counter counts; zero if that is not known.
+    pub start: i64,
+    /// What.
+    pub value: Either<'a>,
+}
+
+/// The value of a sample, whichever kind it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Either<'a> {
     /// A float.
@@ -44,20 +60,40 @@ pub(super) enum Either<'a> {
     Histogram(&'a Arc<FloatHistogram>),
 }
 
-/// A sample and its time in milliseconds.
-pub(super) type At<'a> = (i64, Either<'a>);
+impl MixedSample<'_> {
+    /// From the start to the sample.
+    pub(super) fn span(&self) -> Span {
+        Span { start: self.start, t: self.t }
+    }
+}
 
 impl<'a> MixedWindow<'a> {
+    /// The floats, in order of time.
+    fn floats(&self) -> impl DoubleEndedIterator<Item = MixedSample<'a>> + ExactSizeIterator {
+        let starts = self.starts.map(|(starts, _)| starts).unwrap_or_default();
+        self.ts.iter().zip(self.vs).enumerate().map(|(at, (t, v))| {
+            let start = starts.get(at).copied().unwrap_or(0);
+            MixedSample { t: *t, start, value: Either::Float(*v) }
+        })
+    }
+
+    /// The histograms, in order of time.
+    pub(super) fn histograms(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = MixedSample<'a>> + ExactSizeIterator {
+        let starts = self.starts.map(|(_, starts)| starts).unwrap_or_default();
+        self.histograms.iter().enumerate().map(|(at, (t, h))| {
+            let start = starts.get(at).copied().unwrap_or(0);
+            MixedSample { t: *t, start, value: Either::Histogram(h) }
+        })
+    }
+
     /// All samples in order of time.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (i64, Either<'a>)> {
-        let mut floats = self.ts.iter().zip(self.vs).peekable();
-        let mut histograms = self.histograms.iter().peekable();
+    pub(super) fn iter(&self) -> impl Iterator<Item = MixedSample<'a>> {
+        let (mut floats, mut histograms) = (self.floats().peekable(), self.histograms().peekable());
         std::iter::from_fn(move || {
-            let at = histograms.peek().map(|(t, _)| *t);
-            if let Some((t, v)) = floats.next_if(|(t, _)| at.is_none_or(|at| **t < at)) {
-                return Some((*t, Either::Float(*v)));
-            }
-            histograms.next().map(|(t, h)| (*t, Either::Histogram(h)))
+            let at = histograms.peek().map(|histogram| histogram.t);
+            floats.next_if(|float| at.is_none_or(|at| float.t < at)).or_else(|| histograms.next())
         })
     }
 
@@ -77,33 +113,47 @@ impl<'a> MixedWindow<'a> {
             (None, Some(_)) => histogram -= 1,
             (None, None) => {}
         }
+        let starts = self.starts.map(|(floats, histograms)| {
+            let (floats, histograms) = (floats.get(float..), histograms.get(histogram..));
+            (floats.unwrap_or_default(), histograms.unwrap_or_default())
+        });
         Some(Self {
             ts: self.ts.get(float..).unwrap_or_default(),
             vs: self.vs.get(float..).unwrap_or_default(),
             histograms: self.histograms.get(histogram..).unwrap_or_default(),
+            starts,
             ..*self
         })
     }
 
     /// The first sample.
-    pub(super) fn first(&self) -> Option<(i64, Either<'a>)> {
+    pub(super) fn first(&self) -> Option<MixedSample<'a>> {
         self.iter().next()
     }
 
-    /// The last sample, and the one before it.
-    pub(super) fn last_two(&self) -> (Option<At<'a>>, Option<At<'a>>) {
-        let floats = self.ts.iter().zip(self.vs).rev().take(2);
-        let histograms = self.histograms.iter().rev().take(2);
-        let mut last: Vec<(i64, Either<'a>)> =
-            floats.map(|(t, v)| (*t, Either::Float(*v))).collect();
-        last.extend(histograms.map(|(t, h)| (*t, Either::Histogram(h))));
-        last.sort_by_key(|(t, _)| std::cmp::Reverse(*t));
-        let mut last = last.into_iter();
-        (last.next(), last.next())
+    /// The last sample.
+    pub(super) fn last(&self) -> Option<MixedSample<'a>> {
+        let (float, histogram) = (self.floats().next_back(), self.histograms().next_back());
+        // Of two at one instant, the histogram counts as the later one.
+        match (float, histogram) {
+            (Some(float), Some(histogram)) if float.t > histogram.t => Some(float),
+            (float, histogram) => histogram.or(float),
+        }
+    }
+
+    /// The last two samples, the earlier one first; `None` if there are fewer.
+    pub(super) fn last_two(&self) -> Option<[MixedSample<'a>; 2]> {
+        let mut last: Vec<_> = self.floats().rev().take(2).collect();
+        last.extend(self.histograms().rev().take(2));
+        last.sort_by_key(|sample| std::cmp::Reverse(sample.t));
+        match last.as_slice() {
+            [last, before, ..] => Some([*before, *last]),
+            _ => None,
+        }
     }
 }
 
-/// The windows of one series that has histograms.
+/// The windows of one series.
 #[derive(Debug)]
 pub(super) struct MixedWindows {
     shape: Shape,
@@ -112,11 +162,15 @@ pub(super) struct MixedWindows {
     /// Are only counts and sums of the histograms looked at? Then whether there was a reset is found out before anything
     /// is put together, and said by every histogram.
     stats_only: bool,
-    /// Has this series had a histogram?
+    /// Is the series ours?
     active: bool,
     ts: Vec<i64>,
     vs: Vec<f64>,
     histograms: Vec<HistogramAt>,
+    /// The starts of floats and histograms, zero where they are not known; none at all before one is known.
+    float_starts: Vec<i64>,
+    histogram_starts: Vec<i64>,
+    has_starts: bool,
     /// The histograms' size, in samples.
     held: usize,
     /// The last histogram that has come, if `stats_only`.
@@ -141,6 +195,9 @@ impl MixedWindows {
             ts: Vec::new(),
             vs: Vec::new(),
             histograms: Vec::new(),
+            float_starts: Vec::new(),
+            histogram_starts: Vec::new(),
+            has_starts: false,
             held: 0,
             before: None,
             step: 0,
@@ -163,17 +220,20 @@ impl MixedWindows {
         self.ts.clear();
         self.vs.clear();
         self.histograms.clear();
+        self.float_starts.clear();
+        self.histogram_starts.clear();
+        self.has_starts = false;
         self.out.clear();
         (self.held, self.step, self.before) = (0, 0, None);
         self.written = 0..0;
     }
 
-    /// Has this series had a histogram?
+    /// Is the series ours, because it has a histogram or for another reason?
     pub(super) fn is_active(&self) -> bool {
         self.active
     }
 
-    /// The series has a histogram: from the step `step` on its windows are ours, and these floats are still in some of them.
+    /// The series becomes ours: from the step `step` on its windows are ours, and these floats are still in some of them.
     pub(super) fn take_over(&mut self, step: usize, ts: &[i64], vs: &[f64]) {
         self.active = true;
         self.step = step;
@@ -205,7 +265,18 @@ impl MixedWindows {
         samples: SamplesRef<'_>,
         samples_max: usize,
     ) -> Result<(), QueryError> {
-        samples.floats.iter().for_each(|sample| self.push_float(*sample));
+        if !samples.starts.is_empty() && !self.has_starts {
+            self.has_starts = true;
+            self.float_starts.resize(self.ts.len(), 0);
+            self.histogram_starts.resize(self.histograms.len(), 0);
+        }
+        let mut starts = Starts(samples.starts);
+        for sample in samples.floats {
+            if self.push_float(*sample) && self.has_starts {
+                self.float_starts.push(starts.at(sample.t));
+            }
+        }
+        let mut starts = Starts(samples.starts);
         for sample in samples.histograms {
             let histogram = sample.histogram.as_ref();
             if self.is_seen(sample.t.0) && (self.keeps_stale || !histogram.is_stale()) {
@@ -214,6 +285,9 @@ impl MixedWindows {
                     histogram = self.stats_of(histogram);
                 }
                 self.push_histogram(sample.t.0, Arc::new(histogram));
+                if self.has_starts {
+                    self.histogram_starts.push(starts.at(sample.t));
+                }
             }
             self.fits(samples_max)?;
         }
@@ -227,7 +301,9 @@ impl MixedWindows {
         histograms: Vec<HistogramAt>,
         samples_max: usize,
     ) -> Result<(), QueryError> {
-        floats.into_iter().for_each(|sample| self.push_float(sample));
+        for sample in floats {
+            self.push_float(sample);
+        }
         for (t, histogram) in histograms {
             if self.is_seen(t) {
                 self.push_histogram(t, histogram);
@@ -250,13 +326,15 @@ impl MixedWindows {
         }
     }
 
-    fn push_float(&mut self, Sample { t, v }: Sample) {
+    /// Takes a float in, unless no window sees it; was it taken in?
+    fn push_float(&mut self, Sample { t, v }: Sample) -> bool {
         if !self.is_seen(t.0) || is_stale_nan(v) && !self.keeps_stale {
-            return;
+            return false;
         }
         self.ts.push(t.0);
         self.vs.push(if is_stale_nan(v) { v } else { present(v) });
         self.samples_read += 1;
+        true
     }
 
     fn push_histogram(&mut self, t: i64, histogram: Arc<FloatHistogram>) {
@@ -323,6 +401,11 @@ impl MixedWindows {
                 ts: self.ts.get(float.lo..float.hi).unwrap_or_default(),
                 vs: self.vs.get(float.lo..float.hi).unwrap_or_default(),
                 histograms: self.histograms.get(histogram.lo..histogram.hi).unwrap_or_default(),
+                starts: self.has_starts.then(|| {
+                    let of_floats = self.float_starts.get(float.lo..float.hi);
+                    let of_histograms = self.histogram_starts.get(histogram.lo..histogram.hi);
+                    (of_floats.unwrap_or_default(), of_histograms.unwrap_or_default())
+                }),
                 end,
                 length: shape.length,
                 step: self.step,
@@ -350,9 +433,27 @@ impl MixedWindows {
         }
         self.ts.drain(..float.lo.min(self.ts.len()));
         self.vs.drain(..float.lo.min(self.vs.len()));
+        self.float_starts.drain(..float.lo.min(self.float_starts.len()));
+        self.histogram_starts.drain(..histogram.lo.min(self.histogram_starts.len()));
         let gone = self.histograms.drain(..histogram.lo.min(self.histograms.len()));
         self.held -= gone.map(|(_, h)| h.points()).sum::<usize>();
         done
+    }
+}
+
+/// The starts of samples that are asked for in order of time.
+struct Starts<'a>(&'a [SampleStart]);
+
+impl Starts<'_> {
+    /// The start of the sample at `t`; zero if it has none.
+    fn at(&mut self, t: TimestampMs) -> i64 {
+        while let Some((first, rest)) = self.0.split_first() {
+            if first.t >= t {
+                return if first.t == t { first.start.0 } else { 0 };
+            }
+            self.0 = rest;
+        }
+        0
     }
 }
 

@@ -166,6 +166,8 @@ pub(super) struct VectorCall {
 /// The functions of [`VectorCall`].
 #[derive(Clone, Debug)]
 pub(super) enum VectorFunction {
+    /// Of any input no series.
+    Nothing,
     /// `scalar`
     Scalar,
     /// `vector`

@@ -168,15 +168,20 @@ impl Planner<'_> {
         self.vector_call(expr, &args, grid)
     }
 
-    /// The leaf that computes the whole call, if it is a range function or `timestamp` of a selector.
+    /// The leaf that computes the whole call, if it is a range function or `timestamp` or `start_timestamp` of a selector.
     pub(super) fn leaf_of_call(&self, call: &Call, grid: Grid) -> Result<MaybeLeaf, QueryError> {
         let args = Args { call };
         let name = call.function.name;
-        if name == "timestamp" {
+        let fold = match name {
+            "timestamp" => Some(Fold::NewestTime),
+            "start_timestamp" if self.options.use_start_timestamps => Some(Fold::NewestStart),
+            _ => None,
+        };
+        if let Some(fold) = fold {
             let arg = args.get(0)?;
             return match &arg.kind {
                 ExprKind::Vector(selector) => {
-                    Ok(Some(self.instant_leaf(selector, arg.span, grid, Fold::NewestTime)?))
+                    Ok(Some(self.instant_leaf(selector, arg.span, grid, fold)?))
                 }
                 _ => Ok(None),
             };
@@ -356,6 +361,8 @@ impl Planner<'_> {
                     0,
                 )
             }
+            // Of anything but a selector, or where starts are not in use.
+            "start_timestamp" => (VectorFunction::Nothing, 0),
             "label_replace" => (label_replace(args)?, 0),
             "label_join" => (label_join(args)?, 0),
             "max_of" => (VectorFunction::MaxOf(self.plan_arg(args.get(1)?, grid)?), 0),

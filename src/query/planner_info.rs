@@ -55,6 +55,7 @@ impl Planner<'_> {
             name: NameRule::Keep,
             reduce: None,
             stats_only: false,
+            wants_starts: false,
             span,
             samples_max: self.options.samples_max,
         };

@@ -70,8 +70,19 @@ impl Planner<'_> {
         let samples_max = self.options.samples_max;
         let maps = Vec::new();
         let (reduce, stats_only) = (None, self.stats_only.contains(selector));
-        let leaf =
-            Leaf { matchers, shape, fold, maps, name, reduce, stats_only, span, samples_max };
+        let wants_starts = self.options.use_start_timestamps && fold.looks_at_starts();
+        let leaf = Leaf {
+            matchers,
+            shape,
+            fold,
+            maps,
+            name,
+            reduce,
+            stats_only,
+            wants_starts,
+            span,
+            samples_max,
+        };
         Ok(Some(LeafDraft { leaf, one_name }))
     }
 

@@ -20,6 +20,9 @@ pub struct Options {
     pub subquery_step_ms: i64,
     /// Do metric names stay until the answer is made? `promql-delayed-name-removal`.
     pub delayed_name_removal: bool,
+    /// Do `rate`, `increase`, `irate` and `resets` look at the start timestamps of samples, and does `start_timestamp` answer?
+    /// `use-start-timestamps`.
+    pub use_start_timestamps: bool,
     /// Which parts of the language are switched on.
     pub parse: ParseOptions,
 }
@@ -31,6 +34,7 @@ impl Default for Options {
             samples_max: 50_000_000,
             subquery_step_ms: 60 * 1000,
             delayed_name_removal: false,
+            use_start_timestamps: false,
             parse: ParseOptions::default(),
         }
     }

@@ -43,7 +43,7 @@ pub fn features(settings: &Settings) -> Reply {
 }
 
 fn categories(settings: &Settings) -> Categories {
-    let Features { parse, delayed_name_removal } = settings.features;
+    let Features { parse, delayed_name_removal, .. } = settings.features;
     let mut functions = BTreeMap::new();
     for function in function_table::TABLE {
         functions.insert(function.name, !function.experimental || parse.experimental_functions);

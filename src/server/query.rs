@@ -73,9 +73,15 @@ async fn answer<S: Store>(
     let lookback_ms = params::lookback_delta_ms(form)?.unwrap_or(server.settings.lookback_delta_ms);
     let text = form.get("query");
     let samples_max = server.settings.query_samples_max;
-    let Features { parse, delayed_name_removal } = server.settings.features;
-    let options =
-        Options { lookback_ms, samples_max, delayed_name_removal, parse, ..Options::default() };
+    let Features { parse, delayed_name_removal, use_start_timestamps } = server.settings.features;
+    let options = Options {
+        lookback_ms,
+        samples_max,
+        delayed_name_removal,
+        use_start_timestamps,
+        parse,
+        ..Options::default()
+    };
 
     let waiting = Stopwatch::start();
     // Before it takes its turn: while the log is read back nobody's turn ends.
@@ -436,12 +442,11 @@ mod tests {
         on_one_shard(|_| async {
             let store = FakeStore::new();
             *store.answer.borrow_mut() = Some(vector(1));
-            let flags =
-                "--enable-feature=promql-delayed-name-removal,promql-experimental-functions";
+            let flags = "--enable-feature=promql-delayed-name-removal,promql-experimental-functions,use-start-timestamps";
             ask(&server(&store, flags), get("/api/v1/query?query=up")).await;
             let options = store.question.borrow_mut().take().unwrap().options;
             assert!(options.delayed_name_removal && options.parse.experimental_functions);
-            assert!(!options.parse.binop_fill_modifiers);
+            assert!(options.use_start_timestamps && !options.parse.binop_fill_modifiers);
         });
     }
 

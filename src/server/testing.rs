@@ -153,7 +153,7 @@ pub struct FakeReading(std::vec::IntoIter<(Labels, Vec<Sample>)>);
 impl SeriesReading for FakeReading {
     async fn next(&mut self) -> Result<Option<ReadSeries>, ReadError> {
         let Some((labels, floats)) = self.0.next() else { return Ok(None) };
-        let samples = SamplesRef { floats: &floats, histograms: &[] };
+        let samples = SamplesRef::of_floats(&floats);
         Ok(Some(ReadSeries::of(labels, samples, &mut Slice::start()).await))
     }
 }

@@ -60,6 +60,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 .select(life, leaf.matchers(), leaf.range(), &mut slice)
                 .await
                 .map_err(storage)?;
+            if leaf.wants_starts() {
+                selected = selected.with_starts();
+            }
             let mut is_empty = true;
             while selected.read(&mut batch, &mut slice).await.map_err(storage)? {
                 for (run, samples) in batch.take_runs() {

@@ -370,7 +370,7 @@ mod tests {
             answer.begin_series(&labels(&[("a", series)]), &Labels::empty());
             for t in [1, 2] {
                 let floats = [crate::model::Sample { t: TimestampMs(t), v: 0.5 }];
-                answer.push(SamplesRef { floats: &floats, histograms: &[] });
+                answer.push(SamplesRef::of_floats(&floats));
             }
         }
         answer.begin_series(&labels(&[("a", "z")]), &Labels::empty());

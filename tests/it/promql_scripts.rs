@@ -16,7 +16,7 @@ const ANSWERED: [(&str, usize); 21] = [
     ("at_modifier.test", 55),
     ("collision.test", 2),
     ("duration_expression.test", 41),
-    ("extended_vectors.test", 23),
+    ("extended_vectors.test", 107),
     ("fill-modifier.test", 27),
     ("functions.test", 292),
     ("histograms.test", 119),
@@ -29,7 +29,7 @@ const ANSWERED: [(&str, usize); 21] = [
     ("range_queries.test", 11),
     ("selectors.test", 19),
     ("staleness.test", 10),
-    ("start_timestamps.test", 0),
+    ("start_timestamps.test", 14),
     ("subquery.test", 24),
     ("trig_functions.test", 11),
     ("type_and_unit.test", 35),
@@ -94,8 +94,9 @@ fn the_projects_scripts_are_answered() {
     for (path, shards) in paths.iter().flat_map(|path| [1, 2, 3].map(|shards| (path, shards))) {
         // `*_delayed.test` are about delayed name removal, all others about what is the default.
         let delayed_name_removal = path.to_str().unwrap().ends_with("_delayed.test");
-        let parse = ParseOptions::ALL;
-        let options = Options { delayed_name_removal, parse, ..Options::default() };
+        let (parse, use_start_timestamps) = (ParseOptions::ALL, true);
+        let options =
+            Options { delayed_name_removal, use_start_timestamps, parse, ..Options::default() };
         let verdicts = run(path, shards, options);
         faults.extend(wrong(path, &verdicts));
         faults.extend(verdicts.iter().filter_map(|verdict| match &verdict.outcome {

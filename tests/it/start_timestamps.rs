@@ -1,5 +1,5 @@
 //! Start timestamps as senders of remote write 2.0 have them kept: the configuration file asks for them, a kill does not lose
-//! them, and blocks have them.
+//! them, blocks have them, and queries use them if a flag says so.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +12,7 @@ use floodplain::rt::disk::plain::PlainDisk;
 use floodplain::storage::block::{Block, IndexCache};
 use floodplain::wire::proto::v2;
 
+use crate::http;
 use crate::metadata::packed;
 use crate::offline::{self, MINUTE, blocks_in, shard_dir, stop, until_both_have_blocks};
 use crate::server::{Running, now_ms};
@@ -113,4 +114,76 @@ fn without_it_chunks_are_those_that_every_reader_knows() {
     let (found, _) = in_blocks("");
     assert!(found.len() > 100 * SERIES as usize, "{}", found.len());
     assert!(found.values().all(|(encoding, start)| (*encoding, *start) == (1, 0)));
+}
+
+/// What `query` answers at `t` where it gives one number.
+fn number(running: &Running, query: &str, t: i64) -> f64 {
+    let time = format!("{}.{:03}", t / 1000, t % 1000);
+    let answer = http::data(running.address, "/api/v1/query", &[("query", query), ("time", &time)]);
+    let value = &answer["result"][0]["value"][1];
+    value.as_str().unwrap_or_else(|| panic!("{query}: {answer}")).parse().unwrap()
+}
+
+#[test]
+fn queries_find_the_resets_that_starts_tell_of_in_head_and_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data) = (dir.path().join("prometheus.yml"), dir.path().join("data"));
+    fs::write(&file, "storage: {tsdb: {chunk_encoding: {floats: xor2}}}\n").unwrap();
+    let configuration = format!("--config.file={}", file.display());
+    let with = |more: &str| {
+        let features = format!("--enable-feature=promql-experimental-functions{more}");
+        Running::with_flags(&data, 2, &[&configuration, &features])
+    };
+    let running = with(",use-start-timestamps");
+    let now = now_ms();
+    let begin = now - MINUTES * MINUTE;
+    (0..7).for_each(|hour| write(&running, begin, hour * 60..(hour + 1) * 60));
+    // The process begins anew within the fourth minute, and what it counts is more than before by the next sample.
+    let first = now - 10 * MINUTE;
+    let starts = [first - 30_000, first + 150_000];
+    let samples = (0..6).map(|n| v2::Sample {
+        value: (n + 1) as f64 * 10.0,
+        timestamp: first + n * MINUTE,
+        start_timestamp: starts[usize::from(n > 2)],
+    });
+    let timeseries = vec![v2::TimeSeries {
+        labels_refs: vec![1, 2],
+        samples: samples.collect(),
+        ..v2::TimeSeries::default()
+    }];
+    let symbols = [&b""[..], b"__name__", b"hidden_total"].map(<[u8]>::to_vec).to_vec();
+    packed(&v2::Request { symbols, timeseries }, "io.prometheus.write.v2.Request")
+        .send(running.address);
+    until_both_have_blocks(&data);
+
+    let last = first + 5 * MINUTE;
+    let check = |running: &Running| {
+        // 50 from sample to sample, 30 that the reset hid, 10 since the start.
+        assert_eq!(number(running, "increase(hidden_total[6m])", last), 90.0);
+        assert_eq!(number(running, "rate(hidden_total[6m])", last), 0.25);
+        assert_eq!(number(running, "irate(hidden_total[2m])", first + 3 * MINUTE), 40.0 / 60.0);
+        assert_eq!(number(running, "resets(hidden_total[6m])", last), 1.0);
+        assert_eq!(number(running, "increase(hidden_total[1m])", first), 10.0);
+        for minute in [30, 49, 50, MINUTES - 1] {
+            for series in 0..4 {
+                let query = format!("start_timestamp(requests_total{{series=\"{series}\"}})");
+                let start = if series % 2 == 0 { start_of(begin, minute) } else { 0 };
+                let told = number(running, &query, begin + minute * MINUTE);
+                assert_eq!(told, start as f64 / 1000.0, "series {series}, minute {minute}");
+            }
+        }
+    };
+    check(&running);
+    running.kill();
+    let running = with(",use-start-timestamps");
+    check(&running);
+    stop(running);
+
+    let running = with("");
+    assert_eq!(number(&running, "increase(hidden_total[6m])", last), 60.0);
+    assert_eq!(number(&running, "resets(hidden_total[6m])", last), 0.0);
+    let parameters = [("query", "start_timestamp(hidden_total)")];
+    let answer = http::data(running.address, "/api/v1/query", &parameters);
+    assert_eq!(answer["result"], serde_json::json!([]));
+    stop(running);
 }

@@ -381,7 +381,8 @@ mod tests {
         fold.begin();
         let points = Cell::new(0);
         let pacer = Pacer::new(&Unpaced, &points);
-        let samples = SamplesRef { floats: &floats, histograms: &histograms };
+        let (floats, histograms) = (&floats, &histograms);
+        let samples = SamplesRef { floats, histograms, starts: &[] };
         block_on(fold.feed_any(samples, pacer)).unwrap();
         let folded = block_on(fold.end(pacer)).unwrap();
         let mut out = vec![f64::NAN; shape.grid.count];

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::starts::{self, Placed, Span};
 use crate::model::histogram::ResetHint;
 use crate::query::annotation::{HistogramOperation, Note};
 use crate::query::float_histogram::{
@@ -30,6 +31,8 @@ pub(in crate::query) enum Oddity {
     ResetCollision,
     /// Custom buckets of different bounds.
     MismatchedBuckets(HistogramOperation),
+    /// A sample that began to count before the one before it was taken, in so many windows.
+    StartOverlap(u64),
 }
 
 impl Oddity {
@@ -44,17 +47,26 @@ impl Oddity {
             Self::Ignored => Note::IgnoredInMixedRange(metric),
             Self::ResetCollision => Note::ResetCollision(HistogramOperation::Aggregation),
             Self::MismatchedBuckets(operation) => Note::MismatchedBuckets(operation),
+            Self::StartOverlap(count) => Note::StartTimeOverlap(metric, count),
         }
     }
 }
 
-/// What was odd, each once.
+/// What was odd, each once; overlaps are counted.
 #[derive(Debug, Default)]
 pub(in crate::query) struct Oddities(Vec<Oddity>);
 
 impl Oddities {
     /// Notes something odd.
     pub(in crate::query) fn add(&mut self, oddity: Oddity) {
+        if let Oddity::StartOverlap(more) = oddity {
+            for known in &mut self.0 {
+                if let Oddity::StartOverlap(count) = known {
+                    *count += more;
+                    return;
+                }
+            }
+        }
         if !self.0.contains(&oddity) {
             self.0.push(oddity);
         }
@@ -132,13 +144,16 @@ pub(in crate::query) fn value(
     match function {
         F::Count => return Some(Point::Float((floats + histograms) as f64)),
         F::Present => return Some(Point::Float(1.0)),
-        F::First => return window.first().map(|(_, v)| point(v)),
-        F::Last => return window.last_two().0.map(|(_, v)| point(v)),
-        F::TimeOfFirst => return window.first().map(|(t, _)| Point::Float(t as f64 / 1000.0)),
-        F::TimeOfLast => return window.last_two().0.map(|(t, _)| Point::Float(t as f64 / 1000.0)),
-        _ if histograms == 0 => return of_floats(),
+        F::First => return window.first().map(|sample| point(sample.value)),
+        F::Last => return window.last().map(|sample| point(sample.value)),
+        F::TimeOfFirst => return window.first().map(|first| Point::Float(first.t as f64 / 1000.0)),
+        F::TimeOfLast => return window.last().map(|last| Point::Float(last.t as f64 / 1000.0)),
+        _ if histograms == 0 && window.starts.is_none() => return of_floats(),
         F::Changes | F::Resets => return Some(turns(function, window)),
         F::Irate | F::Idelta => return last_step(*function == F::Irate, window, oddities),
+        F::Rate | F::Increase if histograms == 0 => {
+            return starts::extrapolated(function, window, oddities);
+        }
         F::Rate | F::Increase | F::Delta | F::Avg | F::Sum if floats > 0 => {
             oddities.add(Oddity::MixedKinds);
             return None;
@@ -166,38 +181,41 @@ fn point(v: Either<'_>) -> Point {
 /// `changes` and `resets`: between two samples of different kinds there is always one.
 pub(super) fn turns(function: &RangeFunction, window: &MixedWindow<'_>) -> Point {
     let is_changes = *function == RangeFunction::Changes;
-    let mut samples = window.iter().map(|(_, v)| v);
+    let mut samples = window.iter();
     let mut before = samples.next();
     let mut count = 0u32;
-    for v in samples {
-        let turns = match (before, v) {
-            (Some(Either::Float(a)), Either::Float(b)) if is_changes => {
+    for sample in samples {
+        let turns = before.is_none_or(|before| match (before.value, sample.value) {
+            (Either::Float(a), Either::Float(b)) if is_changes => {
                 a != b && !(a.is_nan() && b.is_nan())
             }
-            (Some(Either::Float(a)), Either::Float(b)) => b < a,
-            (Some(Either::Histogram(a)), Either::Histogram(b)) if is_changes => !b.is_same(a),
-            (Some(Either::Histogram(a)), Either::Histogram(b)) => b.is_reset_after(a),
+            (Either::Histogram(a), Either::Histogram(b)) if is_changes => !b.is_same(a),
+            (Either::Float(a), Either::Float(b)) => {
+                b < a || sample.span().is_reset_after(before.span())
+            }
+            (Either::Histogram(a), Either::Histogram(b)) => {
+                sample.span().is_reset_after(before.span()) || b.is_reset_after(a)
+            }
             _ => true,
-        };
+        });
         count += u32::from(turns);
-        before = Some(v);
+        before = Some(sample);
     }
     Point::Float(f64::from(count))
 }
 
 /// `irate` and `idelta`.
 fn last_step(is_rate: bool, window: &MixedWindow<'_>, oddities: &mut Oddities) -> Option<Point> {
-    let (Some((t, last)), Some((before_t, before))) = window.last_two() else {
-        return None;
-    };
-    let seconds = (t - before_t) as f64 / 1000.0;
-    if t == before_t {
+    let [before, last] = window.last_two()?;
+    let seconds = (last.t - before.t) as f64 / 1000.0;
+    if last.t == before.t {
         return None;
     }
-    let (last, before) = match (last, before) {
+    let is_reset = last.span().is_reset_after(before.span());
+    let (last, before) = match (last.value, before.value) {
         (Either::Histogram(last), Either::Histogram(before)) => (last, before),
         (Either::Float(v), Either::Float(before)) => {
-            let step = if is_rate && v < before { v } else { v - before };
+            let step = if is_rate && (v < before || is_reset) { v } else { v - before };
             return Some(Point::Float(if is_rate { step / seconds } else { step }));
         }
         _ => {
@@ -213,7 +231,7 @@ fn last_step(is_rate: bool, window: &MixedWindow<'_>, oddities: &mut Oddities) -
         oddities.add(Oddity::NotGauge);
     }
     let mut step = FloatHistogram::clone(last);
-    if !is_rate || !last.is_reset_after(before) {
+    if !is_rate || !(is_reset || last.is_reset_after(before)) {
         match step.sub(before) {
             Ok(combined) => oddities.combined(combined, HistogramOperation::Subtraction),
             Err(why) => {
@@ -234,6 +252,7 @@ fn last_step(is_rate: bool, window: &MixedWindow<'_>, oddities: &mut Oddities) -
 /// then, only that is told.
 fn rise(
     samples: &[HistogramAt],
+    spans: &[Span],
     is_counter: bool,
     oddities: &mut Oddities,
 ) -> Option<FloatHistogram> {
@@ -246,10 +265,12 @@ fn rise(
     if is_counter && (is_gauge(first) || is_gauge(last)) {
         odd.add(Oddity::NotCounter);
     }
+    let resets = if is_counter { starts::resets(spans, &mut odd) } else { Vec::new() };
+    let begins_anew = |at: usize| resets.get(at).copied().unwrap_or(false);
     // With a reset behind it the first one does not count, and may have any buckets.
     let nothing;
     let mut before: &FloatHistogram = first;
-    if is_counter && second.is_reset_after(first) {
+    if is_counter && (begins_anew(0) || second.is_reset_after(first)) {
         let custom = Arc::clone(&second.custom);
         nothing = FloatHistogram { custom, ..FloatHistogram::empty(second.schema) };
         before = &nothing;
@@ -276,8 +297,8 @@ fn rise(
     rise.reduce_to(schema);
     let mut done = odd.done(rise.sub(before), HistogramOperation::Subtraction);
     if is_counter {
-        for (_, h) in rest {
-            if h.is_reset_after(before) {
+        for (at, (_, h)) in rest.iter().enumerate() {
+            if begins_anew(at) || h.is_reset_after(before) {
                 done = done && odd.done(rise.add(before), HistogramOperation::Addition);
             }
             before = h;
@@ -302,29 +323,26 @@ fn extrapolated(
     oddities: &mut Oddities,
 ) -> Option<Point> {
     let is_counter = *function != RangeFunction::Delta;
-    let mut rise = rise(window.histograms, is_counter, oddities)?;
-    let ((first_t, first), (last_t, _)) = (window.histograms.first()?, window.histograms.last()?);
-    let seconds = |ms: i64| ms as f64 / 1000.0;
-    let mut to_start = seconds(first_t - window.end.saturating_sub(window.length));
-    let mut to_end = seconds(window.end - last_t);
-    let sampled = seconds(last_t - first_t);
-    let spacing = sampled / (window.histograms.len() - 1) as f64;
-    let threshold = spacing * 1.1;
-    if to_start >= threshold {
-        to_start = spacing / 2.0;
-    }
-    if is_counter && rise.count > 0.0 && first.count >= 0.0 {
-        let to_zero = sampled * (first.count / rise.count);
-        if to_zero < to_start {
-            to_start = to_zero;
+    let spans: Vec<Span> = window.histograms().map(|sample| sample.span()).collect();
+    let ((_, first), placed) = (window.histograms.first()?, Placed::of(&spans, window)?);
+    let begins_within = is_counter && placed.begins_within();
+    let mut rise = match window.histograms {
+        // What a single one has counted in the window, it has counted since its start.
+        [_] if begins_within => FloatHistogram::clone(first),
+        [_] => return None,
+        samples => {
+            let mut rise = rise(samples, &spans, is_counter, oddities)?;
+            if begins_within {
+                let done = rise.add(first);
+                oddities.put_together(done, HistogramOperation::Addition)?;
+            }
+            rise
         }
-    }
-    if to_end >= threshold {
-        to_end = spacing / 2.0;
-    }
-    let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
+    };
+    let zero = is_counter.then_some((first.count, rise.count));
+    let mut factor = placed.factor(zero)?;
     if *function == RangeFunction::Rate {
-        factor /= seconds(window.length);
+        factor /= window.length as f64 / 1000.0;
     }
     rise.scale(factor);
     Some(Point::Histogram(Arc::new(rise)))

@@ -11,3 +11,4 @@ pub(super) mod over_time;
 pub(super) mod rate;
 pub(super) mod regression;
 pub(super) mod sliding_sum;
+pub(super) mod starts;

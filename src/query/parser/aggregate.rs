@@ -73,8 +73,8 @@ impl Parser<'_> {
             self.report(span, "no arguments for aggregate expression provided");
         } else if op.is_experimental() && !self.options.experimental_functions {
             let name = op.name();
-            // Upstream names a flag here, which this server does not have.
-            self.report(span, format!("{name}() is experimental and not supported yet"));
+            let flag = "--enable-feature=promql-experimental-functions";
+            self.report(span, format!("{name}() is experimental and must be enabled with {flag}"));
         } else if got != wanted {
             let what = "wrong number of arguments for aggregate expression provided";
             self.report(span, format!("{what}, expected {wanted}, got {got}"));
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn some_aggregations_are_behind_a_flag() {
         let found = faults_with("limitk(1, x)", &ParseOptions::default());
-        let message = "limitk() is experimental and not supported yet";
+        let message = "limitk() is experimental and must be enabled with --enable-feature=promql-experimental-functions";
         assert_eq!(found, [("limitk(1, x)", message.to_owned())]);
         assert_eq!(printed("limit_ratio(0.5, x)"), "limit_ratio(0.5, x)");
     }

@@ -108,7 +108,7 @@ impl Parser<'_> {
         let span = merge(lhs.span, rhs.span);
         let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
         if fills && !self.options.binop_fill_modifiers {
-            self.report(span, "binop fill modifiers are experimental and not supported yet");
+            self.report(span, "binop fill modifiers are experimental and not enabled");
         }
         let binary = Binary { op, op_span, lhs, rhs, return_bool, matching: Some(matching) };
         Expr { kind: ExprKind::Binary(Box::new(binary)), span }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn fill_is_behind_a_flag() {
         let found = faults_with("a + fill(1) b", &ParseOptions::default());
-        let message = "binop fill modifiers are experimental and not supported yet".to_owned();
+        let message = "binop fill modifiers are experimental and not enabled".to_owned();
         assert_eq!(found, [("a + fill(1) b", message)]);
     }
 }

@@ -21,10 +21,7 @@ impl Parser<'_> {
                 self.report(name.span(), format!("unknown function with name {}", quoted(word)));
             }
             Some(function) if function.experimental && !self.options.experimental_functions => {
-                self.report(
-                    name.span(),
-                    format!("function {} is experimental and not supported yet", quoted(word)),
-                );
+                self.report(name.span(), format!("function {} is not enabled", quoted(word)));
             }
             Some(_) => {}
         }
@@ -95,7 +92,7 @@ mod tests {
             [("info(a)", "info"), ("step()", "step"), ("end()", "end"), ("max_of(1, 2)", "max_of")]
         {
             assert_eq!(printed(call), call);
-            let message = format!("function \"{name}\" is experimental and not supported yet");
+            let message = format!("function \"{name}\" is not enabled");
             assert_eq!(faults_with(call, &ParseOptions::default()), [(name, message)]);
         }
     }

@@ -45,8 +45,8 @@ pub(super) struct LoadSeries {
     pub labels: Labels,
     /// Its values, one a step; `None` where there is none.
     pub values: Vec<Option<ScriptValue>>,
-    /// Have its samples start timestamps?
-    pub has_starts: bool,
+    /// Their start timestamps, as what is added to their own times; `None` where there is none. Empty, or as many as values.
+    pub starts: Vec<Option<i64>>,
 }
 
 /// A query and what it must answer.

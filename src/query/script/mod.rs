@@ -3,7 +3,8 @@
 //! ```text
 //! clear
 //! load <step>                        samples at 0, step, 2*step, ...
-//!   <series> <value>...
+//!   <series>@st <offset>...          start timestamps of the samples on the next line, as offsets from their times:
+//!   <series> <value>...              -1m, _ where there is none, -1mx3 four times, -30s-1mx2 for -30s -90s -150s
 //! eval instant at <time> <query>
 //! eval range from <time> to <time> step <step> <query>
 //!   expect fail|warn|no_warn|info|no_info|ordered [msg: text | regex: pattern]
@@ -22,6 +23,7 @@ mod command;
 mod nhcb;
 mod parse;
 mod rerun;
+mod starts;
 mod store;
 mod values;
 
@@ -53,6 +55,7 @@ pub const CONFORMANCE: Options = Options {
     samples_max: 10_000,
     subquery_step_ms: 60_000,
     delayed_name_removal: true,
+    use_start_timestamps: true,
     parse: ParseOptions::ALL,
 };
 

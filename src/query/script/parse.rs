@@ -3,6 +3,7 @@
 use super::command::{
     Command, Eval, Expected, ExpectedSeries, Load, LoadSeries, ScriptError, Text,
 };
+use super::starts;
 use super::values::values;
 use crate::model::{Anchored, GoRegex, Labels, TimestampMs};
 use crate::query::durations::parse_duration;
@@ -10,7 +11,7 @@ use crate::query::parser::{SeriesDescription, parse_series_description};
 use crate::query::prepare::EvalRange;
 
 /// The most values that one line may stand for.
-const VALUES_MAX: u64 = 1_000_000;
+pub(super) const VALUES_MAX: u64 = 1_000_000;
 
 /// The commands of a script.
 pub(super) fn commands(text: &str) -> Result<Vec<Command>, ScriptError> {
@@ -64,18 +65,28 @@ fn load<'a>(
         _ => return Err(format!("there is no {word}")),
     };
     let step = duration(step)?;
-    let (mut series, mut starts) = (Vec::new(), false);
-    while let Some(line) = lines.next() {
+    let mut series = Vec::new();
+    while let Some(mut line) = lines.next() {
         // Start timestamps stand on a line of their own before the samples.
-        let first = line.split_whitespace().next().unwrap_or_default();
-        if first.ends_with("@st") {
-            starts = true;
-            continue;
+        let mut starts = Vec::new();
+        let (first, offsets) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let of_starts = first.strip_suffix("@st");
+        if of_starts.is_some() {
+            starts = starts::offsets(offsets)?;
+            line = lines.next().ok_or("a line of starts without a line of samples")?;
         }
         let described = describe(line)?;
         let values = values(&described.items)?;
-        let has_starts = std::mem::take(&mut starts);
-        series.push(LoadSeries { labels: described.labels, values, has_starts });
+        if let Some(metric) = of_starts {
+            if describe(metric)?.labels != described.labels {
+                return Err("a line of starts is not of the series on the next line".to_owned());
+            }
+            if starts.len() != values.len() {
+                let (starts, samples) = (starts.len(), values.len());
+                return Err(format!("{starts} starts for {samples} samples"));
+            }
+        }
+        series.push(LoadSeries { labels: described.labels, values, starts });
     }
     Ok(Load { step, with_native, series })
 }

@@ -7,16 +7,14 @@ use super::command::{Load, ScriptValue};
 use super::nhcb;
 use crate::model::histogram::ResetHint;
 use crate::model::{
-    HistogramSample, Labels, LabelsRef, Matcher, Sample, SamplesRef, TimestampMs, route_hash,
+    HistogramSample, Labels, LabelsRef, Matcher, Sample, SampleStart, SamplesRef, TimestampMs,
+    route_hash,
 };
 use crate::query::error::QueryError;
 use crate::query::float_histogram::FloatHistogram;
 use crate::query::leaf::Leaf;
 use crate::query::leaf_fold::{LeafFold, LeafPart};
 use crate::query::pace::Unpaced;
-
-/// What a stored series has that queries cannot see yet.
-const START_TIMESTAMPS: &str = "data with start timestamps";
 
 /// The shards.
 #[derive(Debug)]
@@ -28,7 +26,8 @@ pub(super) struct Store {
 #[derive(Debug, Default)]
 struct Stored {
     samples: BTreeMap<i64, StoredValue>,
-    unsupported: Option<&'static str>,
+    /// The start timestamps of some of them.
+    starts: BTreeMap<i64, i64>,
 }
 
 /// One sample.
@@ -61,9 +60,6 @@ impl Store {
             let Some(stored) = self.series(&series.labels) else {
                 continue;
             };
-            if series.has_starts {
-                stored.unsupported = Some(START_TIMESTAMPS);
-            }
             for (index, value) in series.values.iter().enumerate() {
                 let value = match value {
                     Some(ScriptValue::Float(v)) => StoredValue::Float(*v),
@@ -72,7 +68,13 @@ impl Store {
                     }
                     None => continue,
                 };
-                stored.samples.insert(load.step * index as i64, value);
+                let t = load.step.saturating_mul(index as i64);
+                stored.samples.insert(t, value);
+                let start = series.starts.get(index).copied().flatten();
+                match start.map(|offset| t.saturating_add(offset)).filter(|start| *start != 0) {
+                    Some(start) => stored.starts.insert(t, start),
+                    None => stored.starts.remove(&t),
+                };
             }
         }
         if load.with_native {
@@ -138,9 +140,6 @@ async fn ask_shard(shard: &BTreeMap<Labels, Stored>, leaf: &Leaf) -> Result<Leaf
         if !selects(leaf.matchers(), labels.as_ref()) {
             continue;
         }
-        if let Some(what) = stored.unsupported {
-            return Err(QueryError::Unsupported(what.to_owned()));
-        }
         let (mut floats, mut histograms) = (Vec::new(), Vec::new());
         for (t, value) in stored.samples.range(range.min().0..=range.max().0) {
             let t = TimestampMs(*t);
@@ -154,8 +153,13 @@ async fn ask_shard(shard: &BTreeMap<Labels, Stored>, leaf: &Leaf) -> Result<Leaf
         if floats.is_empty() && histograms.is_empty() {
             continue;
         }
+        let starts = stored.starts.range(range.min().0..=range.max().0);
+        let starts =
+            starts.map(|(t, start)| SampleStart { t: TimestampMs(*t), start: TimestampMs(*start) });
+        let starts: Vec<SampleStart> = starts.collect();
+        let (floats, histograms, starts) = (&floats[..], &histograms[..], &starts[..]);
         fold.begin();
-        fold.feed(SamplesRef { floats: &floats, histograms: &histograms }, &Unpaced).await?;
+        fold.feed(SamplesRef { floats, histograms, starts }, &Unpaced).await?;
         fold.end(labels.as_ref(), &Unpaced).await?;
     }
     Ok(fold.finish())

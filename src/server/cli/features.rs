@@ -1,4 +1,4 @@
-//! What `--enable-feature` switches on: parts of PromQL, by the names that Prometheus has for them.
+//! What `--enable-feature` switches on: parts of PromQL and what it looks at, by the names that Prometheus has for them.
 //!
 //! Its other features are accepted with a warning, so that an existing command line starts, and so are names that nobody
 //! knows, as Prometheus does it. Source of the names: `cmd/prometheus/main.go`, Prometheus 3.14.
@@ -12,6 +12,8 @@ pub struct Features {
     pub parse: ParseOptions,
     /// Do metric names stay until an answer is made?
     pub delayed_name_removal: bool,
+    /// Do queries look at start timestamps?
+    pub use_start_timestamps: bool,
 }
 
 /// Features of Prometheus that are not switched on here by their names, and why.
@@ -43,7 +45,6 @@ const OTHERS: &[(&str, &str)] = &[
     ("st-storage", "start timestamps are kept where storage.tsdb.chunk_encoding.floats is xor2"),
     ("st-synthesis", NO_SCRAPES),
     ("type-and-unit-labels", "no such labels are made"),
-    ("use-start-timestamps", "queries do not use start timestamps"),
     ("use-uncached-io", "the page cache is not used in any case"),
     ("xor2-encoding", "set storage.tsdb.chunk_encoding.floats to xor2 in the configuration file"),
 ];
@@ -64,6 +65,7 @@ impl Features {
                 "promql-extended-range-selectors" => features.parse.extended_range_selectors = true,
                 "promql-binop-fill-modifiers" => features.parse.binop_fill_modifiers = true,
                 "promql-delayed-name-removal" => features.delayed_name_removal = true,
+                "use-start-timestamps" => features.use_start_timestamps = true,
                 other => {
                     let known = OTHERS.iter().find(|(known, _)| *known == other);
                     let why = known.map_or("no such feature is known", |(_, why)| why);
@@ -86,8 +88,14 @@ mod tests {
             "promql-extended-range-selectors",
             "promql-binop-fill-modifiers",
             "promql-delayed-name-removal",
+            "use-start-timestamps",
         ]);
-        assert_eq!(features, Features { parse: ParseOptions::ALL, delayed_name_removal: true });
+        let all = Features {
+            parse: ParseOptions::ALL,
+            delayed_name_removal: true,
+            use_start_timestamps: true,
+        };
+        assert_eq!(features, all);
         assert!(warnings.is_empty(), "{warnings:?}");
     }
 

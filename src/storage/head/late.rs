@@ -229,7 +229,7 @@ impl Late {
         for (encoding, bytes) in overlapping.filter_map(LateChunk::bytes) {
             read_chunk(encoding, bytes, range, out);
         }
-        let Samples { floats, histograms } = &self.buffer;
+        let Samples { floats, histograms, .. } = &self.buffer;
         out.floats.extend(floats.iter().filter(|sample| range.contains(sample.t)));
         out.histograms.extend(histograms.iter().filter(|s| range.contains(s.t)).cloned());
     }

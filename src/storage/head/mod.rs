@@ -387,6 +387,12 @@ impl Head {
         }
     }
 
+    /// Since when the counter of the series at `index` counts, oldest first; see [`starts`].
+    #[must_use]
+    pub fn starts(&self, index: u32) -> &[starts::Run] {
+        self.starts.of(index)
+    }
+
     /// The label pairs and their postings.
     #[must_use]
     pub fn pairs(&self) -> &Pairs {

@@ -279,7 +279,7 @@ mod tests {
     const MINUTE: i64 = 60_000;
 
     fn floats(samples: &[Sample]) -> Samples {
-        Samples { floats: samples.to_vec(), histograms: Vec::new() }
+        Samples { floats: samples.to_vec(), ..Samples::default() }
     }
 
     fn read(chunks: &[HeadChunk]) -> Vec<Sample> {

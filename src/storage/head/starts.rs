@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use crate::encoding::batch::PAYLOAD_BYTES_MAX;
 use crate::encoding::record::START_BYTES_MAX;
-use crate::model::TimestampMs;
+use crate::model::{Sample, SampleStart, TimestampMs};
 
 /// From an instant on, samples have this start; zero: none that is known.
 pub type Run = (TimestampMs, TimestampMs);
@@ -82,6 +82,19 @@ pub fn start_at(runs: &[Run], t: TimestampMs) -> TimestampMs {
     run.map_or(TimestampMs(0), |(_, start)| *start)
 }
 
+/// Appends the starts of those of some floats, sorted by time, that have one.
+pub fn starts_of(floats: &[Sample], runs: &[Run], out: &mut Vec<SampleStart>) {
+    let (mut runs, mut start) = (runs.iter().peekable(), TimestampMs(0));
+    for Sample { t, .. } in floats {
+        while let Some((_, next)) = runs.next_if(|(from, _)| from <= t) {
+            start = *next;
+        }
+        if start.0 != 0 {
+            out.push(SampleStart { t: *t, start });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -120,6 +133,12 @@ mod tests {
             for (t, start) in model.range(TimestampMs(truncated)..) {
                 prop_assert_eq!(start_at(starts.of(1), *t), *start);
             }
+            let floats: Vec<_> = (truncated..200).map(|t| Sample { t: TimestampMs(t), v: 0.0 }).collect();
+            let mut found = Vec::new();
+            starts_of(&floats, starts.of(1), &mut found);
+            let one_by_one = floats.iter().map(|float| (float.t, start_at(starts.of(1), float.t)));
+            let known: Vec<_> = one_by_one.filter(|(_, start)| start.0 != 0).collect();
+            prop_assert_eq!(found.iter().map(|at| (at.t, at.start)).collect::<Vec<_>>(), known);
             prop_assert!(starts.of(1).windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 != pair[1].1));
             prop_assert!(starts.of(1).iter().skip(1).all(|run| run.0.0 > truncated));
             starts.remove(1);

@@ -14,6 +14,7 @@ use crate::storage::block::BlockError;
 use crate::storage::block::reader::ChunkResult;
 use crate::storage::head::pieces::{ChunkPiece, PieceSource, read_pieces};
 use crate::storage::head::spill::ReadChunk;
+use crate::storage::head::starts::{self, starts_of};
 
 /// Chunks that are read together at most, but for those that overlap each other.
 const CHUNKS_AT_ONCE: usize = 2048;
@@ -169,6 +170,11 @@ impl<D: Disk> Selected<D> {
             let deleted =
                 line.tombstones.get(chunk.series).filter(|d| d.overlaps(chunk.meta.range));
             let wanted = |t| run.window.contains(t) && !deleted.is_some_and(|d| d.is_deleted(t));
+            if self.with_starts
+                && let Ok(chunk) = &bytes
+            {
+                chunk::read_starts(chunk.encoding, &chunk.bytes, wanted, &mut together.starts);
+            }
             if let Err(error) = decode(bytes, together, wanted) {
                 let error = match error {
                     DecodeError::Unread(error) => error,
@@ -192,18 +198,25 @@ impl<D: Disk> Selected<D> {
     /// What the Head has of all runs: pieces here, and those read that have left memory, each in the order of the runs.
     async fn read_head(&self, runs: &VecDeque<Run>, pace: &mut impl Pace) -> OfHead {
         let (mut pieces, mut places) = (Vec::with_capacity(runs.len()), Vec::new());
+        let mut starts = Vec::new();
         for run in runs {
             let of_run = match run.series.head {
                 Some(index) => self.head.borrow().pieces(index, run.window),
                 None => Vec::new(),
             };
+            if self.with_starts {
+                let head = self.head.borrow();
+                let of_series = run.series.head.map(|index| head.starts(index).to_vec());
+                starts.push(of_series.unwrap_or_default());
+            }
             places.extend(of_run.iter().filter_map(ChunkPiece::place));
             pieces.push(of_run);
             pace.breathe().await;
         }
         let read =
             if places.is_empty() { Vec::new() } else { self.spill.read(&places, pace).await };
-        OfHead { pieces: pieces.into_iter(), read: read.into_iter() }
+        let (pieces, read) = (pieces.into_iter(), read.into_iter());
+        OfHead { pieces, read, starts: starts.into_iter() }
     }
 
     /// Merges what the Head has of one run into `samples[start..]`.
@@ -228,6 +241,10 @@ impl<D: Disk> Selected<D> {
         let before = samples.mark();
         let pieces = here.iter().map(|(encoding, bytes, late)| (*encoding, &**bytes, *late));
         read_pieces(pieces, run.window, samples);
+        if let Some(runs) = of_head.starts.next() {
+            let floats = samples.floats.get(before.floats..).unwrap_or_default();
+            starts_of(floats, &runs, &mut samples.starts);
+        }
         samples.merge_from(start, before);
     }
 }
@@ -247,6 +264,8 @@ struct OfHead {
     pieces: std::vec::IntoIter<Vec<ChunkPiece>>,
     /// Those of the pieces that have left memory.
     read: std::vec::IntoIter<ReadChunk>,
+    /// Since when their counters count, if that is wanted.
+    starts: std::vec::IntoIter<Vec<starts::Run>>,
 }
 
 enum DecodeError {

@@ -56,6 +56,8 @@ pub struct Selected<D: Disk> {
     /// Read, and not handed out yet.
     read_runs: ReadRuns,
     damage: Vec<String>,
+    /// Are the starts of samples read as well?
+    with_starts: bool,
     /// Keeps everything where it is that is still to be read.
     _view: Rc<View<D>>,
 }
@@ -129,8 +131,15 @@ impl<D: Disk> Selected<D> {
             runs,
             read_runs: ReadRuns::default(),
             damage,
+            with_starts: false,
             _view: view,
         })
+    }
+
+    /// The same, with the starts of those samples that have one.
+    #[must_use]
+    pub fn with_starts(self) -> Self {
+        Self { with_starts: true, ..self }
     }
 
     /// The same, with all series in order of labels.
