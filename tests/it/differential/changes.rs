@@ -216,10 +216,20 @@ pub const CHANGES: &[Change] = &[
     Change {
         refused: false,
         reason: "since 2.54 a compensated sum that overflows is infinite, and no longer NaN (#14362)",
-        instead: |expr| {
-            let sums =
-                ["stddev_over_time", "stdvar_over_time", "sum_over_time", "avg_over_time", "deriv"];
-            renamed(expr, &sums, "max_over_time")
+        instead: |expr| match expr {
+            Call(name, args) if name == "predict_linear" => {
+                Some(Expr::call("max_over_time", args.first().cloned()))
+            }
+            _ => {
+                let sums = [
+                    "stddev_over_time",
+                    "stdvar_over_time",
+                    "sum_over_time",
+                    "avg_over_time",
+                    "deriv",
+                ];
+                renamed(expr, &sums, "max_over_time")
+            }
         },
     },
     Change {
