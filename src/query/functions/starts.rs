@@ -138,7 +138,103 @@ impl Placed {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use futures_lite::future::block_on;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::model::{Sample, SampleStart, SamplesRef, TimestampMs};
+    use crate::query::ast::TextRange;
+    use crate::query::fold::SeriesFold;
+    use crate::query::grid::Grid;
+    use crate::query::leaf::{Fold, Shape};
+    use crate::query::pace::{Pacer, Unpaced};
+    use crate::query::value::is_absent;
+
+    /// Samples with their starts.
+    type Started = Vec<(Span, f64)>;
+
+    /// What `function` gives at each step for these samples, which come in pieces.
+    fn folded(function: RangeFunction, shape: Shape, pieces: &[&[(Span, f64)]]) -> Vec<f64> {
+        let fold = Fold::Range(function);
+        let mut fold = SeriesFold::new(shape, &fold, 10_000, TextRange::default());
+        let points = Cell::new(0);
+        let pacer = Pacer::new(&Unpaced, &points);
+        fold.begin();
+        for piece in pieces {
+            let floats = piece.iter().map(|(span, v)| Sample { t: TimestampMs(span.t), v: *v });
+            let known = piece.iter().map(|(span, _)| span).filter(|span| span.start != 0);
+            let start = |span: &Span| TimestampMs(span.start);
+            let starts =
+                known.map(|span| SampleStart { t: TimestampMs(span.t), start: start(span) });
+            let (floats, starts): (Vec<_>, Vec<_>) = (floats.collect(), starts.collect());
+            let samples = SamplesRef { floats: &floats, histograms: &[], starts: &starts };
+            block_on(fold.feed_any(samples, pacer)).unwrap();
+        }
+        let folded = block_on(fold.end(pacer)).unwrap();
+        let mut out = vec![f64::NAN; shape.grid.count];
+        for (step, v) in (folded.first..).zip(folded.values).filter(|(_, v)| !is_absent(**v)) {
+            out[step] = *v;
+        }
+        out
+    }
+
+    fn started() -> impl Strategy<Value = Started> {
+        // Where each one starts: not known, as the one before, at the sample before, or so long before itself.
+        let start = prop_oneof![3 => Just(None), 5 => Just(Some(-1)), 1 => Just(Some(0)), 3 => (1i64..9000).prop_map(Some)];
+        proptest::collection::vec((1i64..4000, start, 0u8..20), 0..40).prop_map(|steps| {
+            let mut before = Span { start: 0, t: -10_000 };
+            let next = |(gap, start, v)| {
+                let t = before.t + gap;
+                let start = match start {
+                    None => 0,
+                    Some(-1) => before.start,
+                    Some(0) => before.t,
+                    Some(ago) => t - ago,
+                };
+                before = Span { start, t };
+                (before, f64::from(v))
+            };
+            steps.into_iter().map(next).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn starts_matter_alike_in_pieces_of_any_length_and_only_where_they_are_known(
+            samples in started(), cuts in (0usize..40, 0usize..40),
+            (start, step, count, length) in (-9000i64..60_000, 1i64..9000, 1usize..15, 1i64..25_000),
+        ) {
+            use RangeFunction as F;
+            let grid = Grid { start, step, count, is_instant: false };
+            let shape = Shape { grid, first_end: start, end_step: step, length };
+            let cut = |at: usize| at.min(samples.len());
+            let (first, last) = (cut(cuts.0.min(cuts.1)), cut(cuts.0.max(cuts.1)));
+            let pieces = [&samples[..first], &samples[first..last], &samples[last..]];
+            let unknown: Started =
+                samples.iter().map(|(span, v)| (Span { start: 0, ..*span }, *v)).collect();
+            // One start far before all windows takes a series away from the quick way.
+            let far = Span { start: -90_000, t: -80_000 };
+            let same = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
+            for function in [F::Rate, F::Increase, F::Irate, F::Resets] {
+                let whole = folded(function.clone(), shape, &[&samples]);
+                let in_pieces = folded(function.clone(), shape, &pieces);
+                prop_assert!(same(&whole, &in_pieces), "{function:?}: {whole:?} {in_pieces:?}");
+                let quick = folded(function.clone(), shape, &[&unknown]);
+                let slow = folded(function.clone(), shape, &[&[(far, 0.0)], &unknown]);
+                prop_assert!(same(&quick, &slow), "{function:?}: {quick:?} {slow:?}");
+            }
+            let resets = folded(F::Resets, shape, &[&samples]);
+            for (step, resets) in resets.into_iter().enumerate() {
+                let end = shape.end(step);
+                let window: Started = samples.iter().copied().filter(|(span, _)| span.t > end - length && span.t <= end).collect();
+                let turns = window.windows(2).filter(|pair| pair[1].1 < pair[0].1 || pair[1].0.is_reset_after(pair[0].0));
+                let want = if window.is_empty() { f64::NAN } else { turns.count() as f64 };
+                prop_assert!(want.to_bits() == resets.to_bits(), "step {step}: {resets}, should be {want}");
+            }
+        }
+    }
 
     /// Is the sample with this start at 100 reset after one at 40 with that start? And does it overlap?
     #[track_caller]
