@@ -113,16 +113,6 @@ pub const CHANGES: &[Change] = &[
     },
     Change {
         refused: false,
-        reason: "holt_winters is double_exponential_smoothing since 3.0, and behind a feature flag (#14930)",
-        instead: |expr| match expr {
-            Call(name, args) if name == "holt_winters" => {
-                Some(Expr::call("avg_over_time", args.first().cloned()))
-            }
-            _ => None,
-        },
-    },
-    Change {
-        refused: false,
         reason: "since 3.9 a unary minus may bring series together that are there at different times (#17708)",
         instead: |expr| match expr {
             Negate(inner) => {

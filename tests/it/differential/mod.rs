@@ -68,7 +68,7 @@ impl Both {
         let mut parameters = vec![("query", text.as_str())];
         parameters.extend(times.iter().map(|(name, value)| (*name, value.as_str())));
         let theirs = http::ask(self.theirs, path, &parameters);
-        // It has another name since 3.0.
+        // It has another name since 3.0, and is behind a feature flag.
         let renamed = text.replace("holt_winters(", "double_exponential_smoothing(");
         parameters[0].1 = renamed.as_str();
         let ours = http::ask(self.ours, path, &parameters);
@@ -133,10 +133,17 @@ fn drawn_expressions_are_answered_as_prometheus_answers_them() {
         let asked = both.ask(&case.expr, &case.when);
         *kinds.entry(kind(&asked.ours)).or_default() += 1;
         let Some(what) = &asked.difference else { continue };
+        let said = format!("{number}: {} {}\n  {what}", case.expr, case.when);
         match both.explanation(&case, &asked) {
-            Some(reasons) => explained.entry(reasons).or_default().push(number),
+            Some(reasons) => {
+                // Who asks for one expression wants to see it.
+                if count <= 10 {
+                    println!("{said}");
+                }
+                explained.entry(reasons).or_default().push(number);
+            }
             None => {
-                different.push(format!("{number}: {} {}\n  {what}", case.expr, case.when));
+                different.push(said);
                 if different.len() == DIFFERENCES_MAX {
                     break;
                 }
@@ -151,5 +158,5 @@ fn drawn_expressions_are_answered_as_prometheus_answers_them() {
     let many = different.len();
     assert!(different.is_empty(), "{many} differences\n{}", different.join("\n"));
     let full = kinds.get(&Kind::Full).copied().unwrap_or_default();
-    assert!(full * 3 >= count, "too few expressions have an answer: {kinds:?}");
+    assert!(count < COUNT || full * 3 >= count, "too few expressions have an answer: {kinds:?}");
 }
