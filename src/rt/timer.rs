@@ -3,9 +3,6 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use futures_lite::future::{poll_once, yield_now};
-use glommio::timer::Timer;
-
 /// The time given was up before the future was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not done within {limit:?}")]
@@ -17,24 +14,6 @@ pub struct Elapsed {
 /// Resolves after `duration`. Wakes late by 10 to 200 us, and by as long as another task works without a pause.
 pub async fn sleep(duration: Duration) {
     glommio::timer::sleep(duration).await;
-}
-
-/// Tasks that one event of a socket, a disk or another core wakes one after the other, each by the one before it.
-const HOPS: usize = 8;
-
-/// Resolves when the executor has looked at sockets, disks, timers and other cores, and whoever was woken by that has run.
-/// Unlike [`sleep`] it does not put the thread to sleep in between, which costs a barrier on all cores and a timer's interrupt.
-pub async fn look_around() {
-    // A task that yields is runnable, and while one is the executor looks at nothing. This timer is not due when it is
-    // first polled, so that the task waits; and it is when the executor looks at timers, before it would sleep.
-    let mut due = Timer::new(Duration::from_secs(1));
-    if poll_once(&mut due).await.is_none() {
-        due.reset(Duration::ZERO);
-        due.await;
-    }
-    for _ in 0..HOPS {
-        yield_now().await;
-    }
 }
 
 /// What `future` gives, or [`Elapsed`] after `limit`, when the future is dropped. A future that is done at once needs
