@@ -148,14 +148,31 @@ pub fn read(
     wanted: impl Fn(TimestampMs) -> bool,
     out: &mut Samples,
 ) -> Result<(), ChunkError> {
+    let before = out.histograms.len();
+    let read = read_hinted(encoding, bytes, wanted, out);
+    if let Some(first) = out.histograms.get_mut(before) {
+        first.histogram.forget_reset();
+    }
+    read
+}
+
+/// The same, but the first histogram says about a reset what the chunk does, also where the one before it in the chunk is not
+/// wanted: for who appends what nothing stands before, or says of it that something does. Source: a querier of Prometheus
+/// leaves hints as they are where a query's range begins within a chunk.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_hinted(
+    encoding: u8,
+    bytes: &[u8],
+    wanted: impl Fn(TimestampMs) -> bool,
+    out: &mut Samples,
+) -> Result<(), ChunkError> {
     let before = out.mark();
     let read = match encoding {
         xor::ENCODING => xor::read(bytes, wanted, &mut out.floats).map_err(ChunkError::from),
         _ => read_all(&mut ChunkReader::new(encoding, bytes)?, wanted, out),
     };
-    if let Some(first) = out.histograms.get_mut(before.histograms) {
-        first.histogram.forget_reset();
-    }
     let unordered = cut_unordered(&mut out.floats, before.floats, |sample| sample.t)
         .or_else(|| cut_unordered(&mut out.histograms, before.histograms, |sample| sample.t));
     match unordered {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::Head;
 use super::head_chunk::{encoded, read_chunk};
 use super::late::LateSource;
+use crate::encoding::chunk;
 use crate::encoding::record::SpillPlace;
 use crate::model::{Samples, SamplesMark, TimeRange, TimestampMs};
 
@@ -109,7 +110,13 @@ pub fn read_pieces<'a>(
 ) {
     let (mark, mut late) = (out.mark(), Samples::default());
     for (encoding, bytes, is_late) in pieces {
-        read_chunk(encoding, bytes, range, if is_late { &mut late } else { out });
+        if is_late {
+            read_chunk(encoding, bytes, range, &mut late);
+        } else {
+            // Before the first histogram that the range has of a chunk nothing stands but what is not in the range either.
+            let wanted = |t| range.contains(t);
+            let _ = chunk::read_hinted(encoding, bytes, wanted, out); // what is lost is noticed where a chunk is taken over
+        }
     }
     late.sort_from(SamplesMark::default());
     out.merge(mark, &mut late);

@@ -84,6 +84,13 @@ impl<D: Disk> Selected<D> {
             let start = batch.samples.mark();
             self.merge(&run, &mut read_runs.of_lines, &mut batch.samples, pace).await?;
             self.merge_head(&run, &mut read_runs.of_head, start, &mut batch.samples);
+            if !run.is_first
+                && let Some(first) = batch.samples.histograms.get_mut(start.histograms)
+            {
+                // It says whether there was a reset since the one before it in its chunk: in the run before, others may stand
+                // between them.
+                first.histogram.forget_reset();
+            }
             run.samples = start..batch.samples.mark();
             let of_run = batch.samples.between(run.samples.start, run.samples.end);
             let bytes = of_run.histograms.iter().map(|sample| sample.histogram.heap_bytes());
@@ -275,14 +282,15 @@ enum DecodeError {
     Undecoded(chunk::ChunkError),
 }
 
-/// Appends the samples of a chunk for whose times `wanted` holds; those before a place that cannot be decoded are there.
+/// Appends the samples of a chunk for whose times `wanted` holds; those before a place that cannot be decoded are there. Who
+/// merges them with others says of the first histogram that it follows another.
 fn decode(
     chunk: ChunkResult,
     out: &mut Samples,
     wanted: impl Fn(TimestampMs) -> bool,
 ) -> Result<(), DecodeError> {
     let chunk = chunk.map_err(DecodeError::Unread)?;
-    chunk::read(chunk.encoding, &chunk.bytes, wanted, out).map_err(DecodeError::Undecoded)
+    chunk::read_hinted(chunk.encoding, &chunk.bytes, wanted, out).map_err(DecodeError::Undecoded)
 }
 
 /// Splits a series into runs of not too many chunks, which share no instant.

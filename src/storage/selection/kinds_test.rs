@@ -204,3 +204,26 @@ fn many_large_histograms_come_in_several_batches() {
     assert!(read.0.values().all(|samples| samples.len() == 60) && read.0.len() == 60);
     assert!(sizes.len() > 1 && sizes.iter().all(|len| *len * 4096 < 9 << 20), "{sizes:?}");
 }
+
+// A range once took the hint away from its first histogram, and two of Prometheus's own scripts were not answered as they say:
+// a sum of counters was no counter any more, and a conflict between hints was not told.
+#[test]
+fn where_a_range_begins_within_a_chunk_the_first_histogram_keeps_its_hint() {
+    let h = AnyHistogram::Int(HistogramRef::<u64>::empty().to_histogram());
+    let of = |times: &[i64]| -> BTreeMap<i64, Value> {
+        times.iter().map(|t| (*t, Value::Histogram(h.clone()))).collect()
+    };
+    let hints = |blocks: &[&[i64]], from: i64| -> Vec<ResetHint> {
+        let block = |times: &&[i64]| BTreeMap::from([(1, encoded(false, &of(times)))]);
+        let blocks: Vec<_> = blocks.iter().map(block).collect();
+        let range = TimeRange::new(TimestampMs(from), TimestampMs(9)).unwrap();
+        let (read, _) = read(&blocks, range);
+        let histograms = read.values().flat_map(|samples| &samples.histograms);
+        histograms.map(|sample| sample.histogram.as_ref().reset_hint()).collect()
+    };
+    use ResetHint::{NotReset, Unknown};
+    assert_eq!(hints(&[&[0, 1, 2]], 0), [Unknown, NotReset, NotReset]);
+    assert_eq!(hints(&[&[0, 1, 2]], 1), [NotReset, NotReset]);
+    // Behind one of another block, that the one before it in its own chunk is not there does matter.
+    assert_eq!(hints(&[&[0, 1], &[0, 2, 3]], 1), [NotReset, Unknown, NotReset]);
+}
