@@ -23,16 +23,20 @@ mod command;
 mod nhcb;
 mod parse;
 mod rerun;
+mod shards;
 mod starts;
 mod store;
 mod values;
 
 pub use command::ScriptError;
+pub use shards::{Loaded, Shards};
 
+use super::engine::Answer;
+use super::error::QueryError;
 use super::pace::Pace;
 use super::parser::ParseOptions;
 use super::prepare::Options;
-use command::Command;
+use command::{Command, Eval};
 
 /// A script, parsed.
 #[derive(Debug)]
@@ -70,6 +74,17 @@ pub struct Verdict {
     pub outcome: Outcome,
 }
 
+/// What one `eval` was answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    /// Its line, from 1.
+    pub line: usize,
+    /// Its query.
+    pub query: String,
+    /// The answer.
+    pub answer: Result<Answer, QueryError>,
+}
+
 /// How an `eval` can go.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -90,23 +105,56 @@ impl Script {
         Ok(Self { commands: parse::commands(text)? })
     }
 
-    /// Runs the script from its beginning on empty shards: one verdict for each `eval`.
+    /// Runs the script from its beginning on empty shards in memory: one verdict for each `eval`.
     pub async fn run<P: Pace>(&self, settings: &Settings, pace: &P) -> Vec<Verdict> {
         let mut store = store::Store::new(settings.shards);
+        self.run_over(&mut store, &settings.options, pace).await
+    }
+
+    /// The same on these shards, which are empty.
+    pub async fn run_over<S: Shards, P: Pace>(
+        &self,
+        shards: &mut S,
+        options: &Options,
+        pace: &P,
+    ) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for command in &self.commands {
-            match command {
-                Command::Clear => store.clear(),
-                Command::Load(load) => store.load(load),
-                Command::Eval(eval) => {
-                    let outcome = match rerun::in_every_way(eval, &store, settings, pace).await {
-                        Ok(()) => Outcome::Passed,
-                        Err(outcome) => outcome,
-                    };
-                    verdicts.push(Verdict { line: eval.line, query: eval.query.clone(), outcome });
-                }
+            if let Some(eval) = carry_out(command, shards).await {
+                let outcome = match rerun::in_every_way(eval, shards, options, pace).await {
+                    Ok(()) => Outcome::Passed,
+                    Err(outcome) => outcome,
+                };
+                verdicts.push(Verdict { line: eval.line, query: eval.query.clone(), outcome });
             }
         }
         verdicts
     }
+
+    /// What each `eval` is answered on these shards, which are empty: asked once, and not compared with anything.
+    pub async fn answers_over<S: Shards, P: Pace>(
+        &self,
+        shards: &mut S,
+        options: &Options,
+        pace: &P,
+    ) -> Vec<Answered> {
+        let mut answered = Vec::new();
+        for command in &self.commands {
+            if let Some(eval) = carry_out(command, shards).await {
+                let answer = ask::answer(&eval.query, eval.range, shards, options, pace).await;
+                answered.push(Answered { line: eval.line, query: eval.query.clone(), answer });
+            }
+        }
+        answered
+    }
+}
+
+/// Carries out a command that changes what is stored; the other one is to be asked.
+async fn carry_out<'c>(command: &'c Command, shards: &mut impl Shards) -> Option<&'c Eval> {
+    match command {
+        Command::Clear => shards.clear(),
+        Command::Load(load) => shards.load(&Loaded::of(load)).await,
+        Command::Eval(eval) => return Some(eval),
+    }
+    None
 }

@@ -4,13 +4,13 @@
 //! several other instants; and each of these as the middle step of a range query.
 
 use super::command::{Eval, Expected};
-use super::store::Store;
-use super::{Outcome, Settings, ask, check};
+use super::shards::Shards;
+use super::{Outcome, ask, check};
 use crate::model::TimestampMs;
 use crate::query::ast::{At, Expr, ExprKind};
 use crate::query::pace::Pace;
 use crate::query::parser::{ParseOptions, parse_expr};
-use crate::query::prepare::EvalRange;
+use crate::query::prepare::{EvalRange, Options};
 use crate::query::value::AnswerValue;
 
 const MINUTE_MS: i64 = 60_000;
@@ -35,13 +35,13 @@ const UNPINNED: [&str; 15] = [
 ];
 
 /// Asks and checks an `eval`; the error is its verdict.
-pub(super) async fn in_every_way<P: Pace>(
+pub(super) async fn in_every_way<S: Shards, P: Pace>(
     eval: &Eval,
-    store: &Store,
-    settings: &Settings,
+    shards: &S,
+    options: &Options,
     pace: &P,
 ) -> Result<(), Outcome> {
-    let asked = ask_and_check(&eval.query, eval.range, eval, store, settings, pace).await;
+    let asked = ask_and_check(&eval.query, eval.range, eval, shards, options, pace).await;
     let in_query = |query: &str, outcome: Outcome| match outcome {
         Outcome::Failed(what) => Outcome::Failed(format!("{query}: {what}")),
         outcome => outcome,
@@ -51,7 +51,7 @@ pub(super) async fn in_every_way<P: Pace>(
         return Ok(());
     }
     let t = eval.range.start();
-    as_range(&eval.query, t, eval, store, settings, pace)
+    as_range(&eval.query, t, eval, shards, options, pace)
         .await
         .map_err(|outcome| in_query(&eval.query, outcome))?;
     let Some(pinned) = pinned(&eval.query, t) else {
@@ -60,23 +60,23 @@ pub(super) async fn in_every_way<P: Pace>(
     let instants: &[i64] = if t == 0 { &[-1000, 0, 1000] } else { &[-10 * t, 0, t / 5, t, 10 * t] };
     for at in instants {
         let range = EvalRange::instant(TimestampMs(*at));
-        let asked = ask_and_check(&pinned, range, eval, store, settings, pace).await;
+        let asked = ask_and_check(&pinned, range, eval, shards, options, pace).await;
         asked.map_err(|outcome| in_query(&format!("{pinned} at {at}"), outcome))?;
-        let asked = as_range(&pinned, *at, eval, store, settings, pace).await;
+        let asked = as_range(&pinned, *at, eval, shards, options, pace).await;
         asked.map_err(|outcome| in_query(&format!("{pinned} around {at}"), outcome))?;
     }
     Ok(())
 }
 
-async fn ask_and_check<P: Pace>(
+async fn ask_and_check<S: Shards, P: Pace>(
     query: &str,
     range: EvalRange,
     eval: &Eval,
-    store: &Store,
-    settings: &Settings,
+    shards: &S,
+    options: &Options,
     pace: &P,
 ) -> Result<(), Outcome> {
-    let answer = match (ask::ask(query, range, store, settings, pace).await?, &eval.fails) {
+    let answer = match (ask::ask(query, range, shards, options, pace).await?, &eval.fails) {
         (Ok(answer), None) => answer,
         (Err(error), Some(text)) if text.matches(&error.to_string()) => return Ok(()),
         (Err(error), _) => return Err(Outcome::Failed(format!("failed: {error}"))),
@@ -89,12 +89,12 @@ async fn ask_and_check<P: Pace>(
 }
 
 /// Asks the query over two minutes around `t` and checks the middle step.
-async fn as_range<P: Pace>(
+async fn as_range<S: Shards, P: Pace>(
     query: &str,
     t: i64,
     eval: &Eval,
-    store: &Store,
-    settings: &Settings,
+    shards: &S,
+    options: &Options,
     pace: &P,
 ) -> Result<(), Outcome> {
     let depends_on_range =
@@ -105,7 +105,7 @@ async fn as_range<P: Pace>(
     }
     let (start, end) = (TimestampMs(t - MINUTE_MS), TimestampMs(t + MINUTE_MS));
     let range = EvalRange::range(start, end, MINUTE_MS);
-    let answer = match ask::ask(query, range, store, settings, pace).await? {
+    let answer = match ask::ask(query, range, shards, options, pace).await? {
         Ok(answer) => answer,
         Err(error) => return Err(Outcome::Failed(format!("failed as a range query: {error}"))),
     };

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::command::{Load, ScriptValue};
-use super::nhcb;
+use super::shards::{Loaded, Shards};
 use crate::model::histogram::ResetHint;
 use crate::model::{
     HistogramSample, Labels, LabelsRef, Matcher, Sample, SampleStart, SamplesRef, TimestampMs,
-    route_hash,
+    ValueRef, route_hash,
 };
 use crate::query::error::QueryError;
 use crate::query::float_histogram::FloatHistogram;
@@ -43,54 +42,39 @@ impl Store {
         Self { shards: (0..shards.max(1)).map(|_| BTreeMap::new()).collect() }
     }
 
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        self.shards.iter_mut().for_each(BTreeMap::clear);
-    }
-
     fn series(&mut self, labels: &Labels) -> Option<&mut Stored> {
         let shards = self.shards.len() as u64;
         let shard = usize::try_from(route_hash(labels.as_ref()) % shards).ok()?;
         Some(self.shards.get_mut(shard)?.entry(labels.clone()).or_default())
     }
+}
 
-    /// Stores what a `load` says.
-    pub(super) fn load(&mut self, load: &Load) {
-        for series in &load.series {
-            let Some(stored) = self.series(&series.labels) else {
+impl Shards for Store {
+    fn clear(&mut self) {
+        self.shards.iter_mut().for_each(BTreeMap::clear);
+    }
+
+    async fn load(&mut self, series: &[Loaded]) {
+        for Loaded { labels, samples } in series {
+            let Some(stored) = self.series(labels) else {
                 continue;
             };
-            for (index, value) in series.values.iter().enumerate() {
+            for (t, value) in samples.as_ref().iter() {
                 let value = match value {
-                    Some(ScriptValue::Float(v)) => StoredValue::Float(*v),
-                    Some(ScriptValue::Histogram { histogram, .. }) => {
-                        StoredValue::Histogram(Arc::clone(histogram))
+                    ValueRef::Float(v) => StoredValue::Float(v),
+                    ValueRef::Histogram(h) => {
+                        StoredValue::Histogram(Arc::new(FloatHistogram::of(h)))
                     }
-                    None => continue,
                 };
-                let t = load.step.saturating_mul(index as i64);
-                stored.samples.insert(t, value);
-                let start = series.starts.get(index).copied().flatten();
-                match start.map(|offset| t.saturating_add(offset)).filter(|start| *start != 0) {
-                    Some(start) => stored.starts.insert(t, start),
-                    None => stored.starts.remove(&t),
-                };
+                stored.samples.insert(t.0, value);
+                stored.starts.remove(&t.0);
             }
-        }
-        if load.with_native {
-            for (labels, histograms) in nhcb::natives(&load.series, load.step) {
-                if let Some(stored) = self.series(&labels) {
-                    let values = histograms.into_iter();
-                    let values = values.map(|(t, h)| (t.0, StoredValue::Histogram(Arc::new(h))));
-                    stored.samples.extend(values);
-                }
-            }
+            stored.starts.extend(samples.starts.iter().map(|start| (start.t.0, start.start.0)));
         }
         self.shards.iter_mut().flat_map(BTreeMap::values_mut).for_each(Stored::say_of_resets);
     }
 
-    /// What each shard answers for `leaf`.
-    pub(super) async fn ask(&self, leaf: &Leaf) -> Result<Vec<LeafPart>, QueryError> {
+    async fn ask(&self, leaf: &Leaf) -> Result<Vec<LeafPart>, QueryError> {
         let mut parts = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
             parts.push(ask_shard(shard, leaf).await?);
