@@ -35,20 +35,56 @@ const ANSWERED: [(&str, usize); 21] = [
     ("type_and_unit.test", 35),
 ];
 
-fn run(path: &Path, shards: usize, options: Options) -> Vec<Verdict> {
-    let text = fs::read_to_string(path).unwrap();
-    let script = Script::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    futures_lite::future::block_on(script.run(&Settings { shards, options }, &Unpaced))
+/// Scripts that are run alike.
+pub struct Suite {
+    dir: fn() -> PathBuf,
+    options: fn(&Path) -> Options,
 }
 
-fn scripts(dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return Vec::new();
-    };
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "test"));
-    paths.sort();
-    paths
+/// The project's own.
+pub const OWN: Suite = Suite {
+    dir: || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promql"),
+    options: |path| {
+        // `*_delayed.test` are about delayed name removal, all others about what is the default.
+        let delayed_name_removal = path.to_str().unwrap().ends_with("_delayed.test");
+        let (parse, use_start_timestamps) = (ParseOptions::ALL, true);
+        Options { delayed_name_removal, use_start_timestamps, parse, ..Options::default() }
+    },
+};
+
+/// Prometheus's, which need not be there.
+pub const PROMETHEUS: Suite = Suite {
+    dir: || {
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/promqltest");
+        std::env::var_os("FLOODPLAIN_PROMQLTEST_DIR").map_or(beside, PathBuf::from)
+    },
+    options: |_| CONFORMANCE,
+};
+
+impl Suite {
+    /// Its scripts, each with where it is and what the engine is to be set to.
+    pub fn scripts(&self) -> Vec<(PathBuf, Script, Options)> {
+        let dir = (self.dir)();
+        let Ok(entries) = fs::read_dir(&dir) else {
+            println!("skipped: no scripts in {}", dir.display());
+            return Vec::new();
+        };
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "test"));
+        paths.sort();
+        let parsed = |path: PathBuf| {
+            let text = fs::read_to_string(&path).unwrap();
+            let script = Script::parse(&text);
+            let script = script.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let options = (self.options)(&path);
+            (path, script, options)
+        };
+        paths.into_iter().map(parsed).collect()
+    }
+}
+
+fn run(script: &Script, shards: usize, options: Options) -> Vec<Verdict> {
+    futures_lite::future::block_on(script.run(&Settings { shards, options }, &Unpaced))
 }
 
 /// The wrong answers among `verdicts`, for people.
@@ -61,26 +97,20 @@ fn wrong<'a>(path: &'a Path, verdicts: &'a [Verdict]) -> impl Iterator<Item = St
 
 #[test]
 fn prometheuss_scripts_are_answered_rightly_or_refused() {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/promqltest");
-    let dir = std::env::var_os("FLOODPLAIN_PROMQLTEST_DIR").map_or(beside, PathBuf::from);
-    let paths = scripts(&dir);
-    if paths.is_empty() {
-        println!(
-            "skipped: no scripts of Prometheus's in {} (FLOODPLAIN_PROMQLTEST_DIR)",
-            dir.display()
-        );
-        return;
-    }
     let mut faults = Vec::new();
-    for (path, shards) in paths.iter().flat_map(|path| [1, 2, 3].map(|shards| (path, shards))) {
-        let verdicts = run(path, shards, CONFORMANCE);
-        faults.extend(wrong(path, &verdicts));
-        let answered = verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Passed).count();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let floor = ANSWERED.iter().find(|(file, _)| *file == name).map_or(0, |(_, floor)| *floor);
-        if answered < floor {
-            faults
-                .push(format!("{name}: only {answered} of {floor} answered over {shards} shards"));
+    for (path, script, options) in &PROMETHEUS.scripts() {
+        for shards in [1, 2, 3] {
+            let verdicts = run(script, shards, *options);
+            faults.extend(wrong(path, &verdicts));
+            let answered = verdicts.iter().filter(|v| v.outcome == Outcome::Passed).count();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let floor = ANSWERED.iter().find(|(file, _)| *file == name);
+            let floor = floor.map_or(0, |(_, floor)| *floor);
+            if answered < floor {
+                faults.push(format!(
+                    "{name}: only {answered} of {floor} answered over {shards} shards"
+                ));
+            }
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -88,16 +118,13 @@ fn prometheuss_scripts_are_answered_rightly_or_refused() {
 
 #[test]
 fn the_projects_scripts_are_answered() {
-    let paths = scripts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promql"));
-    assert!(!paths.is_empty());
+    let scripts = OWN.scripts();
+    assert!(!scripts.is_empty());
     let mut faults = Vec::new();
-    for (path, shards) in paths.iter().flat_map(|path| [1, 2, 3].map(|shards| (path, shards))) {
-        // `*_delayed.test` are about delayed name removal, all others about what is the default.
-        let delayed_name_removal = path.to_str().unwrap().ends_with("_delayed.test");
-        let (parse, use_start_timestamps) = (ParseOptions::ALL, true);
-        let options =
-            Options { delayed_name_removal, use_start_timestamps, parse, ..Options::default() };
-        let verdicts = run(path, shards, options);
+    for ((path, script, options), shards) in
+        scripts.iter().flat_map(|script| [1, 2, 3].map(|shards| (script, shards)))
+    {
+        let verdicts = run(script, shards, *options);
         faults.extend(wrong(path, &verdicts));
         faults.extend(verdicts.iter().filter_map(|verdict| match &verdict.outcome {
             Outcome::Refused(what) => Some(format!("{}:{}: {what}", path.display(), verdict.line)),
