@@ -4,6 +4,7 @@ use super::annotation::Note;
 use super::ast::AggregateOp;
 use super::engine::{Evaluation, Value};
 use super::error::QueryError;
+use super::functions::many::quantile_of_many;
 use super::grid::Grid;
 use super::grouping::GroupIndex;
 use super::leaf::Param;
@@ -12,8 +13,7 @@ use super::number::format_f;
 use super::pace::{LABELS_POINTS, Pace};
 use super::partial::Partial;
 use super::plan::AggregateCall;
-use super::quantile::quantile;
-use super::series_set::sort_by_labels;
+use super::series_set::{drop_empty, sort_by_labels};
 use super::top::{Choice, Top, count_at};
 use super::value::{ABSENT, Column, Series};
 use crate::model::Labels;
@@ -28,7 +28,7 @@ pub(super) async fn evaluate<P: Pace>(
         Some(param) => evaluation.scalar(param)?,
         None => Param::Same(0.0),
     };
-    let series = evaluation.vector(call.input)?;
+    let series = evaluation.vector(call.input).await?;
     let series = match (call.op, Partial::new(call.op, call.input_span)) {
         (_, Some(partial)) => by_cells(evaluation, call, partial, series).await?,
         (AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk, None) => {
@@ -51,12 +51,20 @@ async fn by_cells<P: Pace>(
     mut partial: Partial,
     series: Vec<Series>,
 ) -> Result<Vec<Series>, QueryError> {
+    let mut charged = 0;
     for one in series {
         evaluation.meter.spend(LABELS_POINTS + one.len()).await?;
         let (labels, histograms) = (one.labels.as_ref(), one.histograms.points());
-        partial.add(&call.grouping, labels, one.drop_name, one.column.run(), histograms);
+        let added =
+            partial.add(&call.grouping, labels, one.drop_name, one.column.run(), histograms);
+        let bytes = added.bytes + added.points * size_of::<f64>();
+        evaluation.meter.account().charge(bytes)?;
+        charged += bytes;
     }
-    partial.into_series(&evaluation.meter, &mut evaluation.annotations).await
+    let series = partial.into_series(&evaluation.meter, &mut evaluation.annotations).await?;
+    // From here on it is charged as the node's value.
+    evaluation.meter.account().release(charged);
+    Ok(series)
 }
 
 /// The aggregations that give some of the series, as many as are asked for.
@@ -100,9 +108,10 @@ async fn top<P: Pace>(
     for one in series {
         evaluation.meter.spend(LABELS_POINTS + one.column.len() * 2).await?;
         top.push(one);
+        top.sweep_if_due(evaluation.meter.pacer()).await?;
     }
     evaluation.annotations.merge(top.take_annotations());
-    Ok(top.into_series())
+    top.into_series(evaluation.meter.pacer()).await
 }
 
 /// `limitk`: those series of each group that come first, which at a single step is the order that a `sort` below has
@@ -140,7 +149,7 @@ async fn first<P: Pace>(
         }
     }
     evaluation.meter.release(k.len() * wanted.len());
-    series.retain(|one| !one.is_empty());
+    drop_empty(&mut series, &evaluation.meter).await?;
     Ok(series)
 }
 
@@ -171,7 +180,7 @@ async fn of_ratio<P: Pace>(
         let offset = sampler.offset(one.labels.as_ref(), false);
         sampler.limit(one, offset);
     }
-    series.retain(|one| !one.is_empty());
+    drop_empty(&mut series, &evaluation.meter).await?;
     Ok(series)
 }
 
@@ -226,9 +235,9 @@ async fn quantiles<P: Pace>(
     for group in groups {
         let (mut steps, mut drop_name) = (vec![ABSENT; grid.count], false);
         for (step, slot) in steps.iter_mut().enumerate() {
-            evaluation.meter.spend(group.len() * 2).await?;
             values.clear();
             for one in &group {
+                evaluation.meter.spend(2).await?;
                 let v = one.column.at(step);
                 if !super::value::is_absent(v) {
                     values.push(v);
@@ -236,7 +245,7 @@ async fn quantiles<P: Pace>(
                 }
             }
             if !values.is_empty() {
-                *slot = quantile(q.at(step), &mut values);
+                *slot = quantile_of_many(q.at(step), &mut values, evaluation.meter.pacer()).await?;
             }
         }
         let Some(first) = group.first() else {
@@ -309,10 +318,11 @@ async fn count_values<P: Pace>(
     }
     let counts = counts.steps;
     evaluation.meter.release(counts.len() * grid.count);
-    let series = counts
-        .into_iter()
-        .filter_map(|(labels, steps)| Some(Series::of_floats(labels, false, Column::of(&steps)?)));
-    let mut series: Vec<Series> = series.collect();
-    series.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(series)
+    let mut series = Vec::with_capacity(counts.len());
+    for (labels, steps) in counts {
+        evaluation.meter.spend(LABELS_POINTS + steps.len()).await?;
+        let column = Column::of(&steps);
+        series.extend(column.map(|column| Series::of_floats(labels, false, column)));
+    }
+    sort_by_labels(series, &evaluation.meter).await
 }

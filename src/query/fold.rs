@@ -9,13 +9,14 @@ use super::ast::TextRange;
 use super::error::QueryError;
 use super::functions::extended;
 use super::functions::histograms::{self, Oddities};
+use super::functions::many;
 use super::functions::over_time::{Ends, Extreme, Scan};
 use super::functions::rate::{Extrapolated, LastStep, Turns};
 use super::functions::regression::Line;
 use super::functions::sliding_sum::SlidingSum;
 use super::leaf::{Fold, RangeFunction, Shape};
 use super::mixed::{Either, MixedWindow, MixedWindows};
-use super::pace::{Pace, Pacer};
+use super::pace::{Pace, Pacer, SLICE_POINTS};
 use super::point_map::PointMap;
 use super::value::{ABSENT, HistogramAt, HistogramPoint, Point, is_absent};
 use super::window::{Kernel, Newest, NewestTime, Window, Windows};
@@ -298,7 +299,8 @@ impl SeriesFold {
         pacer: Pacer<'_, P>,
     ) -> Result<(), QueryError> {
         loop {
-            let slice = pacer.slice();
+            // What is buffered is moved each time: not too often.
+            let slice = pacer.slice().max(SLICE_POINTS / 4);
             let mut work = slice;
             let done = if self.mixed.is_active() {
                 self.advance_mixed(ended, &mut work)
@@ -306,6 +308,15 @@ impl SeriesFold {
                 self.advance(ended, &mut work)
             };
             pacer.spend(slice - work).await?;
+            if let Some(window) = self.windows.long() {
+                let v = match &mut self.kernel {
+                    AnyKernel::Scan(scan) => many::scan(scan, &window, pacer).await?,
+                    AnyKernel::Line(line) => many::line(line, &window, pacer).await?,
+                    _ => ABSENT, // no others are stopped before a window
+                };
+                self.windows.put(v, &mut self.out);
+                continue;
+            }
             if done {
                 return Ok(());
             }

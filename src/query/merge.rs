@@ -9,7 +9,7 @@ use super::grid::Grid;
 use super::leaf::NameRule;
 use super::leaf_fold::{Identities, LeafPart, PartData};
 use super::pace::{LABELS_POINTS, Pace};
-use super::series_set::{Same, merge_same, sort_by_labels};
+use super::series_set::{Same, append, merge_same, sort_by_labels, sort_labelled};
 use super::value::RawSeries;
 use crate::model::Fingerprint;
 
@@ -26,14 +26,26 @@ pub(super) async fn parts<P: Pace>(
 ) -> Result<Value, QueryError> {
     let (mut series, mut samples, mut groups) = (Vec::new(), None, None);
     let mut identities = Vec::new();
+    let counts = parts.iter().map(|part| match &part.data {
+        PartData::Series(series) => (series.len(), 0),
+        PartData::Samples(samples) => (0, samples.len()),
+        PartData::Groups(_) => (0, 0),
+    });
+    let counts = counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
+    series.reserve_exact(counts.0);
     for part in parts {
         // From here on the node's value is held, and charged when it is made.
         evaluation.meter.account().release(part.charged);
         evaluation.annotations.merge(part.annotations);
         identities.extend(part.identities);
         match part.data {
-            PartData::Series(more) => series.extend(more),
-            PartData::Samples(more) => samples.get_or_insert_with(Vec::new).extend(more),
+            PartData::Series(more) => {
+                append(&mut series, more.len(), more, evaluation.meter.pacer()).await?;
+            }
+            PartData::Samples(more) => {
+                let samples = samples.get_or_insert_with(|| Vec::with_capacity(counts.1));
+                append(samples, more.len(), more, evaluation.meter.pacer()).await?;
+            }
             PartData::Groups(more) => match &mut groups {
                 None => groups = Some(more),
                 Some(groups) => groups.merge(*more, &evaluation.meter).await?,
@@ -41,7 +53,7 @@ pub(super) async fn parts<P: Pace>(
         }
     }
     if let Some(mut samples) = samples {
-        samples.sort_by(|a: &RawSeries, b| a.labels.cmp(&b.labels));
+        sort_labelled(&mut samples, RawSeries::labels, evaluation.meter.pacer()).await?;
         return Ok(Value::Samples(samples));
     }
     if let Some(groups) = groups {
@@ -65,7 +77,10 @@ async fn distinct<P: Pace>(
     evaluation: &Evaluation<'_, P>,
     identities: Vec<Identities>,
 ) -> Result<(), QueryError> {
-    let mut seen: HashSet<Fingerprint, RandomState> = HashSet::default();
+    let count = identities.iter().map(|one| one.seen.len()).sum();
+    // With room for all: to grow it would be to move all of it at once.
+    let mut seen: HashSet<Fingerprint, RandomState> =
+        HashSet::with_capacity_and_hasher(count, RandomState::default());
     for id in identities.into_iter().flat_map(|one| one.seen) {
         evaluation.meter.spend(LABELS_POINTS / 4).await?;
         if !seen.insert(id) {

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::error::QueryError;
 use super::grouping::without_metric;
-use super::pace::{LABELS_POINTS, Meter, Pace};
+use super::pace::{LABELS_POINTS, Meter, Pace, Pacer};
 use super::value::Series;
 use crate::model::Labels;
 
@@ -21,44 +21,83 @@ pub(super) enum Same {
 }
 
 /// Runs sorted at once; longer ones are merged with a breath in between.
-const RUN: usize = 512;
+const RUN: usize = 64;
+
+/// What comparing two label sets as bytes costs, in points.
+const KEY_POINTS: usize = LABELS_POINTS / 4;
 
 /// The series sorted by labels.
 pub(super) async fn sort_by_labels<P: Pace>(
-    series: Vec<Series>,
+    mut series: Vec<Series>,
     meter: &Meter<'_, P>,
 ) -> Result<Vec<Series>, QueryError> {
+    sort_labelled(&mut series, |one| &one.labels, meter.pacer()).await?;
+    Ok(series)
+}
+
+/// Sorts what has labels by them.
+pub(super) async fn sort_labelled<T, P: Pace>(
+    items: &mut [T],
+    labels: impl Fn(&T) -> &Labels,
+    pacer: Pacer<'_, P>,
+) -> Result<(), QueryError> {
     let mut keys = SortKeys::default();
-    for one in &series {
-        meter.spend(LABELS_POINTS / 4).await?;
-        keys.push(&one.labels);
+    for one in &*items {
+        pacer.spend(KEY_POINTS).await?;
+        keys.push(labels(one));
     }
-    sort_by(series, |_, a, b| keys.get(a).cmp(keys.get(b)), meter).await
+    let compare = |a, b| keys.get(a).cmp(keys.get(b));
+    if let Some(order) = order_by(items.len(), KEY_POINTS, compare, pacer).await? {
+        arrange(items, order, pacer).await?;
+    }
+    Ok(())
 }
 
 /// The series sorted by what `compare` says of all of them and two indices; equal ones keep their order.
+///
+/// - `points`: what comparing two of them costs.
 pub(super) async fn sort_by<P: Pace>(
-    series: Vec<Series>,
+    mut series: Vec<Series>,
+    points: usize,
     compare: impl Fn(&[Series], usize, usize) -> Ordering,
     meter: &Meter<'_, P>,
 ) -> Result<Vec<Series>, QueryError> {
-    let mut order: Vec<usize> = (0..series.len()).collect();
-    meter.spend(order.len()).await?;
-    if order.is_sorted_by(|a, b| compare(&series, *a, *b).is_le()) {
-        return Ok(series);
+    let pacer = meter.pacer();
+    let of_two = |a, b| compare(&series, a, b);
+    if let Some(order) = order_by(series.len(), points, of_two, pacer).await? {
+        arrange(&mut series, order, pacer).await?;
     }
+    Ok(series)
+}
+
+/// The order in which `compare` sorts `count` things, as their indices; `None` if they are sorted. Equal ones keep their order.
+pub(super) async fn order_by<P: Pace>(
+    count: usize,
+    points: usize,
+    compare: impl Fn(usize, usize) -> Ordering,
+    pacer: Pacer<'_, P>,
+) -> Result<Option<Vec<usize>>, QueryError> {
+    let mut sorted = 1;
+    while sorted < count && compare(sorted - 1, sorted).is_le() {
+        pacer.spend(points).await?;
+        sorted += 1;
+    }
+    if sorted >= count {
+        return Ok(None);
+    }
+    let mut order: Vec<usize> = (0..count).collect();
     for run in order.chunks_mut(RUN) {
-        meter.spend(run.len() * LABELS_POINTS / 4).await?;
-        run.sort_by(|a, b| compare(&series, *a, *b));
+        pacer.spend(run.len() * points * 4).await?;
+        run.sort_by(|a, b| compare(*a, *b));
     }
     let mut width = RUN;
-    while width < order.len() {
-        let mut merged = Vec::with_capacity(order.len());
+    while width < count {
+        let mut merged = Vec::with_capacity(count);
         for pair in order.chunks(width * 2) {
             let (mut left, mut right) = pair.split_at(width.min(pair.len()));
             while let ([a, left_rest @ ..], [b, right_rest @ ..]) = (left, right) {
-                meter.spend(LABELS_POINTS / 8).await?;
-                if compare(&series, *b, *a).is_lt() {
+                pacer.spend(points).await?;
+                if compare(*b, *a).is_lt() {
                     merged.push(*b);
                     right = right_rest;
                 } else {
@@ -72,8 +111,85 @@ pub(super) async fn sort_by<P: Pace>(
         order = merged;
         width *= 2;
     }
-    let mut series: Vec<Option<Series>> = series.into_iter().map(Some).collect();
-    Ok(order.into_iter().filter_map(|index| series.get_mut(index)?.take()).collect())
+    Ok(Some(order))
+}
+
+/// Puts items into an order, where they lie.
+async fn arrange<T, P: Pace>(
+    items: &mut [T],
+    mut order: Vec<usize>,
+    pacer: Pacer<'_, P>,
+) -> Result<(), QueryError> {
+    for start in 0..items.len() {
+        let mut at = start;
+        // Round the circle of those that stand in each other's places.
+        while let Some(from) = order.get_mut(at).map(|from| std::mem::replace(from, at))
+            && from != start
+        {
+            pacer.spend(MOVE_POINTS).await?;
+            items.swap(at, from);
+            at = from;
+        }
+    }
+    Ok(())
+}
+
+/// What looking at a series, or moving it, costs, in points.
+pub(super) const MOVE_POINTS: usize = 4;
+
+/// Takes those series away that have no points.
+pub(super) async fn drop_empty<P: Pace>(
+    series: &mut Vec<Series>,
+    meter: &Meter<'_, P>,
+) -> Result<(), QueryError> {
+    let mut kept = 0;
+    for at in 0..series.len() {
+        meter.spend(MOVE_POINTS).await?;
+        if series.get(at).is_some_and(|one| !one.is_empty()) {
+            series.swap(kept, at);
+            kept += 1;
+        }
+    }
+    while series.len() > kept {
+        meter.spend(MOVE_POINTS).await?;
+        series.pop();
+    }
+    Ok(())
+}
+
+/// Appends `count` more to `all`, without moving at once what may be a gigabyte.
+pub(super) async fn append<T, P: Pace>(
+    all: &mut Vec<T>,
+    count: usize,
+    more: impl IntoIterator<Item = T>,
+    pacer: Pacer<'_, P>,
+) -> Result<(), QueryError> {
+    if all.capacity() - all.len() < count {
+        let mut moved = Vec::with_capacity(all.len() + count);
+        for one in std::mem::take(all) {
+            pacer.spend(MOVE_POINTS).await?;
+            moved.push(one);
+        }
+        *all = moved;
+    }
+    for one in more {
+        pacer.spend(MOVE_POINTS).await?;
+        all.push(one);
+    }
+    Ok(())
+}
+
+/// A copy of all series.
+pub(super) async fn copied<P: Pace>(
+    series: &[Series],
+    meter: &Meter<'_, P>,
+) -> Result<Vec<Series>, QueryError> {
+    let mut copies = Vec::with_capacity(series.len());
+    for one in series {
+        meter.spend(LABELS_POINTS + one.len()).await?;
+        copies.push(one.clone());
+    }
+    Ok(copies)
 }
 
 /// Label sets as bytes that sort as the label sets do, so that comparing two of them is comparing memory.
@@ -167,7 +283,7 @@ pub(super) async fn merge_same<P: Pace>(
             return Err(QueryError::same_labelset());
         }
     }
-    series.retain(|one| !one.is_empty());
+    drop_empty(&mut series, meter).await?;
     Ok(series)
 }
 

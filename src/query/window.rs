@@ -9,6 +9,7 @@
 //! window            (start             end]              left-open
 //! ```
 
+use super::functions::many::MANY;
 use super::grid::Grid;
 use super::leaf::Shape;
 use super::value::{ABSENT, present};
@@ -122,6 +123,8 @@ pub(super) struct Windows {
     gather: usize,
     /// Samples buffered so far, of all series.
     samples_read: u64,
+    /// The window of the next step is too long for its kernel.
+    is_long: bool,
 }
 
 /// The bounds of a window among the buffered samples.
@@ -149,6 +152,7 @@ impl Windows {
             written: 0..0,
             gather: GATHER_SAMPLES,
             samples_read: 0,
+            is_long: false,
         }
     }
 
@@ -159,6 +163,7 @@ impl Windows {
         (self.cursor.lo, self.cursor.hi) = (0, 0);
         self.written = 0..0;
         self.gather = GATHER_SAMPLES;
+        self.is_long = false;
     }
 
     /// How many samples are buffered.
@@ -231,7 +236,8 @@ impl Windows {
     /// Writes the value of every window that no later sample can fall into to `out`, which has one place a step; with
     /// `ended`, of all windows. Steps whose windows are empty are left as they are.
     ///
-    /// Stops when about as many points as `work` says are worked through, takes them off it, and says whether it is done.
+    /// Stops when about as many points as `work` says are worked through, takes them off it, and says whether it is done. Stops
+    /// before a window with more samples than a kernel may look at: see [`long`](Self::long).
     pub(super) fn advance<K: Kernel>(
         &mut self,
         kernel: &mut K,
@@ -259,6 +265,10 @@ impl Windows {
             if cursor.move_to::<K>(ts, start, end) {
                 let (lo, hi, length) = (cursor.lo, cursor.hi, shape.length);
                 let window = Window { ts, vs, lo, hi, end, length, step, grid: &shape.grid };
+                if K::SCANS && window.len() > MANY {
+                    self.is_long = true;
+                    break;
+                }
                 if let Some(slot) = out.get_mut(step) {
                     *slot = kernel.value(&window);
                 }
@@ -280,7 +290,7 @@ impl Windows {
                 end = shape.end(step);
             }
         }
-        let done = step >= shape.grid.count || !(ended || end < newest);
+        let done = step >= shape.grid.count || !self.is_long && !(ended || end < newest);
         *work = work.saturating_sub(step.saturating_sub(begun) + scanned);
         (self.cursor, self.step) = (cursor, step);
         if first < behind {
@@ -291,6 +301,26 @@ impl Windows {
         self.drop_front(gone);
         kernel.shrink(gone);
         done
+    }
+
+    /// The next window, if it was too long for its kernel; its value is then [`put`](Self::put).
+    pub(super) fn long(&self) -> Option<Window<'_>> {
+        let Shape { grid, length, .. } = &self.shape;
+        let Cursor { lo, hi, .. } = self.cursor;
+        let (step, ts, vs) = self.open();
+        let end = self.shape.end(step);
+        self.is_long.then_some(Window { ts, vs, lo, hi, end, length: *length, step, grid })
+    }
+
+    /// Writes the value of the long window to `out`, and goes on behind it.
+    pub(super) fn put(&mut self, v: f64, out: &mut [f64]) {
+        if let Some(slot) = out.get_mut(self.step) {
+            *slot = v;
+        }
+        let start = if self.written.is_empty() { self.step } else { self.written.start };
+        self.step += 1;
+        self.written = start..self.step;
+        self.is_long = false;
     }
 
     /// Forgets the first `gone` samples. A window that fills the buffer makes it larger.

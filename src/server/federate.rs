@@ -27,6 +27,7 @@ use super::service::Server;
 use crate::coordinator::api::{Need, ReadError, ReadSeries, SeriesReading, Store};
 use crate::model::labels::{METRIC_NAME, is_legacy_name};
 use crate::model::{Labels, Matcher, Samples, TimeRange, TimestampMs, ValueRef, is_stale_nan};
+use crate::query::memory::{Account, Tab};
 use crate::rt::pace::Slice;
 use crate::rt::timer;
 
@@ -39,8 +40,7 @@ pub async fn federate<S: Store>(server: &Server<S>, headers: &HeaderMap, form: &
         let sentence = format!("error parsing form values: {error}");
         return reply::text(StatusCode::BAD_REQUEST, &sentence);
     }
-    let selectors = form.all("match[]").map(series::matchers).collect::<Result<Vec<_>, _>>();
-    let selectors = match selectors {
+    let selectors = match series::read_each(form, series::matchers).await {
         Ok(selectors) => selectors,
         Err(why) => return reply::text(StatusCode::BAD_REQUEST, &why),
     };
@@ -50,11 +50,15 @@ pub async fn federate<S: Store>(server: &Server<S>, headers: &HeaderMap, form: &
     }
     let newest = timer::timeout(limit, async {
         let Some(_turn) = server.reads.acquire(1).await else { return Err(ReadError::NotReady) };
-        newest(server, selectors).await
+        let (newest, account) = newest(server, selectors).await?;
+        Ok((families(newest).await, account))
     });
-    let newest = match newest.await {
-        Ok(Ok(newest)) => newest,
+    let (families, account) = match newest.await {
+        Ok(Ok(found)) => found,
         Ok(Err(error @ ReadError::NotReady)) => return reply::try_later(&error.to_string()),
+        Ok(Err(error @ ReadError::Refused(_))) => {
+            return reply::text(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string());
+        }
         Ok(Err(error)) => {
             return reply::text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string());
         }
@@ -62,8 +66,9 @@ pub async fn federate<S: Store>(server: &Server<S>, headers: &HeaderMap, form: &
     };
     let escaping = Escaping::wanted(headers);
     let external = server.configuration.in_force().config.external_labels();
-    let mut answer =
-        Response::new(Body::sliced(Box::new(Exposition::new(newest, &external, escaping))));
+    let mut answer = Response::new(Body::sliced(Box::new(Exposition::new(
+        families, &external, escaping, account,
+    ))));
     if let Ok(value) = HeaderValue::try_from(format!(
         "text/plain; version=0.0.4; charset=utf-8; escaping={}",
         escaping.name()
@@ -85,14 +90,17 @@ enum Newest {
 async fn newest<S: Store>(
     server: &Server<S>,
     selectors: Vec<Vec<Matcher>>,
-) -> Result<BTreeMap<Labels, Newest>, ReadError> {
+) -> Result<(BTreeMap<Labels, Newest>, Option<Account>), ReadError> {
     let now = (server.now)();
     let from = TimestampMs(now.0.saturating_sub(server.settings.lookback_delta_ms));
     let (mut found, mut decoded) = (BTreeMap::new(), Samples::default());
-    let Some(range) = TimeRange::new(from, now) else { return Ok(found) };
-    let mut slice = Slice::start();
+    let Some(range) = TimeRange::new(from, now) else { return Ok((found, None)) };
+    let (mut slice, mut account) = (Slice::start(), None);
     for matchers in selectors {
         let mut reading = server.store.read(matchers, range);
+        // All that is found is charged to one.
+        let account = account.get_or_insert_with(|| reading.account().clone());
+        let mut tab = Tab::of(account);
         // What comes later of a series is newer.
         while let Some(ReadSeries { labels, chunks }) = reading.next().await? {
             let Some(chunk) = chunks.last() else { continue };
@@ -102,11 +110,15 @@ async fn newest<S: Store>(
                 Some(_) => Newest::Untold,
                 None => continue,
             };
-            found.insert(labels, newest);
+            let bytes = size_of::<(Labels, Newest)>() * 2 + labels.as_bytes().len();
+            if found.insert(labels, newest).is_none() {
+                tab.add(bytes)?;
+            }
             slice.breathe().await;
         }
+        tab.settle()?;
     }
-    Ok(found)
+    Ok((found, account))
 }
 
 /// How names that are not legacy ones are written.
@@ -192,36 +204,52 @@ fn is_legacy_metric_name(name: &str) -> bool {
     is_legacy_name(&name.replace(':', "_"))
 }
 
+/// A series with its newest sample.
+type Told = (Labels, TimestampMs, f64);
+
+/// The series of each metric, in order of their labels; what has no name has no family either.
+async fn families(mut found: BTreeMap<Labels, Newest>) -> BTreeMap<String, Vec<Told>> {
+    let (mut families, mut slice) = (BTreeMap::<String, Vec<Told>>::new(), Slice::start());
+    while let Some((labels, newest)) = found.pop_first() {
+        slice.breathe().await;
+        let Newest::Float(t, v) = newest else { continue };
+        let Some(name) = labels.get(METRIC_NAME) else { continue };
+        match families.get_mut(name) {
+            Some(family) => family.push((labels, t, v)),
+            None => _ = families.insert(name.to_owned(), vec![(labels, t, v)]),
+        }
+    }
+    families
+}
+
 /// The text, series by series.
 struct Exposition {
     /// In order of their metric names.
-    series: std::vec::IntoIter<(Labels, TimestampMs, f64)>,
+    series: std::iter::Flatten<std::collections::btree_map::IntoValues<String, Vec<Told>>>,
     /// In order of their names; what a series has itself is not put in.
     external: Vec<(String, String)>,
     escaping: Escaping,
     /// The metric whose lines are being written.
     family: String,
+    /// What the series are charged to until they are written.
+    _account: Option<Account>,
 }
 
 impl Exposition {
-    fn new(found: BTreeMap<Labels, Newest>, external: &Labels, escaping: Escaping) -> Self {
-        let mut series: Vec<_> = found
-            .into_iter()
-            .filter_map(|(labels, newest)| match newest {
-                Newest::Float(t, v) => Some((labels, t, v)),
-                Newest::Untold => None,
-            })
-            // What has no name has no family either.
-            .filter(|(labels, ..)| labels.get(METRIC_NAME).is_some())
-            .collect();
-        series.sort_by(|(a, ..), (b, ..)| a.get(METRIC_NAME).cmp(&b.get(METRIC_NAME)));
+    fn new(
+        families: BTreeMap<String, Vec<Told>>,
+        external: &Labels,
+        escaping: Escaping,
+        account: Option<Account>,
+    ) -> Self {
         let mut external: Vec<_> =
             external.iter().map(|label| (label.name.to_owned(), label.value.to_owned())).collect();
         if !external.iter().any(|(name, _)| name == INSTANCE) {
             external.push((INSTANCE.to_owned(), String::new()));
             external.sort_unstable();
         }
-        Self { series: series.into_iter(), external, escaping, family: String::new() }
+        let series = families.into_values().flatten();
+        Self { series, external, escaping, family: String::new(), _account: account }
     }
 
     fn series(&mut self, out: &mut Vec<u8>, labels: &Labels, t: TimestampMs, v: f64) {
@@ -387,9 +415,11 @@ mod tests {
         let labels = |pairs: &[(&'static str, &'static str)]| {
             Labels::from_pairs(pairs.iter().copied()).unwrap()
         };
-        let found = [(labels(series), Newest::Float(TimestampMs(1), 2e6))].into();
+        let told = vec![(labels(series), TimestampMs(1), 2e6)];
+        let found = [(labels(series).get(METRIC_NAME).unwrap().to_owned(), told)].into();
         let mut out = Vec::new();
-        assert!(!Exposition::new(found, &labels(external), escaping).fill(&mut out, usize::MAX));
+        let mut told = Exposition::new(found, &labels(external), escaping, None);
+        assert!(!told.fill(&mut out, usize::MAX));
         String::from_utf8(out).unwrap()
     }
 
