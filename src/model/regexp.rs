@@ -16,8 +16,8 @@ use regex::RegexBuilder;
 
 /// A pattern may compile to this many bytes, which takes up to 50 ms. Go allows 128 MiB; a query should not cost that.
 const COMPILED_BYTES_MAX: usize = 4 << 20;
-/// One that compiles to no more is small, and takes less than a millisecond.
-const SMALL_BYTES_MAX: usize = 64 << 10;
+/// One that compiles to no more is small, and takes up to 200 us.
+const SMALL_BYTES_MAX: usize = 16 << 10;
 /// A pattern that needs an automaton may be so long.
 const PATTERN_BYTES_MAX: usize = 64 << 10;
 /// What an automaton may keep of the states that it has been in.

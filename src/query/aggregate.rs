@@ -11,9 +11,10 @@ use super::leaf::Param;
 use super::limit_ratio::RatioSampler;
 use super::number::format_f;
 use super::pace::{LABELS_POINTS, Pace};
+use super::pages::Pages;
 use super::partial::Partial;
 use super::plan::AggregateCall;
-use super::series_set::{drop_empty, sort_by_labels};
+use super::series_set::{drop_empty, let_go, sort_by_labels};
 use super::top::{Choice, Top, count_at};
 use super::value::{ABSENT, Column, Series};
 use crate::model::Labels;
@@ -214,7 +215,7 @@ async fn quantiles<P: Pace>(
         evaluation.annotations.add(Note::InvalidQuantile(least), call.param_span);
     }
     let mut index = GroupIndex::new(&call.grouping);
-    let mut groups: Vec<Vec<Series>> = Vec::new();
+    let mut groups: Vec<Pages<Series>> = Vec::new();
     for one in series {
         evaluation.meter.spend(LABELS_POINTS).await?;
         if !one.histograms.is_empty() {
@@ -227,7 +228,7 @@ async fn quantiles<P: Pace>(
         let place = index.place(one.labels.as_ref());
         match groups.get_mut(place) {
             Some(group) => group.push(one),
-            None => groups.push(vec![one]),
+            None => groups.push([one].into_iter().collect()),
         }
     }
     let mut out = Vec::with_capacity(groups.len());
@@ -236,7 +237,7 @@ async fn quantiles<P: Pace>(
         let (mut steps, mut drop_name) = (vec![ABSENT; grid.count], false);
         for (step, slot) in steps.iter_mut().enumerate() {
             values.clear();
-            for one in &group {
+            for one in group.iter() {
                 evaluation.meter.spend(2).await?;
                 let v = one.column.at(step);
                 if !super::value::is_absent(v) {
@@ -248,12 +249,13 @@ async fn quantiles<P: Pace>(
                 *slot = quantile_of_many(q.at(step), &mut values, evaluation.meter.pacer()).await?;
             }
         }
-        let Some(first) = group.first() else {
+        let Some(first) = group.iter().next() else {
             continue;
         };
         let labels = call.grouping.group_labels(first.labels.as_ref());
         let column = Column::of(&steps);
         out.extend(column.map(|column| Series::of_floats(labels, drop_name, column)));
+        let_go(group, evaluation.meter.pacer()).await?;
     }
     Ok(out)
 }

@@ -9,7 +9,7 @@ use super::ast::TextRange;
 use super::error::QueryError;
 use super::functions::extended;
 use super::functions::histograms::{self, Oddities};
-use super::functions::many;
+use super::functions::many::{self, MANY};
 use super::functions::over_time::{Ends, Extreme, Scan};
 use super::functions::rate::{Extrapolated, LastStep, Turns};
 use super::functions::regression::Line;
@@ -19,7 +19,7 @@ use super::mixed::{Either, MixedWindow, MixedWindows};
 use super::pace::{Pace, Pacer, SLICE_POINTS};
 use super::point_map::PointMap;
 use super::value::{ABSENT, HistogramAt, HistogramPoint, Point, is_absent};
-use super::window::{Kernel, Newest, NewestTime, Window, Windows};
+use super::window::{Gathered, Kernel, Newest, NewestTime, Window, Windows};
 use crate::model::{Sample, SamplesRef, is_stale_nan};
 
 /// Folds series by one function, one at a time.
@@ -246,8 +246,12 @@ impl SeriesFold {
         pacer: Pacer<'_, P>,
     ) -> Result<(), QueryError> {
         let mut samples = samples.into_iter();
-        while self.windows.gather(&mut samples) {
-            self.advance_all(false, pacer).await?;
+        loop {
+            match self.windows.gather(&mut samples) {
+                Gathered::Ended => break,
+                Gathered::Some => pacer.spend(MANY).await?,
+                Gathered::Enough => self.advance_all(false, pacer).await?,
+            }
             if self.windows.buffered() > self.samples_max {
                 return Err(QueryError::TooManySamples);
             }

@@ -14,7 +14,7 @@ use super::number::format_open_metrics;
 use super::pace::{LABELS_POINTS, Pace};
 use super::plan::{VectorCall, VectorFunction};
 use super::quantile::{Bucket, Raised, bucket_fraction, bucket_quantile};
-use super::series_set::Same;
+use super::series_set::{Same, let_go};
 use super::value::{ABSENT, Column, HistogramColumn, Series, is_absent, present};
 use crate::model::Labels;
 use crate::model::labels::METRIC_NAME;
@@ -114,6 +114,9 @@ pub(super) async fn evaluate<P: Pace>(
             out.extend(computed.await?);
         }
     }
+    let_go(histograms.native, evaluation.meter.pacer()).await?;
+    let buckets = histograms.classic.into_iter().flat_map(|histogram| histogram.buckets);
+    let_go(buckets, evaluation.meter.pacer()).await?;
     let out = evaluation.without_names(out, Same::Merge).await?;
     evaluation.together(out, grid).await
 }

@@ -14,7 +14,7 @@ use super::grouping::{GroupIndex, Grouping};
 use super::pace::{LABELS_POINTS, Meter, Pace};
 use super::plan::InfoCall;
 use super::planner_info::IDENTIFYING_LABELS;
-use super::series_set::{Same, merge_same, sort_by_labels};
+use super::series_set::{Same, let_go, merge_same, sort_by_labels};
 use super::value::{Column, HistogramColumn, HistogramPoint, Series, is_absent};
 use crate::model::labels::METRIC_NAME;
 use crate::model::{Labels, Matcher};
@@ -113,6 +113,7 @@ async fn about<P: Pace>(
         }
     }
     if asked.iter().all(|(_, values)| values.is_empty()) {
+        let_go(infos, meter.pacer()).await?;
         return Ok(Vec::new());
     }
     let mut wanted = Vec::with_capacity(infos.len());

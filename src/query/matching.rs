@@ -15,8 +15,9 @@ use super::engine::Evaluation;
 use super::error::QueryError;
 use super::grouping::{GroupIndex, Grouping, METRIC_LABELS};
 use super::pace::{LABELS_POINTS, Meter, Pace};
+use super::pages::Pages;
 use super::plan::{BinaryCall, Node};
-use super::series_set::MOVE_POINTS;
+use super::series_set::{MOVE_POINTS, let_go};
 use super::step_run::StepRun;
 use super::value::{ABSENT, Column, HistogramColumn, Point, Series, is_absent};
 use crate::model::Labels;
@@ -99,6 +100,8 @@ pub(super) async fn evaluate<P: Pace>(
     // Of two clashes at the same step, upstream sees that of the one side first.
     let first = [ambiguous, repeated].into_iter().flatten().min_by_key(|(step, _)| *step);
     if let Some((_, error)) = first {
+        let_go(pairs, evaluation.meter.pacer()).await?;
+        pairing.let_go(&evaluation.meter).await?;
         return Err(error);
     }
     if let Some(fill) = matching.fill_left {
@@ -140,15 +143,8 @@ async fn places<P: Pace>(
 impl Pairing<'_> {
     /// Drops the series of both sides.
     async fn let_go<P: Pace>(self, meter: &Meter<'_, P>) -> Result<(), QueryError> {
-        for one in self.many.into_iter().chain(self.one) {
-            meter.spend(MOVE_POINTS).await?;
-            drop(one);
-        }
-        for places in self.ones.into_iter().chain(self.manys) {
-            meter.spend(1).await?;
-            drop(places);
-        }
-        Ok(())
+        let_go(self.many.into_iter().chain(self.one), meter.pacer()).await?;
+        let_go(self.ones.into_iter().chain(self.manys), meter.pacer()).await
     }
 
     /// The value of a pair of points; [`ABSENT`] if a comparison lets nothing through.
@@ -280,7 +276,7 @@ impl Pairing<'_> {
         &self,
         evaluation: &mut Evaluation<'_, P>,
         span: TextRange,
-    ) -> Result<Vec<Pair>, QueryError> {
+    ) -> Result<Pages<Pair>, QueryError> {
         let mut place_of = vec![0; self.many.len()];
         for (place, manys) in self.manys.iter().enumerate() {
             evaluation.meter.spend(1 + manys.len()).await?;
@@ -290,7 +286,7 @@ impl Pairing<'_> {
                 }
             }
         }
-        let (mut pairs, mut values) = (Vec::with_capacity(self.many.len()), Vec::new());
+        let (mut pairs, mut values) = (Pages::default(), Vec::new());
         for ((at, many), place) in self.many.iter().enumerate().zip(place_of) {
             for one in self.ones_at(place) {
                 let Some(other) = self.one.get(*one) else {
@@ -443,12 +439,12 @@ impl Pairing<'_> {
     async fn same_result<P: Pace>(
         &self,
         evaluation: &Evaluation<'_, P>,
-        pairs: &[Pair],
+        pairs: &Pages<Pair>,
     ) -> Result<Clash, QueryError> {
         // With room for all: to grow it would be to move all of it at once.
         let mut by_labels: HashMap<(usize, &Labels), Vec<&Pair>, RandomState> =
             HashMap::with_capacity_and_hasher(pairs.len(), RandomState::default());
-        for pair in pairs {
+        for pair in pairs.iter() {
             evaluation.meter.spend(LABELS_POINTS).await?;
             by_labels.entry((pair.place, &pair.labels)).or_default().push(pair);
         }
@@ -491,7 +487,7 @@ impl Pairing<'_> {
         &self,
         evaluation: &mut Evaluation<'_, P>,
         fill: f64,
-        pairs: &mut Vec<Pair>,
+        pairs: &mut Pages<Pair>,
         span: TextRange,
     ) -> Result<(), QueryError> {
         for (place, ones) in self.ones.iter().enumerate() {

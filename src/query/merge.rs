@@ -58,7 +58,11 @@ pub(super) async fn parts<P: Pace>(
     }
     if let Some(groups) = groups {
         let merged = groups.into_series(&evaluation.meter, &mut evaluation.annotations).await?;
-        series.extend(merged);
+        if series.is_empty() {
+            series = merged;
+        } else {
+            append(&mut series, merged.len(), merged, evaluation.meter.pacer()).await?;
+        }
     }
     if !one_name || identities.iter().any(|identities| identities.typed) {
         distinct(evaluation, identities).await?;

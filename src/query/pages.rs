@@ -42,7 +42,6 @@ impl<T> Pages<T> {
     }
 
     /// All of them.
-    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.pages.iter().flatten()
     }

@@ -41,7 +41,7 @@ pub(super) async fn sort_labelled<T, P: Pace>(
     labels: impl Fn(&T) -> &Labels,
     pacer: Pacer<'_, P>,
 ) -> Result<(), QueryError> {
-    let mut keys = SortKeys::default();
+    let mut keys = SortKeys::with_capacity(items.len());
     for one in &*items {
         pacer.spend(KEY_POINTS).await?;
         keys.push(labels(one));
@@ -179,6 +179,18 @@ pub(super) async fn append<T, P: Pace>(
     Ok(())
 }
 
+/// Drops what there may be a million of.
+pub(super) async fn let_go<T, P: Pace>(
+    items: impl IntoIterator<Item = T>,
+    pacer: Pacer<'_, P>,
+) -> Result<(), QueryError> {
+    for one in items {
+        pacer.spend(MOVE_POINTS).await?;
+        drop(one);
+    }
+    Ok(())
+}
+
 /// A copy of all series.
 pub(super) async fn copied<P: Pace>(
     series: &[Series],
@@ -195,35 +207,52 @@ pub(super) async fn copied<P: Pace>(
 /// Label sets as bytes that sort as the label sets do, so that comparing two of them is comparing memory.
 ///
 /// Names and values end with two zeros, and a zero inside of one is followed by a one.
-#[derive(Default)]
+///
+/// They lie in pages: one long run of bytes would be moved whenever it has to grow.
 struct SortKeys {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
+    pages: Vec<Vec<u8>>,
+    /// Of each key, its page and where it lies there.
+    places: Vec<(u32, u32, u32)>,
 }
 
 impl SortKeys {
+    const PAGE_BYTES: usize = 64 << 10;
+
+    /// Room for so many.
+    fn with_capacity(count: usize) -> Self {
+        Self { pages: Vec::new(), places: Vec::with_capacity(count) }
+    }
+
     fn push(&mut self, labels: &Labels) {
+        // Zeros within a text are few; a label takes two bytes more than it has, twice.
+        let bytes = labels.as_bytes().len() * 2 + 4;
+        if self.pages.last().is_none_or(|page| page.capacity() - page.len() < bytes) {
+            self.pages.push(Vec::with_capacity(bytes.max(Self::PAGE_BYTES)));
+        }
+        let at = self.pages.len() - 1;
+        let Some(page) = self.pages.last_mut() else { return };
+        let start = page.len();
         for label in labels.iter() {
             for text in [label.name, label.value] {
                 if text.bytes().any(|byte| byte == 0) {
-                    self.bytes.extend(text.bytes().flat_map(|byte| {
+                    page.extend(text.bytes().flat_map(|byte| {
                         let escape = (byte == 0).then_some(1);
                         std::iter::once(byte).chain(escape)
                     }));
                 } else {
-                    self.bytes.extend_from_slice(text.as_bytes());
+                    page.extend_from_slice(text.as_bytes());
                 }
-                self.bytes.extend_from_slice(&[0, 0]);
+                page.extend_from_slice(&[0, 0]);
             }
         }
-        self.ends.push(self.bytes.len());
+        let fits = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.places.push((fits(at), fits(start), fits(page.len())));
     }
 
     fn get(&self, index: usize) -> &[u8] {
-        let start =
-            index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-        let end = self.ends.get(index).copied().unwrap_or(start);
-        self.bytes.get(start..end).unwrap_or_default()
+        let Some((page, start, end)) = self.places.get(index) else { return &[] };
+        let page = self.pages.get(*page as usize);
+        page.and_then(|page| page.get(*start as usize..*end as usize)).unwrap_or_default()
     }
 }
 
@@ -267,6 +296,7 @@ pub(super) async fn merge_same<P: Pace>(
         return Ok(series);
     }
     if same == Same::Refuse {
+        let_go(series, meter.pacer()).await?;
         return Err(QueryError::same_labelset());
     }
     for (first, index) in &repeated {
@@ -280,6 +310,7 @@ pub(super) async fn merge_same<P: Pace>(
         if let Some(first) = series.get_mut(*first)
             && !first.merge(other)
         {
+            let_go(series, meter.pacer()).await?;
             return Err(QueryError::same_labelset());
         }
     }

@@ -102,6 +102,17 @@ pub(super) trait Kernel {
     fn value(&mut self, window: &Window<'_>) -> f64;
 }
 
+/// How far gathering samples has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gathered {
+    /// There are enough to step on.
+    Enough,
+    /// There are more to come.
+    Some,
+    /// There were no more.
+    Ended,
+}
+
 /// One series' samples and how far its windows have come.
 #[derive(Debug)]
 pub(super) struct Windows {
@@ -188,8 +199,8 @@ impl Windows {
         (self.step, ts.unwrap_or_default(), vs.unwrap_or_default())
     }
 
-    /// Takes samples in until enough are there to step on, and says whether that is so; otherwise `samples` has ended.
-    pub(super) fn gather(&mut self, samples: &mut impl Iterator<Item = Sample>) -> bool {
+    /// Takes samples in until enough are there to step on, at most so many as can be looked at without a pause.
+    pub(super) fn gather(&mut self, samples: &mut impl Iterator<Item = Sample>) -> Gathered {
         let before = self.shape.end(self.step).saturating_sub(self.shape.length);
         let last = self.shape.end(self.shape.grid.count.saturating_sub(1));
         if self.ts.len() < self.gather {
@@ -198,11 +209,12 @@ impl Windows {
         }
         let width = last.wrapping_sub(before).cast_unsigned();
         let keeps_stale = self.keeps_stale;
-        let room = self.ts.iter_mut().zip(&mut self.vs).take(self.gather).skip(self.len);
+        let end = self.gather.min(self.len + MANY);
+        let room = self.ts.iter_mut().zip(&mut self.vs).take(end).skip(self.len);
         for (t_slot, v_slot) in room {
             (*t_slot, *v_slot) = loop {
                 let Some(Sample { t, v }) = samples.next() else {
-                    return false;
+                    return Gathered::Ended;
                 };
                 // One comparison for both ends: what lies before the first window wraps around to the far side.
                 if t.0.wrapping_sub(before).wrapping_sub(1).cast_unsigned() >= width {
@@ -217,7 +229,7 @@ impl Windows {
             };
             self.len += 1;
         }
-        true
+        if self.len < self.gather { Gathered::Some } else { Gathered::Enough }
     }
 
     /// The step behind the last one whose window may hold a sample that is buffered by now.
@@ -290,7 +302,7 @@ impl Windows {
                 end = shape.end(step);
             }
         }
-        let done = step >= shape.grid.count || !self.is_long && !(ended || end < newest);
+        let done = step >= shape.grid.count || !(self.is_long || ended || end < newest);
         *work = work.saturating_sub(step.saturating_sub(begun) + scanned);
         (self.cursor, self.step) = (cursor, step);
         if first < behind {
@@ -326,8 +338,10 @@ impl Windows {
     /// Forgets the first `gone` samples. A window that fills the buffer makes it larger.
     fn drop_front(&mut self, gone: usize) {
         let kept = self.len - gone;
-        self.ts.copy_within(gone..self.len, 0);
-        self.vs.copy_within(gone..self.len, 0);
+        if gone > 0 {
+            self.ts.copy_within(gone..self.len, 0);
+            self.vs.copy_within(gone..self.len, 0);
+        }
         self.len = kept;
         self.known -= gone;
         self.cursor.hi -= gone;

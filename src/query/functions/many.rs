@@ -142,7 +142,10 @@ async fn neighbours<P: Pace>(
     let mut shift = u64::BITS;
     while keys.len() > FEW && shift > 0 {
         shift = shift.saturating_sub(DIGIT_BITS);
-        let digit = |key: u64| (key >> shift) as usize & ((1 << DIGIT_BITS) - 1);
+        let digit = |key: u64| {
+            let digit = key >> shift & ((1 << DIGIT_BITS) - 1);
+            usize::try_from(digit).unwrap_or_default()
+        };
         let mut counts = vec![0usize; 1 << DIGIT_BITS];
         for part in keys.chunks(PART) {
             pacer.spend(part.len()).await?;

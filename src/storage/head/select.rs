@@ -279,15 +279,13 @@ async fn ask(
 async fn all(head: &RefCell<Head>, pace: &mut impl Pace) -> Vec<u32> {
     let end = head.borrow().series.len();
     let mut selected = Vec::with_capacity(end as usize);
-    let mut first = 0;
-    while first < end {
-        let behind = end.min(first.saturating_add(SERIES_AT_ONCE as u32));
+    for first in (0..end).step_by(SERIES_AT_ONCE) {
+        let behind = end.min(first.saturating_add(u32::try_from(SERIES_AT_ONCE).unwrap_or(end)));
         {
             let head = head.borrow();
             let all_there = head.series.live() == head.series.len();
             selected.extend((first..behind).filter(|index| all_there || head.exists(*index)));
         }
-        first = behind;
         pace.breathe().await;
     }
     selected
