@@ -1,7 +1,7 @@
 //! The pace of CPU work that must stay on a shard's executor, such as a query (rule R2).
 //!
 //! glommio looks at sockets, disks and other cores only when nothing is runnable. A task that merely yields is
-//! runnable, so while it works a request waits for the preemption timer. A task that sleeps is not.
+//! runnable, so while it works a request waits for the preemption timer. A task that waits for a timer is not.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -10,8 +10,6 @@ use super::timer;
 
 /// The longest stretch of work that others wait for.
 const SLICE: Duration = Duration::from_micros(200);
-/// Too short to matter (about 17 us with the timer), long enough to be a sleep.
-const BREATH: Duration = Duration::from_micros(5);
 /// What nobody waits for takes two fifths of the core at most.
 const LONG_BREATH: Duration = Duration::from_micros(300);
 
@@ -61,7 +59,8 @@ impl Drop for Sharer {
 pub struct Slice {
     started: Instant,
     length: Duration,
-    breath: Duration,
+    /// How long others have the core for themselves; `None`: for as long as they have something to do.
+    breath: Option<Duration>,
     /// Is the length shared with the other [`Sharer`]s of the core?
     is_shared: bool,
 }
@@ -76,7 +75,7 @@ impl Slice {
     /// The work begins now, and may hold the core for `length` at a time: for a shard that does not serve yet.
     #[must_use]
     pub fn of(length: Duration) -> Self {
-        Self { started: Instant::now(), length, breath: BREATH, is_shared: false }
+        Self { started: Instant::now(), length, breath: None, is_shared: false }
     }
 
     /// The work begins now, that of a [`Sharer`].
@@ -88,7 +87,7 @@ impl Slice {
     /// The work begins now, and can wait: what it takes of the core is bounded, so that requests do not queue behind it.
     #[must_use]
     pub fn gentle() -> Self {
-        Self { breath: LONG_BREATH, ..Self::start() }
+        Self { breath: Some(LONG_BREATH), ..Self::start() }
     }
 
     /// The work begins anew: for after a wait, which was no work.
@@ -104,14 +103,17 @@ impl Slice {
             false => self.length,
         };
         if self.started.elapsed() > length {
-            timer::sleep(self.breath).await;
+            match self.breath {
+                Some(breath) => timer::sleep(breath).await,
+                None => Self::pause().await,
+            }
             self.restart();
         }
     }
 
     /// Lets the rest of the shard go on, for work that measures its slices by itself.
     pub async fn pause() {
-        timer::sleep(BREATH).await;
+        timer::look_around().await;
     }
 }
 
