@@ -241,10 +241,9 @@ impl SeriesFold {
     /// A window that holds more samples than a query may, or an evaluation that should stop.
     pub(super) async fn feed<P: Pace>(
         &mut self,
-        samples: impl IntoIterator<Item = Sample>,
+        mut samples: &[Sample],
         pacer: Pacer<'_, P>,
     ) -> Result<(), QueryError> {
-        let mut samples = samples.into_iter();
         while self.windows.gather(&mut samples) {
             self.advance_all(false, pacer).await?;
             if self.windows.buffered() > self.samples_max {
@@ -265,7 +264,7 @@ impl SeriesFold {
     ) -> Result<(), QueryError> {
         if !self.mixed.is_active() {
             if samples.histograms.is_empty() && samples.starts.is_empty() {
-                return self.feed(samples.floats.iter().copied(), pacer).await;
+                return self.feed(samples.floats, pacer).await;
             }
             let (step, ts, vs) = self.windows.open();
             self.mixed.take_over(step, ts, vs);
@@ -280,7 +279,7 @@ impl SeriesFold {
     /// Windows that hold more samples than a query may, or an evaluation that should stop.
     pub(super) async fn feed_points<P: Pace>(
         &mut self,
-        floats: impl IntoIterator<Item = Sample>,
+        floats: &[Sample],
         histograms: Vec<HistogramAt>,
         pacer: Pacer<'_, P>,
     ) -> Result<(), QueryError> {
@@ -585,12 +584,13 @@ mod tests {
         fold.begin();
         let points = Cell::new(0);
         let pacer = Pacer::new(&Unpaced, &points);
-        let before = (0..50).map(|t| Sample { t: TimestampMs(t * 999), v: f64::INFINITY });
-        block_on(fold.feed(before, pacer)).unwrap();
+        let before = |t: i64| Sample { t: TimestampMs(t * 999), v: f64::INFINITY };
+        let before: Vec<Sample> = (0..50).map(before).collect();
+        block_on(fold.feed(&before, pacer)).unwrap();
         block_on(fold.end(pacer)).unwrap();
         fold.begin();
         for piece in pieces {
-            block_on(fold.feed(piece.iter().copied(), pacer)).unwrap();
+            block_on(fold.feed(piece, pacer)).unwrap();
         }
         let Folded { first, values, .. } = block_on(fold.end(pacer)).unwrap();
         let mut steps = vec![ABSENT; shape.grid.count];
@@ -676,8 +676,9 @@ mod tests {
             SeriesFold::new(shape, &Fold::Range(RangeFunction::Sum), 5000, TextRange::default());
         fold.begin();
         let points = Cell::new(0);
-        let samples = (1..10_000).map(|t| Sample { t: TimestampMs(t), v: 1.0 });
-        let fed = block_on(fold.feed(samples, Pacer::new(&Unpaced, &points)));
+        let samples: Vec<Sample> =
+            (1..10_000).map(|t| Sample { t: TimestampMs(t), v: 1.0 }).collect();
+        let fed = block_on(fold.feed(&samples, Pacer::new(&Unpaced, &points)));
         assert_eq!(fed, Err(QueryError::TooManySamples));
     }
 }

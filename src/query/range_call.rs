@@ -30,13 +30,13 @@ pub(super) async fn evaluate<P: Pace>(
     let fold = Fold::Range(call.function.clone().with_params(&params));
     let samples_max = evaluation.meter.held_max();
     let mut fold = SeriesFold::new(call.shape, &fold, samples_max, call.span);
-    let mut folded = Vec::new();
+    let (mut folded, mut floats) = (Vec::new(), Vec::new());
     match (source, call.inner) {
         (Value::Samples(series), None) => {
             for series in series {
                 evaluation.meter.spend(LABELS_POINTS + series.held()).await?;
                 fold.begin();
-                fold.feed_points(series.samples, series.histograms, evaluation.meter.pacer())
+                fold.feed_points(&series.samples, series.histograms, evaluation.meter.pacer())
                     .await?;
                 folded.extend(end(evaluation, &mut fold, series.labels, false, call.name).await?);
             }
@@ -47,10 +47,12 @@ pub(super) async fn evaluate<P: Pace>(
                 evaluation.meter.spend(LABELS_POINTS + points).await?;
                 fold.begin();
                 let sample = |(step, v)| Sample { t: TimestampMs(inner.time(step)), v };
+                floats.clear();
+                floats.extend(column.points().map(sample));
                 let histograms = histograms.points().iter();
                 let histograms = histograms.map(|(step, h)| (inner.time(*step), hintless(h)));
                 let pacer = evaluation.meter.pacer();
-                fold.feed_points(column.points().map(sample), histograms.collect(), pacer).await?;
+                fold.feed_points(&floats, histograms.collect(), pacer).await?;
                 folded.extend(end(evaluation, &mut fold, labels, drop_name, call.name).await?);
             }
         }
