@@ -270,6 +270,13 @@ impl Leaf {
         self.wants_starts
     }
 
+    /// Does it look at nothing but the newest sample of each series in its range?
+    #[must_use]
+    pub fn wants_newest_only(&self) -> bool {
+        let is_one_window = self.shape.grid.count == 1 || self.shape.end_step == 0;
+        is_one_window && matches!(self.fold, Fold::Newest | Fold::NewestTime)
+    }
+
     /// How far beyond its range it looks, of samples that go as they are.
     pub(super) fn reach_of_samples(&self) -> Option<Reach> {
         match self.fold {

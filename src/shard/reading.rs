@@ -63,6 +63,9 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             if leaf.wants_starts() {
                 selected = selected.with_starts();
             }
+            if leaf.wants_newest_only() {
+                selected = selected.newest_only();
+            }
             let mut is_empty = true;
             while selected.read(&mut batch, &mut slice).await.map_err(storage)? {
                 for (run, samples) in batch.take_runs() {

@@ -58,6 +58,8 @@ pub struct Selected<D: Disk> {
     damage: Vec<String>,
     /// Are the starts of samples read as well?
     with_starts: bool,
+    /// Is a series' newest sample in the range all that is wanted of it?
+    newest_only: bool,
     /// Keeps everything where it is that is still to be read.
     _view: Rc<View<D>>,
 }
@@ -132,6 +134,7 @@ impl<D: Disk> Selected<D> {
             read_runs: ReadRuns::default(),
             damage,
             with_starts: false,
+            newest_only: false,
             _view: view,
         })
     }
@@ -140,6 +143,12 @@ impl<D: Disk> Selected<D> {
     #[must_use]
     pub fn with_starts(self) -> Self {
         Self { with_starts: true, ..self }
+    }
+
+    /// The same for who looks at nothing but the newest sample of each series: others may be left out.
+    #[must_use]
+    pub fn newest_only(self) -> Self {
+        Self { newest_only: true, ..self }
     }
 
     /// The same, with all series in order of labels.

@@ -94,7 +94,8 @@ proptest! {
     fn what_is_read_is_what_the_first_source_said(
         blocks in proptest::collection::vec(any_series(0..300), 0..4),
         in_head in any_series(200..400),
-        range in (0i64..400, 0i64..400), samples_a_chunk in 1usize..30, odd_only: bool, in_order: bool,
+        range in (0i64..400, 0i64..400), samples_a_chunk in 1usize..30,
+        odd_only: bool, in_order: bool, newest_only: bool,
     ) {
         let range = TimeRange::new(TimestampMs(range.0), TimestampMs(range.0 + range.1)).unwrap();
         let owns = move |route: u64| !odd_only || route % 2 == 1;
@@ -120,7 +121,7 @@ proptest! {
                 head.replay_sample(index, Sample { t: TimestampMs(*t), v: *v });
             }
         }
-        let read = run(async {
+        let mut read = run(async {
             let mut opened = Vec::new();
             for (number, series) in &numbered {
                 opened.push(Rc::new(block(&disk, *number, series, samples_a_chunk).await));
@@ -132,6 +133,9 @@ proptest! {
                 Selected::find(Rc::clone(&head), Rc::new(SpillFiles::of(disk.clone(), "head".to_owned())), served.view(), &[matcher], range, &owns, &mut NoPace).await.unwrap();
             if in_order {
                 selected = selected.in_order(&mut NoPace).await;
+            }
+            if newest_only {
+                selected = selected.newest_only();
             }
             let (mut batch, mut read, mut last) = (Batch::default(), Model::new(), None);
             while selected.read(&mut batch, &mut NoPace).await.unwrap() {
@@ -150,6 +154,11 @@ proptest! {
             assert_eq!(selected.take_damage(), [""; 0]);
             read
         });
+        if newest_only {
+            for samples in read.values_mut().chain(model.values_mut()) {
+                *samples = samples.pop_last().into_iter().collect();
+            }
+        }
         prop_assert_eq!(read, model);
     }
 }
