@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::annotation::{Annotations, Note};
 use super::error::QueryError;
 use super::grid::Grid;
+use super::grouping::METRIC_LABELS;
 use super::leaf::Param;
 use super::leaf_fold::LeafPart;
 use super::memory::Account;
@@ -233,9 +234,19 @@ impl<P: Pace> Evaluation<'_, P> {
         }
     }
 
-    /// The series without their metric names, or marked to lose them in the end.
+    /// The series without the labels that describe their metric, or marked to lose them in the end.
     pub(super) async fn without_names(
         &mut self,
+        series: Vec<Series>,
+        same: Same,
+    ) -> Result<Vec<Series>, QueryError> {
+        self.without(METRIC_LABELS, series, same).await
+    }
+
+    /// The series without these labels of their metric, or marked to lose all of them in the end.
+    async fn without(
+        &mut self,
+        labels: &[&str],
         mut series: Vec<Series>,
         same: Same,
     ) -> Result<Vec<Series>, QueryError> {
@@ -243,7 +254,7 @@ impl<P: Pace> Evaluation<'_, P> {
             series.iter_mut().for_each(|series| series.drop_name = true);
             return Ok(series);
         }
-        drop_names(&mut series, |_| true, &self.meter).await?;
+        drop_names(&mut series, labels, |_| true, &self.meter).await?;
         merge_same(series, same, &self.meter).await
     }
 
@@ -291,10 +302,11 @@ impl<P: Pace> Evaluation<'_, P> {
             }
         }
         series.retain(|series| !series.is_empty());
-        if !map.changes_metric() {
+        let dropped = map.drops();
+        if dropped.is_empty() {
             return Ok(series);
         }
-        let series = self.without_names(series, Same::Merge).await?;
+        let series = self.without(dropped, series, Same::Merge).await?;
         self.together(series, grid).await
     }
 
@@ -397,7 +409,7 @@ impl<P: Pace> Evaluation<'_, P> {
             Value::Vector(series) => series,
         };
         if self.delayed {
-            drop_names(&mut series, |series| series.drop_name, &self.meter).await?;
+            drop_names(&mut series, METRIC_LABELS, |series| series.drop_name, &self.meter).await?;
             series = merge_same(series, Same::Merge, &self.meter).await?;
         }
         if prepared.is_instant_vector() {

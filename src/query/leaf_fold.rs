@@ -12,7 +12,6 @@ use super::error::QueryError;
 use super::float_histogram::FloatHistogram;
 use super::fold::{Folded, SeriesFold};
 use super::functions::extended;
-use super::grouping::{METRIC_LABELS, without_metric};
 use super::leaf::{Fold, Leaf, NameRule, Reduce, Shape};
 use super::limit_ratio::RatioSampler;
 use super::memory::Account;
@@ -74,10 +73,11 @@ struct Raw {
 /// even if they live on two shards.
 #[derive(Debug)]
 pub(super) struct Identities {
+    dropped: &'static [&'static str],
     fingerprinter: Fingerprinter,
-    /// Of each series without its metric name.
+    /// Of each series without what it loses.
     pub seen: Vec<Fingerprint>,
-    /// Had any series a type or unit label?
+    /// Has any series lost more than its name?
     pub typed: bool,
 }
 
@@ -112,8 +112,8 @@ impl LeafFold {
         let fold = SeriesFold::new(leaf.shape, &leaf.fold, samples_max, leaf.span)
             .with_maps(leaf.maps.clone())
             .for_stats_only(leaf.stats_only);
-        let merges = leaf.reduce.is_some() && leaf.name == NameRule::Drop;
-        let identities = merges.then(Identities::new);
+        let merges = leaf.reduce.is_some() && leaf.name.drops();
+        let identities = merges.then(|| Identities::of_those_without(leaf.name.dropped()));
         Self {
             leaf: leaf.clone(),
             fold,
@@ -267,7 +267,7 @@ impl LeafFold {
                 self.held = top.held();
             }
             Sink::Share(series, sampler) => {
-                let offset = sampler.offset(labels, name == NameRule::Drop);
+                let offset = sampler.offset(labels, name.dropped());
                 if sampler.may_take(offset) {
                     let mut one = series_of(labels, name, folded);
                     sampler.limit(&mut one, offset);
@@ -324,7 +324,7 @@ impl LeafFold {
 fn series_of(labels: LabelsRef<'_>, name: NameRule, folded: Folded<'_>) -> Series {
     let column = Column::from_step(folded.first, folded.values).unwrap_or_default();
     let histograms = HistogramColumn::of(std::mem::take(folded.histograms));
-    let labels = if name == NameRule::Drop { without_metric(labels) } else { labels.to_owned() };
+    let labels = name.left_of(labels.to_owned());
     Series { labels, drop_name: name == NameRule::Mark, column, histograms }
 }
 
@@ -350,16 +350,16 @@ impl Sink {
 }
 
 impl Identities {
-    fn new() -> Self {
-        Self { fingerprinter: Fingerprinter::new(0), seen: Vec::new(), typed: false }
+    fn of_those_without(dropped: &'static [&'static str]) -> Self {
+        Self { dropped, fingerprinter: Fingerprinter::new(0), seen: Vec::new(), typed: false }
     }
 
     fn note(&mut self, labels: LabelsRef<'_>) {
-        let typed = &mut self.typed;
+        let (dropped, typed) = (self.dropped, &mut self.typed);
         let kept = labels.iter().filter(|label| {
-            let is_metric = METRIC_LABELS.contains(&label.name);
-            *typed |= is_metric && label.name != METRIC_NAME;
-            !is_metric
+            let goes = dropped.contains(&label.name);
+            *typed |= goes && label.name != METRIC_NAME;
+            !goes
         });
         let pairs = kept.map(|label| (label.name.as_bytes(), label.value.as_bytes()));
         self.seen.push(self.fingerprinter.of_pairs(pairs));

@@ -51,7 +51,7 @@ pub(super) async fn parts<P: Pace>(
     if !one_name || identities.iter().any(|identities| identities.typed) {
         distinct(evaluation, identities).await?;
     }
-    if name == NameRule::Drop {
+    if name.drops() {
         series = merge_same(series, Same::Refuse, &evaluation.meter).await?;
     }
     if grid.count == 1 {

@@ -6,7 +6,6 @@ use super::engine::{Evaluation, Value, misfit};
 use super::error::QueryError;
 use super::float_histogram::FloatHistogram;
 use super::fold::SeriesFold;
-use super::grouping::without_metric;
 use super::leaf::{Fold, NameRule};
 use super::pace::{LABELS_POINTS, Pace};
 use super::plan::RangeCall;
@@ -57,7 +56,7 @@ pub(super) async fn evaluate<P: Pace>(
         _ => return Err(misfit("the source of a range function")),
     }
     evaluation.annotations.merge(fold.into_annotations());
-    if call.name == NameRule::Drop {
+    if call.name.drops() {
         folded = merge_same(folded, Same::Refuse, &evaluation.meter).await?;
     }
     Ok(folded)
@@ -79,7 +78,7 @@ async fn end<P: Pace>(
     let column = Column::from_step(folded.first, folded.values).unwrap_or_default();
     let histograms = HistogramColumn::of(std::mem::take(folded.histograms));
     fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
-    let labels = if name == NameRule::Drop { without_metric(labels.as_ref()) } else { labels };
+    let labels = name.left_of(labels);
     let drop_name = drop_name || name == NameRule::Mark;
     Ok(Some(Series { labels, drop_name, column, histograms }))
 }
