@@ -158,15 +158,31 @@ pub fn limit(form: &Form) -> Result<Option<usize>, ParamError> {
 /// # Errors
 /// A text that Go's `strconv.ParseBool` takes for neither.
 pub fn truth(form: &Form, name: &'static str) -> Result<bool, ParamError> {
-    match form.get(name) {
+    parse_truth(form.get(name))
+        .map_err(|why| ParamError::invalid(name, format!("unable to parse boolean: {why}")))
+}
+
+/// Is `text` true? An empty one is not. As Go's `strconv.ParseBool`, whose texts clients see.
+///
+/// # Errors
+/// A text that is neither.
+pub fn parse_truth(text: &str) -> Result<bool, String> {
+    match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         text => {
             let text = quoted(text.as_bytes());
-            let why = "unable to parse boolean: strconv.ParseBool: parsing";
-            Err(ParamError::invalid(name, format!("{why} {text}: invalid syntax")))
+            Err(format!("strconv.ParseBool: parsing {text}: invalid syntax"))
         }
     }
+}
+
+/// The whole number of 32 bits that a text is; as Go's `strconv.ParseInt`.
+///
+/// # Errors
+/// A text that is none, or one of more bits.
+pub fn parse_int32(text: &str) -> Result<i32, String> {
+    whole(text, "ParseInt")
 }
 
 /// What `stats` asks for.
@@ -192,7 +208,12 @@ pub fn stats(form: &Form) -> Stats {
 
 /// The whole number that a text is; as Go's `strconv.Atoi`, whose texts clients see.
 fn parse_whole(text: &str) -> Result<i64, String> {
-    let fail = |what| Err(format!("strconv.Atoi: parsing {text:?}: {what}"));
+    whole(text, "Atoi")
+}
+
+fn whole<T: std::str::FromStr>(text: &str, function: &str) -> Result<T, String> {
+    let fail =
+        |what| Err(format!("strconv.{function}: parsing {}: {what}", quoted(text.as_bytes())));
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return fail("invalid syntax");
