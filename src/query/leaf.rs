@@ -28,6 +28,8 @@ pub struct Leaf {
     pub(super) stats_only: bool,
     /// Are start timestamps of samples looked at?
     pub(super) wants_starts: bool,
+    /// Is it counted what each step looks at?
+    pub(super) counts_reads: bool,
     /// Where annotations point to: the first argument of the function around the selector.
     pub(super) span: TextRange,
     /// The most samples that one shard may hold for this leaf.

@@ -17,6 +17,7 @@ use super::limit_ratio::RatioSampler;
 use super::memory::Account;
 use super::pace::{Pace, Pacer};
 use super::partial::Partial;
+use super::reads::Reads;
 use super::top::{Choice, Top};
 use super::value::{Column, HistogramAt, HistogramColumn, RawSeries, Series, present};
 use crate::model::labels::METRIC_NAME;
@@ -89,6 +90,8 @@ pub struct LeafPart {
     pub(super) identities: Option<Identities>,
     pub(super) annotations: Annotations,
     pub(super) samples_read: u64,
+    /// What each step has looked at, if that is counted.
+    pub(super) reads: Option<Reads>,
     /// Bytes that have been charged for it.
     pub(super) charged: usize,
 }
@@ -111,7 +114,8 @@ impl LeafFold {
         let samples_max = leaf.samples_max;
         let fold = SeriesFold::new(leaf.shape, &leaf.fold, samples_max, leaf.span)
             .with_maps(leaf.maps.clone())
-            .for_stats_only(leaf.stats_only);
+            .for_stats_only(leaf.stats_only)
+            .counting_reads(leaf.counts_reads);
         let merges = leaf.reduce.is_some() && leaf.name.drops();
         let identities = merges.then(|| Identities::of_those_without(leaf.name.dropped()));
         Self {
@@ -241,6 +245,9 @@ impl LeafFold {
             if held > 0 {
                 self.held += held;
                 self.samples_read += held as u64;
+                if let Some(reads) = self.fold.reads_mut() {
+                    reads.note(0, held, held);
+                }
                 series.push(RawSeries { labels: labels.to_owned(), samples, histograms });
                 self.label_bytes += size_of::<RawSeries>() + labels.as_bytes().len();
             }
@@ -313,10 +320,12 @@ impl LeafFold {
             }
         };
         let samples_read = self.samples_read + self.fold.samples_read();
-        let (identities, mut annotations) = (self.identities, self.fold.into_annotations());
+        let mut fold = self.fold;
+        let reads = fold.reads_mut().map(std::mem::take);
+        let (identities, mut annotations) = (self.identities, fold.into_annotations());
         annotations.merge(ignored);
         let charged = self.charged;
-        LeafPart { data, identities, annotations, samples_read, charged }
+        LeafPart { data, identities, annotations, samples_read, reads, charged }
     }
 }
 

@@ -56,6 +56,7 @@ impl Planner<'_> {
             reduce: None,
             stats_only: false,
             wants_starts: false,
+            counts_reads: self.options.counts_reads,
             span,
             samples_max: self.options.samples_max,
         };

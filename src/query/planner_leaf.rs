@@ -81,6 +81,7 @@ impl Planner<'_> {
             reduce,
             stats_only,
             wants_starts,
+            counts_reads: self.options.counts_reads,
             span,
             samples_max,
         };

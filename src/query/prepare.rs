@@ -23,6 +23,8 @@ pub struct Options {
     /// Do `rate`, `increase`, `irate` and `resets` look at the start timestamps of samples, and does `start_timestamp` answer?
     /// `use-start-timestamps`.
     pub use_start_timestamps: bool,
+    /// Is it counted what each step looks at?
+    pub counts_reads: bool,
     /// Which parts of the language are switched on.
     pub parse: ParseOptions,
 }
@@ -35,6 +37,7 @@ impl Default for Options {
             subquery_step_ms: 60 * 1000,
             delayed_name_removal: false,
             use_start_timestamps: false,
+            counts_reads: false,
             parse: ParseOptions::default(),
         }
     }
@@ -80,7 +83,9 @@ impl EvalRange {
         self.step
     }
 
-    pub(super) fn grid(&self) -> Grid {
+    /// The instants.
+    #[must_use]
+    pub fn grid(&self) -> Grid {
         if self.is_instant() {
             Grid::instant(self.start)
         } else {

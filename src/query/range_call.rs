@@ -28,7 +28,8 @@ pub(super) async fn evaluate<P: Pace>(
     }
     let fold = Fold::Range(call.function.clone().with_params(&params));
     let samples_max = evaluation.meter.held_max();
-    let mut fold = SeriesFold::new(call.shape, &fold, samples_max, call.span);
+    let mut fold = SeriesFold::new(call.shape, &fold, samples_max, call.span)
+        .counting_reads(evaluation.counts_reads);
     let mut folded = Vec::new();
     match (source, call.inner) {
         (Value::Samples(series), None) => {
@@ -55,6 +56,7 @@ pub(super) async fn evaluate<P: Pace>(
         }
         _ => return Err(misfit("the source of a range function")),
     }
+    evaluation.own_reads = fold.reads_mut().map(std::mem::take);
     evaluation.annotations.merge(fold.into_annotations());
     if call.name.drops() {
         folded = merge_same(folded, Same::Refuse, &evaluation.meter).await?;

@@ -11,7 +11,8 @@
 
 use super::grid::Grid;
 use super::leaf::Shape;
-use super::value::{ABSENT, present};
+use super::reads::Reads;
+use super::value::{ABSENT, is_absent, present};
 use crate::model::{Sample, is_stale_nan};
 
 /// Samples to gather before stepping on.
@@ -122,6 +123,8 @@ pub(super) struct Windows {
     gather: usize,
     /// Samples buffered so far, of all series.
     samples_read: u64,
+    /// What each step looks at, if that is counted.
+    reads: Option<Reads>,
 }
 
 /// The bounds of a window among the buffered samples.
@@ -149,7 +152,23 @@ impl Windows {
             written: 0..0,
             gather: GATHER_SAMPLES,
             samples_read: 0,
+            reads: None,
         }
+    }
+
+    /// The same windows, which count what each step looks at.
+    pub(super) fn counting_reads(self) -> Self {
+        Self { reads: Some(Reads::none(self.shape.grid.count)), ..self }
+    }
+
+    /// What has been counted.
+    pub(super) fn reads_mut(&mut self) -> Option<&mut Reads> {
+        self.reads.as_mut()
+    }
+
+    /// Which windows these are.
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// Forgets the series: another one begins.
@@ -256,11 +275,22 @@ impl Windows {
         let mut limit = shape.grid.count.min(step.saturating_add((*work).max(1)));
         while step < limit && (ended || end < newest) {
             let start = end.saturating_sub(shape.length);
+            let hi_before = cursor.hi;
             if cursor.move_to::<K>(ts, start, end) {
                 let (lo, hi, length) = (cursor.lo, cursor.hi, shape.length);
                 let window = Window { ts, vs, lo, hi, end, length, step, grid: &shape.grid };
+                let value = kernel.value(&window);
                 if let Some(slot) = out.get_mut(step) {
-                    *slot = kernel.value(&window);
+                    *slot = value;
+                }
+                if let Some(reads) = &mut self.reads {
+                    if K::NEWEST_ONLY {
+                        let seen = usize::from(!is_absent(value));
+                        reads.note(step, seen, seen);
+                    } else {
+                        reads.note(step, hi - lo, hi - lo.max(hi_before));
+                        reads.held_max = reads.held_max.max(hi - lo);
+                    }
                 }
                 if K::SCANS {
                     scanned += window.len();

@@ -192,6 +192,8 @@ pub enum Stats {
     None,
     /// Statistics; by any text, but with a warning unless it is `true` or `all`.
     Asked {
+        /// Of each step, too?
+        each_step: bool,
         /// The text is to be refused by some later version of Prometheus.
         deprecated: bool,
     },
@@ -202,7 +204,9 @@ pub enum Stats {
 pub fn stats(form: &Form) -> Stats {
     match form.get("stats") {
         "" => Stats::None,
-        text => Stats::Asked { deprecated: !matches!(text, "true" | "all") },
+        text => {
+            Stats::Asked { each_step: text == "all", deprecated: !matches!(text, "true" | "all") }
+        }
     }
 }
 
@@ -393,7 +397,7 @@ mod tests {
     #[test]
     fn any_text_asks_for_statistics_but_only_two_are_not_deprecated() {
         assert_eq!(stats(&form("")), Stats::None);
-        assert_eq!(stats(&form("stats=all")), Stats::Asked { deprecated: false });
-        assert_eq!(stats(&form("stats=1")), Stats::Asked { deprecated: true });
+        assert_eq!(stats(&form("stats=all")), Stats::Asked { each_step: true, deprecated: false });
+        assert_eq!(stats(&form("stats=1")), Stats::Asked { each_step: false, deprecated: true });
     }
 }

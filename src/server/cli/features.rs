@@ -14,6 +14,8 @@ pub struct Features {
     pub delayed_name_removal: bool,
     /// Do queries look at start timestamps?
     pub use_start_timestamps: bool,
+    /// Are statistics of each step there for who asks for them?
+    pub per_step_stats: bool,
 }
 
 /// Features of Prometheus that are not switched on here by their names, and why.
@@ -36,7 +38,6 @@ const OTHERS: &[(&str, &str)] = &[
     ("promql-at-modifier", ALWAYS),
     ("promql-duration-expr", ALWAYS),
     ("promql-negative-offset", ALWAYS),
-    ("promql-per-step-stats", "statistics are of a query as a whole"),
     (
         "remote-write-receiver",
         "remote writes are taken unless --no-web.enable-remote-write-receiver",
@@ -65,6 +66,7 @@ impl Features {
                 "promql-extended-range-selectors" => features.parse.extended_range_selectors = true,
                 "promql-binop-fill-modifiers" => features.parse.binop_fill_modifiers = true,
                 "promql-delayed-name-removal" => features.delayed_name_removal = true,
+                "promql-per-step-stats" => features.per_step_stats = true,
                 "use-start-timestamps" => features.use_start_timestamps = true,
                 other => {
                     let known = OTHERS.iter().find(|(known, _)| *known == other);
@@ -88,12 +90,14 @@ mod tests {
             "promql-extended-range-selectors",
             "promql-binop-fill-modifiers",
             "promql-delayed-name-removal",
+            "promql-per-step-stats",
             "use-start-timestamps",
         ]);
         let all = Features {
             parse: ParseOptions::ALL,
             delayed_name_removal: true,
             use_start_timestamps: true,
+            per_step_stats: true,
         };
         assert_eq!(features, all);
         assert!(warnings.is_empty(), "{warnings:?}");
