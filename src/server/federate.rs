@@ -95,7 +95,6 @@ async fn newest<S: Store>(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::model::STALE_NAN_BITS;
     use crate::rt::executor::testing::on_one_shard;
     use crate::server::testing::{FakeStore, NOW, ask, get, server, write_v1};
