@@ -57,6 +57,8 @@ pub(super) struct Evaluation<'a, P> {
     pub annotations: Annotations,
     /// Are metric names only taken off in the end?
     pub delayed: bool,
+    /// Does the label of a metric's type say whether it is a counter?
+    pub looks_at_types: bool,
     /// Is it counted what each step looks at?
     pub counts_reads: bool,
     /// What the node that is being computed looks at besides its inputs.
@@ -81,6 +83,7 @@ pub async fn evaluate<P: Pace>(
         meter: Meter::new(pace, prepared.options.samples_max, account),
         annotations: Annotations::default(),
         delayed: prepared.options.delayed_name_removal,
+        looks_at_types: prepared.options.looks_at_types,
         counts_reads: prepared.options.counts_reads,
         own_reads: None,
         values: Vec::with_capacity(prepared.nodes.len()),

@@ -13,6 +13,7 @@ use super::functions::over_time::{Ends, Extreme, Scan};
 use super::functions::rate::{Extrapolated, LastStep, Turns};
 use super::functions::regression::Line;
 use super::functions::sliding_sum::SlidingSum;
+use super::grouping::METRIC_TYPE;
 use super::leaf::{Fold, RangeFunction, Shape};
 use super::mixed::{Either, MixedWindow, MixedWindows};
 use super::pace::{Pace, Pacer};
@@ -20,7 +21,8 @@ use super::point_map::PointMap;
 use super::reads::Reads;
 use super::value::{ABSENT, HistogramAt, HistogramPoint, Point, is_absent};
 use super::window::{Kernel, Newest, NewestTime, Window, Windows};
-use crate::model::{Sample, SamplesRef, is_stale_nan};
+use crate::model::labels::METRIC_NAME;
+use crate::model::{LabelsRef, Sample, SamplesRef, is_stale_nan};
 
 /// Folds series by one function, one at a time.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub(super) struct SeriesFold {
     non_counter: Option<String>,
     /// Is a name that is not a counter's worth a note?
     expects_counter: bool,
+    /// Does the label of the type say whether it is one, and not the name?
+    looks_at_types: bool,
     annotations: Annotations,
     /// Where annotations point to: the function's first argument.
     span: TextRange,
@@ -274,6 +278,7 @@ impl SeriesFold {
                 Fold::Range(RangeFunction::Rate | RangeFunction::Increase)
                     | Fold::Extended(RangeFunction::Rate | RangeFunction::Increase, _)
             ),
+            looks_at_types: false,
             annotations: Annotations::default(),
             span,
         }
@@ -287,6 +292,11 @@ impl SeriesFold {
     /// The same fold for whoever looks at nothing of histograms but their counts and sums.
     pub(super) fn for_stats_only(self, stats_only: bool) -> Self {
         Self { mixed: self.mixed.for_stats_only(stats_only), ..self }
+    }
+
+    /// The same fold, which goes by the label of a metric's type where it matters whether that is a counter.
+    pub(super) fn looking_at_types(self, looks_at_types: bool) -> Self {
+        Self { looks_at_types, ..self }
     }
 
     /// The same fold, which counts what each step looks at.
@@ -475,15 +485,25 @@ impl SeriesFold {
         self.windows.samples_read() + self.mixed.samples_read()
     }
 
-    /// The series that has just ended is called `metric`: notes what is odd about that and about its windows.
-    pub(super) fn note_metric(&mut self, metric: &str) {
+    /// The series that has just ended has these labels: notes what is odd about that and about its windows.
+    pub(super) fn note_metric(&mut self, labels: LabelsRef<'_>) {
+        let metric = labels.get(METRIC_NAME).unwrap_or_default();
         for oddity in self.oddities.take() {
             self.annotations.add(oddity.note(metric), self.span);
         }
-        let counter = |name: &str| {
-            ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix))
-        };
-        if !self.had_floats || !self.expects_counter || metric.is_empty() || counter(metric) {
+        if !self.had_floats || !self.expects_counter || metric.is_empty() {
+            return;
+        }
+        if self.looks_at_types {
+            let kind = labels.get(METRIC_TYPE).unwrap_or_default();
+            if !matches!(kind, "counter" | "histogram") {
+                let note = Note::NonCounterType(metric.to_owned(), kind.to_owned());
+                self.annotations.add(note, self.span);
+            }
+            return;
+        }
+        let endings = ["_total", "_sum", "_count", "_bucket"];
+        if endings.iter().any(|ending| metric.ends_with(ending)) {
             return;
         }
         if self.non_counter.as_deref() != Some(metric) {

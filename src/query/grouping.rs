@@ -8,7 +8,10 @@ use crate::model::labels::METRIC_NAME;
 use crate::model::{Label, Labels, LabelsRef};
 
 /// The labels that describe a metric and go where its name goes. Source: `schema.IsMetadataLabel` of Prometheus.
-pub(super) const METRIC_LABELS: &[&str] = &[METRIC_NAME, "__type__", "__unit__"];
+pub(super) const METRIC_LABELS: &[&str] = &[METRIC_NAME, METRIC_TYPE, "__unit__"];
+
+/// The label that says of which type a metric is.
+pub(super) const METRIC_TYPE: &str = "__type__";
 
 /// The name alone: `histogram_count` and its like leave the type and the unit.
 pub(super) const NAME_ALONE: &[&str] = &[METRIC_NAME];

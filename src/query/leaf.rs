@@ -28,6 +28,8 @@ pub struct Leaf {
     pub(super) stats_only: bool,
     /// Are start timestamps of samples looked at?
     pub(super) wants_starts: bool,
+    /// Does the label of a metric's type say whether it is a counter?
+    pub(super) looks_at_types: bool,
     /// Is it counted what each step looks at?
     pub(super) counts_reads: bool,
     /// Where annotations point to: the first argument of the function around the selector.

@@ -115,7 +115,8 @@ impl LeafFold {
         let fold = SeriesFold::new(leaf.shape, &leaf.fold, samples_max, leaf.span)
             .with_maps(leaf.maps.clone())
             .for_stats_only(leaf.stats_only)
-            .counting_reads(leaf.counts_reads);
+            .counting_reads(leaf.counts_reads)
+            .looking_at_types(leaf.looks_at_types);
         let merges = leaf.reduce.is_some() && leaf.name.drops();
         let identities = merges.then(|| Identities::of_those_without(leaf.name.dropped()));
         Self {
@@ -293,7 +294,7 @@ impl LeafFold {
             identities.note(labels);
         }
         if self.fold.asks_for_metric() {
-            self.fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
+            self.fold.note_metric(labels);
         }
         if self.held > self.leaf.samples_max {
             return Err(QueryError::TooManySamples);

@@ -81,6 +81,7 @@ impl Planner<'_> {
             reduce,
             stats_only,
             wants_starts,
+            looks_at_types: self.options.looks_at_types,
             counts_reads: self.options.counts_reads,
             span,
             samples_max,

@@ -12,7 +12,6 @@ use super::plan::RangeCall;
 use super::series_set::{Same, merge_same};
 use super::value::{Column, HistogramColumn, Series};
 use crate::model::histogram::ResetHint;
-use crate::model::labels::METRIC_NAME;
 use crate::model::{Labels, Sample, TimestampMs};
 
 /// Evaluates a range function.
@@ -29,7 +28,8 @@ pub(super) async fn evaluate<P: Pace>(
     let fold = Fold::Range(call.function.clone().with_params(&params));
     let samples_max = evaluation.meter.held_max();
     let mut fold = SeriesFold::new(call.shape, &fold, samples_max, call.span)
-        .counting_reads(evaluation.counts_reads);
+        .counting_reads(evaluation.counts_reads)
+        .looking_at_types(evaluation.looks_at_types);
     let mut folded = Vec::new();
     match (source, call.inner) {
         (Value::Samples(series), None) => {
@@ -74,12 +74,12 @@ async fn end<P: Pace>(
 ) -> Result<Option<Series>, QueryError> {
     let folded = fold.end(evaluation.meter.pacer()).await?;
     if folded.is_empty() {
-        fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
+        fold.note_metric(labels.as_ref());
         return Ok(None);
     }
     let column = Column::from_step(folded.first, folded.values).unwrap_or_default();
     let histograms = HistogramColumn::of(std::mem::take(folded.histograms));
-    fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
+    fold.note_metric(labels.as_ref());
     let labels = name.left_of(labels);
     let drop_name = drop_name || name == NameRule::Mark;
     Ok(Some(Series { labels, drop_name, column, histograms }))

@@ -74,14 +74,20 @@ async fn answer<S: Store>(
     let lookback_ms = params::lookback_delta_ms(form)?.unwrap_or(server.settings.lookback_delta_ms);
     let text = form.get("query");
     let samples_max = server.settings.query_samples_max;
-    let Features { parse, delayed_name_removal, use_start_timestamps, per_step_stats } =
-        server.settings.features;
+    let Features {
+        parse,
+        delayed_name_removal,
+        use_start_timestamps,
+        type_and_unit_labels,
+        per_step_stats,
+    } = server.settings.features;
     let stats_asked = params::stats(form);
     let options = Options {
         lookback_ms,
         samples_max,
         delayed_name_removal,
         use_start_timestamps,
+        looks_at_types: type_and_unit_labels,
         counts_reads: stats_asked != params::Stats::None,
         parse,
         ..Options::default()
