@@ -9,6 +9,7 @@ use super::grid::Grid;
 use super::leaf::NameRule;
 use super::leaf_fold::{Identities, LeafPart, PartData};
 use super::pace::{LABELS_POINTS, Pace};
+use super::reads::Reads;
 use super::series_set::{Same, merge_same, sort_by_labels};
 use super::value::RawSeries;
 use crate::model::Fingerprint;
@@ -25,12 +26,17 @@ pub(super) async fn parts<P: Pace>(
     grid: Grid,
 ) -> Result<Value, QueryError> {
     let (mut series, mut samples, mut groups) = (Vec::new(), None, None);
+    let mut reads = evaluation.counts_reads.then(|| Reads::none(grid.count));
     let mut identities = Vec::new();
     for part in parts {
         // From here on the node's value is held, and charged when it is made.
         evaluation.meter.account().release(part.charged);
         evaluation.annotations.merge(part.annotations);
         identities.extend(part.identities);
+        if let (Some(reads), Some(of_part)) = (&mut reads, &part.reads) {
+            reads.add(of_part);
+            reads.held_max = reads.held_max.max(of_part.held_max);
+        }
         match part.data {
             PartData::Series(more) => series.extend(more),
             PartData::Samples(more) => samples.get_or_insert_with(Vec::new).extend(more),
@@ -40,6 +46,7 @@ pub(super) async fn parts<P: Pace>(
             },
         }
     }
+    evaluation.own_reads = reads;
     if let Some(mut samples) = samples {
         samples.sort_by(|a: &RawSeries, b| a.labels.cmp(&b.labels));
         return Ok(Value::Samples(samples));
@@ -51,7 +58,7 @@ pub(super) async fn parts<P: Pace>(
     if !one_name || identities.iter().any(|identities| identities.typed) {
         distinct(evaluation, identities).await?;
     }
-    if name == NameRule::Drop {
+    if name.drops() {
         series = merge_same(series, Same::Refuse, &evaluation.meter).await?;
     }
     if grid.count == 1 {

@@ -11,7 +11,8 @@
 
 use super::grid::Grid;
 use super::leaf::Shape;
-use super::value::{ABSENT, present};
+use super::reads::Reads;
+use super::value::{ABSENT, is_absent, present};
 use crate::model::{Sample, is_stale_nan};
 
 /// Samples to gather before stepping on.
@@ -179,6 +180,8 @@ pub(super) struct Windows {
     gather: usize,
     /// Samples buffered so far, of all series.
     samples_read: u64,
+    /// What each step looks at, if that is counted.
+    reads: Option<Reads>,
 }
 
 /// The bounds of a window among the buffered samples.
@@ -206,7 +209,23 @@ impl Windows {
             written: 0..0,
             gather: GATHER_SAMPLES,
             samples_read: 0,
+            reads: None,
         }
+    }
+
+    /// The same windows, which count what each step looks at.
+    pub(super) fn counting_reads(self) -> Self {
+        Self { reads: Some(Reads::none(self.shape.grid.count)), ..self }
+    }
+
+    /// What has been counted.
+    pub(super) fn reads_mut(&mut self) -> Option<&mut Reads> {
+        self.reads.as_mut()
+    }
+
+    /// Which windows these are.
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// Forgets the series: another one begins.
@@ -333,7 +352,7 @@ impl Windows {
         let mut limit = shape.grid.count.min(step.saturating_add((*work).max(1)));
         let mut bounds = [(0, 0); RUN_WINDOWS];
         while step < limit && (ended || end < newest) {
-            let (run_step, run_end) = (step, end);
+            let (run_step, run_end, mut hi_before) = (step, end, cursor.hi);
             let mut found = 0;
             while step < limit && found < RUN_WINDOWS {
                 if !K::SCANS {
@@ -363,7 +382,20 @@ impl Windows {
             if found > 0 {
                 let bounds = bounds.get(..found).unwrap_or_default();
                 let run = Run { ts, vs, bounds, end: run_end, shape: &shape, step: run_step };
-                kernel.values(&run, out.get_mut(run_step..step).unwrap_or_default());
+                let values = out.get_mut(run_step..step).unwrap_or_default();
+                kernel.values(&run, values);
+                if let Some(reads) = &mut self.reads {
+                    for ((step, (lo, hi)), value) in (run_step..).zip(bounds).zip(values) {
+                        if K::NEWEST_ONLY {
+                            let seen = usize::from(!is_absent(*value));
+                            reads.note(step, seen, seen);
+                        } else {
+                            reads.note(step, hi - lo, hi - (*lo).max(hi_before));
+                            reads.held_max = reads.held_max.max(hi - lo);
+                        }
+                        hi_before = *hi;
+                    }
+                }
                 behind = step;
                 continue;
             }

@@ -58,7 +58,7 @@ pub async fn label_values<S: Store>(
 ) -> Result<Reply, ApiError> {
     let name = label_name::unescape(name);
     if name.is_empty() {
-        return Err(ApiError::bad_data(format!("invalid label name: {}", quoted(name.as_bytes()))));
+        return Err(invalid_label_name(name.as_bytes()));
     }
     let Asked { limit, range, selectors } = asked(form)?;
     let found = match range {
@@ -66,6 +66,12 @@ pub async fn label_values<S: Store>(
         None => Limited { items: Vec::new(), truncated: false },
     };
     Ok(names(found))
+}
+
+/// What is to be said of a name that no label has.
+#[must_use]
+pub fn invalid_label_name(name: &[u8]) -> ApiError {
+    ApiError::bad_data(format!("invalid label name: {}", quoted(name)))
 }
 
 /// The parameters that both questions about labels have.
@@ -119,15 +125,12 @@ pub fn invalid_selector(why: String) -> ApiError {
 /// # Errors
 /// A text that is no selector, or one that every series passes, and why.
 pub fn selectors(form: &Form) -> Result<Vec<Vec<Matcher>>, String> {
-    form.all("match[]").map(selector).collect()
-}
-
-fn selector(text: &str) -> Result<Vec<Matcher>, String> {
-    let matchers = matchers(text)?;
-    if matchers.iter().all(Matcher::matches_empty) {
+    // All are read first, and what does not parse is told before what would pass everything.
+    let selectors = form.all("match[]").map(matchers).collect::<Result<Vec<_>, _>>()?;
+    if selectors.iter().any(|matchers| matchers.iter().all(Matcher::matches_empty)) {
         return Err("match[] must contain at least one non-empty matcher".to_owned());
     }
-    Ok(matchers)
+    Ok(selectors)
 }
 
 /// A selector, compiled; every series may pass it.
@@ -186,8 +189,10 @@ mod tests {
 
     #[test]
     fn a_selector_that_does_not_parse_says_where() {
-        let error = selectors(&form("match[]={a")).unwrap_err();
-        assert!(error.starts_with("1:"), "{error}");
+        for query in ["match[]={a", "match[]={}&match[]={a"] {
+            let error = selectors(&form(query)).unwrap_err();
+            assert!(error.starts_with("1:3: parse error: "), "{error}");
+        }
     }
 
     #[test]
@@ -256,6 +261,7 @@ mod tests {
                 "series?match[]={}",
                 "labels?start=x",
                 "label/U__/values",
+                "label/host.name%ff/values?start=x",
             ],
             |path, status, body| {
                 let error = match path {
@@ -269,7 +275,8 @@ mod tests {
                     "labels?start=x" => {
                         r#"invalid parameter \"start\": invalid time value for 'start': cannot parse \"x\" to a valid timestamp"#
                     }
-                    _ => r#"invalid label name: \"\""#,
+                    "label/U__/values" => r#"invalid label name: \"\""#,
+                    _ => r#"invalid label name: \"host.name\\xff\""#,
                 };
                 let expected =
                     format!(r#"{{"status":"error","errorType":"bad_data","error":"{error}"}}"#);
