@@ -16,10 +16,17 @@ const LONG_BREATH: Duration = Duration::from_micros(300);
 /// However many share a core, nobody's stretch is shorter.
 const SLICE_MIN: Duration = Duration::from_micros(25);
 const PARTS_MAX: usize = 8;
+/// A pause in which nobody else works is shorter.
+const IDLE_PAUSE: Duration = Duration::from_micros(20);
+/// A part of a slice that is worked on at a time while others have much to do: what a write waits for has half a dozen parts, each
+/// of which waits for a pause.
+const CROWDED_PART: u32 = 4;
 
 thread_local! {
     /// How many share this core.
     static SHARERS: Cell<u32> = const { Cell::new(0) };
+    /// Was anybody else at work in the last pause?
+    static IS_CROWDED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// One of those who share a core's time for work such as queries: what they do without a pause, one after the other, takes no
@@ -41,10 +48,18 @@ impl Sharer {
         SHARERS.get()
     }
 
+    /// Into how many parts a slice is divided.
+    fn parts() -> u32 {
+        match Self::count() {
+            0 | 1 if IS_CROWDED.get() => CROWDED_PART,
+            count => count.max(1),
+        }
+    }
+
     /// One's share of an amount of work that takes about as long as a slice.
     #[must_use]
     pub fn part_of(work: usize) -> usize {
-        (work / Self::count().max(1) as usize).max(work / PARTS_MAX)
+        (work / Self::parts() as usize).max(work / PARTS_MAX)
     }
 }
 
@@ -99,7 +114,7 @@ impl Slice {
     /// at the clock (about 25 ns), so call it once a series, not once a sample. Hold no borrow over it.
     pub async fn breathe(&mut self) {
         let length = match self.is_shared {
-            true => (self.length / Sharer::count().max(1)).max(SLICE_MIN),
+            true => (self.length / Sharer::parts()).max(SLICE_MIN),
             false => self.length,
         };
         if self.started.elapsed() > length {
@@ -113,7 +128,9 @@ impl Slice {
 
     /// Lets the rest of the shard go on, for work that measures its slices by itself.
     pub async fn pause() {
+        let begun = Instant::now();
         timer::look_around().await;
+        IS_CROWDED.set(begun.elapsed() > IDLE_PAUSE);
     }
 }
 
@@ -140,6 +157,20 @@ mod tests {
         assert_eq!(Sharer::count(), 1);
         drop(other);
         assert_eq!(Sharer::count(), 0);
+    }
+
+    #[test]
+    fn who_works_alone_works_in_shorter_stretches_while_others_have_something_to_do() {
+        on_one_shard(|_| async {
+            let _sharer = Sharer::begin();
+            let busy = task::spawn("busy", async {
+                let until = Instant::now() + Duration::from_millis(1);
+                while Instant::now() < until {}
+            });
+            Slice::pause().await;
+            busy.await.unwrap();
+            assert_eq!(Sharer::part_of(4000), 1000);
+        });
     }
 
     #[test]
