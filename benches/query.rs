@@ -59,7 +59,7 @@ fn ask(prepared: &Prepared, stored: &Stored) -> usize {
                 let folded = fold.push(labels.as_ref(), samples, &Unpaced);
                 folded.await.expect("within limits");
             }
-            parts.push(vec![fold.finish()]);
+            parts.push(vec![fold.finish(&Unpaced).await.expect("within limits")]);
         }
         let account = Budget::unlimited().open();
         let answer = evaluate(prepared, parts, &Unpaced, &account);

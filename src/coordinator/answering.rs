@@ -4,21 +4,26 @@ use std::time::Duration;
 
 use super::api::Evaluated;
 use super::evaluation::Evaluation;
+use super::reading_texts;
 use super::results::{Kept, Question};
 use super::store::Coordinator;
 use crate::model::{ShardId, TimestampMs};
 use crate::query::grid::Grid;
+use crate::query::memory::Account;
 use crate::query::splice::{Piece, joined};
+use crate::query::value::Series;
 use crate::query::{
     Annotations, Answer, AnswerValue, EvalRange, Options, Prepared, QueryError, evaluate, prepare,
 };
 use crate::rt::clock::Stopwatch;
-use crate::rt::pace::Sharer;
+use crate::rt::pace::{Sharer, Slice};
 use crate::rt::timer;
 use crate::shard::{Request, Response};
 
 /// A range of fewer steps is not worth keeping.
 const STEPS_MIN: usize = 8;
+/// A longer text is refused.
+const TEXT_BYTES_MAX: usize = 1 << 20;
 /// The most steps that are kept of one question.
 const STEPS_MAX: usize = 11_000;
 
@@ -43,10 +48,12 @@ impl Coordinator {
         timeout: Duration,
     ) -> Result<Evaluated, QueryError> {
         let running = Stopwatch::start();
-        let prepared = prepare(text, range, options)?;
+        let prepared = prepared(text, range, options).await?;
         let prepared_in = running.elapsed();
-        let answered = self.answer_prepared(text, &prepared, options, (timeout, running));
-        Ok(Evaluated { answer: answered.await?, prepared_in })
+        let account = self.0.budget.open();
+        let answered = self.answer_prepared(text, &prepared, options, (timeout, running), &account);
+        let answer = answered.await?;
+        Ok(Evaluated { answer, prepared_in, account })
     }
 
     async fn answer_prepared(
@@ -55,13 +62,14 @@ impl Coordinator {
         prepared: &Prepared,
         options: &Options,
         (timeout, running): (Duration, Stopwatch),
+        account: &Account,
     ) -> Result<Answer, QueryError> {
         let grid = prepared.grid();
         let results = &self.0.results;
         // What is kept has been read before, and for another query.
         let is_kept = results.is_enabled() && prepared.is_divisible() && !options.counts_reads;
         if !is_kept || !(STEPS_MIN..=STEPS_MAX).contains(&grid.count) {
-            return self.evaluate(prepared, timeout).await;
+            return self.evaluate(prepared, timeout, account).await;
         }
         let question = Question {
             text: text.into(),
@@ -71,7 +79,7 @@ impl Coordinator {
         };
         let kept = results.get(&question);
         let Some((moments, changed)) = self.changes(kept.as_deref()).await else {
-            return self.evaluate(prepared, timeout).await;
+            return self.evaluate(prepared, timeout, account).await;
         };
         let usable = kept.and_then(|kept| {
             let missing = missing(kept.piece.grid, grid, changed)?;
@@ -79,13 +87,15 @@ impl Coordinator {
         });
         let Some((kept, missing)) = usable else {
             results.count(0, grid.count);
-            let answer = self.evaluate(prepared, timeout).await?;
-            return Ok(self.keep(question, moments, answer));
+            let answer = self.evaluate(prepared, timeout, account).await?;
+            self.keep(question, moments, &answer).await;
+            return Ok(answer);
         };
         results.count(missing.kept.len(), missing.before + missing.behind);
         let (before, behind) = (0..missing.before, grid.count - missing.behind..grid.count);
         if before.is_empty() && behind.is_empty() {
             let series = kept.piece.part(missing.kept).series;
+            account.charge(series.iter().map(Series::held_bytes).sum())?;
             let value = AnswerValue::Matrix { grid, series };
             let annotations = Annotations::default();
             return Ok(Answer { value, annotations, samples_read: 0, reads: None, held_max: 0 });
@@ -102,7 +112,7 @@ impl Coordinator {
                 continue;
             }
             let left = timeout.saturating_sub(running.elapsed());
-            let answer = self.evaluate_steps(text, options, grid, steps, left).await?;
+            let answer = self.evaluate_steps((text, options), grid, steps, left, account).await?;
             samples_read += answer.samples_read;
             held_max = held_max.max(answer.held_max);
             annotations.merge(answer.annotations);
@@ -128,11 +138,11 @@ impl Coordinator {
     /// some of the language is not the same there.
     async fn evaluate_steps(
         &self,
-        text: &str,
-        options: &Options,
+        (text, options): (&str, &Options),
         grid: Grid,
         steps: std::ops::Range<usize>,
         timeout: Duration,
+        account: &Account,
     ) -> Result<Answer, QueryError> {
         let mut asked = steps.clone();
         if asked.len() == 1 {
@@ -140,7 +150,8 @@ impl Coordinator {
         }
         let (start, end) = (grid.time(asked.start), grid.time(asked.end - 1));
         let range = EvalRange::range(TimestampMs(start), TimestampMs(end), grid.step);
-        let mut answer = self.evaluate(&prepare(text, range, options)?, timeout).await?;
+        let mut answer =
+            self.evaluate(&prepared(text, range, options).await?, timeout, account).await?;
         if asked != steps
             && let AnswerValue::Matrix { grid, series } = &mut answer.value
         {
@@ -153,8 +164,13 @@ impl Coordinator {
     }
 
     /// Evaluates all of a query.
-    async fn evaluate(&self, prepared: &Prepared, timeout: Duration) -> Result<Answer, QueryError> {
-        let evaluation = Evaluation::begin(timeout, &self.0.budget);
+    async fn evaluate(
+        &self,
+        prepared: &Prepared,
+        timeout: Duration,
+        account: &Account,
+    ) -> Result<Answer, QueryError> {
+        let evaluation = Evaluation::begin(timeout, account);
         let answered = timer::timeout(timeout, self.fold(prepared.leaves(), &evaluation));
         let parts = answered.await.map_err(|_| QueryError::Timeout)??;
         let _sharer = Sharer::begin();
@@ -178,16 +194,38 @@ impl Coordinator {
         Some((moments, first))
     }
 
-    /// Keeps an answer of which nothing odd is to be told, and gives it back.
-    fn keep(&self, question: Question, moments: Vec<u64>, answer: Answer) -> Answer {
+    /// Keeps an answer of which nothing odd is to be told, if it is not too large to be kept.
+    async fn keep(&self, question: Question, moments: Vec<u64>, answer: &Answer) {
         if let AnswerValue::Matrix { grid, series } = &answer.value
             && answer.annotations.is_empty()
         {
-            let piece = Piece { grid: *grid, series: series.clone() };
+            let (mut copies, mut slice) = (Vec::with_capacity(series.len()), Slice::start());
+            let mut bytes = 0;
+            for one in series {
+                bytes += one.held_bytes();
+                if bytes > self.0.results.bytes_of_one_max() {
+                    return;
+                }
+                copies.push(one.clone());
+                slice.breathe().await;
+            }
+            let piece = Piece { grid: *grid, series: copies };
             self.0.results.keep(question, Kept { piece, moments });
         }
-        answer
     }
+}
+
+/// The plan of a query.
+async fn prepared(text: &str, range: EvalRange, options: &Options) -> Result<Prepared, QueryError> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(QueryError::BadData(format!(
+            "the query has {} bytes, at most {TEXT_BYTES_MAX} are allowed; ask in parts",
+            text.len()
+        )));
+    }
+    let (text, options) = (text.to_owned(), *options);
+    let reading = reading_texts::read(text.len(), move || prepare(&text, range, &options));
+    reading.await.map_err(|error| QueryError::Internal(error.to_string()))?
 }
 
 /// What of `grid` is missing in an answer over `kept`, of which steps from the instant `changed` on are not right any more;

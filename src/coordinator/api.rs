@@ -12,6 +12,7 @@ use crate::model::{
     Family, Fingerprinter, Labels, Matcher, Refusal, Refusals, SeriesExemplars, TimeRange,
     WriteBatch,
 };
+use crate::query::memory::Account;
 pub use crate::query::memory::BudgetStatus;
 use crate::query::{Answer, EvalRange, Options, QueryError};
 pub use crate::shard::cursor::{EncodedChunk, ReadSeries};
@@ -94,7 +95,7 @@ pub trait Store: Clone + 'static {
         &self,
         selectors: Vec<Vec<Matcher>>,
         range: TimeRange,
-    ) -> impl Future<Output = Result<Vec<SeriesExemplars>, ReadError>>;
+    ) -> impl Future<Output = Result<Limited<SeriesExemplars>, ReadError>>;
 
     /// What senders say of the metric family of this name, or of all, in order of the names. A family has its newest entry
     /// first, and no entry twice.
@@ -157,15 +158,20 @@ pub trait Store: Clone + 'static {
 pub trait SeriesReading {
     /// The next series, in order of labels, or more of the one before; `None` behind the last one.
     fn next(&mut self) -> impl Future<Output = Result<Option<ReadSeries>, ReadError>>;
+
+    /// What is to be charged that the reader holds of it.
+    fn account(&self) -> &Account;
 }
 
 /// A query that was evaluated.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Evaluated {
     /// What it came to.
     pub answer: Answer,
     /// How long it took until it was parsed and planned.
     pub prepared_in: Duration,
+    /// What the answer's memory is charged to, as long as it is held.
+    pub account: Account,
 }
 
 /// What becomes of the good samples of a batch that has bad ones.
@@ -212,7 +218,7 @@ pub enum WriteError {
 }
 
 /// Why there is no answer to a question about series and labels.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ReadError {
     /// The log is being replayed, or the server stops.
     #[error("the store does not answer now")]
@@ -220,6 +226,9 @@ pub enum ReadError {
     /// The disk failed, or a block is damaged.
     #[error("storage: {0}")]
     Storage(String),
+    /// What was found takes more memory than it may, or it takes too long.
+    #[error(transparent)]
+    Refused(#[from] QueryError),
 }
 
 /// Why something that an operator asked for is not done, or not on all shards.
@@ -237,12 +246,14 @@ pub enum AdminError {
 }
 
 /// A sorted list that may have been cut at a limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Limited<T> {
     /// The items.
     pub items: Vec<T>,
     /// Were there more?
     pub truncated: bool,
+    /// What their memory is charged to, as long as they are held.
+    pub account: Account,
 }
 
 /// What a request needs of the store.

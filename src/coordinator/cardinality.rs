@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::api::Cardinality;
 use crate::model::labels::METRIC_NAME;
+use crate::rt::pace::Slice;
 use crate::shard::{PairUse, ValueUse};
 
 /// Adds up what the shards tell of their label pairs; at most `limit` of each kind.
 ///
 /// A pair that is frequent on all shards together is among the most frequent of at least one, from where its text comes.
-#[must_use]
-pub fn cardinality(parts: Vec<PairUse>, limit: usize) -> Cardinality {
+pub async fn cardinality(parts: Vec<PairUse>, limit: usize, slice: &mut Slice) -> Cardinality {
     let mut names: BTreeMap<String, HashMap<u64, ValueUse>> = BTreeMap::new();
     let mut texts: HashMap<u64, (String, String)> = HashMap::new();
     for part in parts {
@@ -19,6 +19,7 @@ pub fn cardinality(parts: Vec<PairUse>, limit: usize) -> Cardinality {
             for value in values {
                 let sum = known.entry(value.hash).or_insert(ValueUse { series: 0, ..value });
                 sum.series = sum.series.saturating_add(value.series);
+                slice.breathe().await;
             }
         }
         texts.extend(part.texts.into_iter().map(|(hash, name, value)| (hash, (name, value))));
@@ -27,9 +28,10 @@ pub fn cardinality(parts: Vec<PairUse>, limit: usize) -> Cardinality {
     for (name, values) in &names {
         all.label_pairs += values.len() as u64;
         all.values_by_label.push((name.clone(), values.len() as u64));
-        all.bytes_by_label
-            .push((name.clone(), values.values().map(|value| u64::from(value.bytes)).sum()));
+        let mut bytes = 0;
         for value in values.values() {
+            bytes += u64::from(value.bytes);
+            slice.breathe().await;
             let Some((name, text)) = texts.get(&value.hash) else { continue };
             let series = u64::from(value.series);
             if name == METRIC_NAME {
@@ -37,6 +39,7 @@ pub fn cardinality(parts: Vec<PairUse>, limit: usize) -> Cardinality {
             }
             all.series_by_pair.push((format!("{name}={text}"), series));
         }
+        all.bytes_by_label.push((name.clone(), bytes));
     }
     for list in [
         &mut all.series_by_metric,
@@ -54,6 +57,16 @@ pub fn cardinality(parts: Vec<PairUse>, limit: usize) -> Cardinality {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rt::executor::testing::on_one_shard;
+
+    fn cardinality(parts: Vec<PairUse>, limit: usize) -> Cardinality {
+        let (tell, told) = std::sync::mpsc::channel();
+        on_one_shard(move |_| async move {
+            let all = super::cardinality(parts, limit, &mut Slice::start()).await;
+            tell.send(all).unwrap();
+        });
+        told.recv().unwrap()
+    }
 
     fn part(pairs: &[(&str, &str, u32)]) -> PairUse {
         let mut part = PairUse::default();

@@ -1,69 +1,81 @@
 //! One query's hold on the cores: how long it may still run, and that the shards stop when nobody waits any more.
 
-use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::query::memory::{Account, Budget};
-use crate::query::pace::SLICE_POINTS;
+use crate::query::memory::Account;
+use crate::query::pace::LOOK_POINTS;
 use crate::query::{Cancel, Leaf, Pace};
 use crate::rt::clock::Stopwatch;
-use crate::rt::pace::{Sharer, Slice};
-use crate::shard::FoldRequest;
+use crate::rt::pace::Slice;
+use crate::shard::{Asking, FoldRequest};
 
 /// A query that is being evaluated. Dropping it tells the shards to stop.
 pub struct Evaluation {
     running: Stopwatch,
     timeout: Duration,
-    account: Account,
-    asked: RefCell<Option<Arc<FoldRequest>>>,
+    asked: Asked,
+    slice: Slice,
+}
+
+/// What shards are asked. Dropping it tells them to stop.
+#[derive(Debug)]
+pub struct Asked(Arc<Asking>);
+
+impl Asked {
+    /// A question whose memory is charged to `account`.
+    #[must_use]
+    pub fn new(account: &Account) -> Self {
+        Self(Arc::new(Asking::new(account)))
+    }
+
+    /// What the shards look at.
+    #[must_use]
+    pub fn asking(&self) -> Arc<Asking> {
+        Arc::clone(&self.0)
+    }
+
+    /// What its memory is charged to.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        self.0.account()
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 impl Evaluation {
-    /// A query that begins now and may take `timeout`, and memory of `budget`.
+    /// A query that begins now and may take `timeout`, and whose memory is charged to `account`.
     #[must_use]
-    pub fn begin(timeout: Duration, budget: &Budget) -> Self {
-        let (account, asked) = (budget.open(), RefCell::new(None));
-        Self { running: Stopwatch::start(), timeout, account, asked }
+    pub fn begin(timeout: Duration, account: &Account) -> Self {
+        let slice = Slice::shared();
+        Self { running: Stopwatch::start(), timeout, asked: Asked::new(account), slice }
     }
 
     /// What the query's memory is charged to.
     #[must_use]
     pub fn account(&self) -> &Account {
-        &self.account
+        self.asked.account()
     }
 
     /// What to ask the shards.
     #[must_use]
     pub fn request(&self, leaves: &[Leaf]) -> Arc<FoldRequest> {
-        let request = Arc::new(FoldRequest {
-            leaves: leaves.to_vec(),
-            account: self.account.clone(),
-            cancelled: AtomicBool::new(false),
-        });
-        *self.asked.borrow_mut() = Some(Arc::clone(&request));
-        request
-    }
-}
-
-impl Drop for Evaluation {
-    fn drop(&mut self) {
-        if let Some(request) = self.asked.get_mut() {
-            request.cancelled.store(true, Ordering::Relaxed);
-        }
+        Arc::new(FoldRequest { leaves: leaves.to_vec(), asking: self.asked.asking() })
     }
 }
 
 impl Pace for Evaluation {
     async fn breathe(&self) {
-        // The engine asks every few ten microseconds of work and cannot hold a slice across its own calls: a short wait
-        // each time lets everybody else run.
-        Slice::pause().await;
+        self.slice.breathe_between().await;
     }
 
     fn slice_points(&self) -> usize {
-        Sharer::part_of(SLICE_POINTS)
+        LOOK_POINTS
     }
 
     fn cancelled(&self) -> Option<Cancel> {

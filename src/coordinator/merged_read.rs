@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::api::{ReadError, ReadSeries, SeriesReading};
+use super::evaluation::Asked;
 use super::gather;
 use super::store::{Coordinator, NoAnswer, other};
 use crate::model::{Labels, Matcher, ShardId, TimeRange};
+use crate::query::memory::Account;
 use crate::rt::task;
 use crate::shard::cursor::{CursorPart, CursorStep};
 use crate::shard::{Request, Response, Selection};
@@ -18,6 +20,7 @@ pub struct MergedRead {
     /// The cursors' name.
     name: u64,
     selection: Arc<Selection>,
+    asked: Asked,
     shards: Vec<OfShard>,
 }
 
@@ -46,10 +49,14 @@ static NEXT_NAME: AtomicU64 = AtomicU64::new(1);
 impl MergedRead {
     pub(super) fn new(store: Coordinator, matchers: Vec<Matcher>, range: TimeRange) -> Self {
         let shards = (0..store.0.shards).map(|_| OfShard::default()).collect();
+        let asked = Asked::new(&store.0.budget.open());
+        let selection =
+            Selection { selectors: vec![matchers], range, items_max: None, asking: asked.asking() };
         Self {
             store,
             name: NEXT_NAME.fetch_add(1, Ordering::Relaxed),
-            selection: Arc::new(Selection { selectors: vec![matchers], range }),
+            selection: Arc::new(selection),
+            asked,
             shards,
         }
     }
@@ -69,7 +76,7 @@ impl MergedRead {
         }
         for (id, response) in asked.into_iter().zip(gather::all(calls).await) {
             let CursorPart { series, is_last } = match response? {
-                Response::CursorPart(part) => *part.map_err(NoAnswer::Failed)?,
+                Response::CursorPart(part) => *part.map_err(NoAnswer::Refused)?,
                 response => return Err(other(&response)),
             };
             if let Some(shard) = self.shards.get_mut(id.index()) {
@@ -82,6 +89,10 @@ impl MergedRead {
 }
 
 impl SeriesReading for MergedRead {
+    fn account(&self) -> &Account {
+        self.asked.account()
+    }
+
     async fn next(&mut self) -> Result<Option<ReadSeries>, ReadError> {
         if self.shards.iter().any(OfShard::needs_more) {
             self.fill().await?;

@@ -102,6 +102,12 @@ impl Results {
         self.0.bytes_max > 0
     }
 
+    /// A larger answer is not kept.
+    #[must_use]
+    pub fn bytes_of_one_max(&self) -> usize {
+        self.0.bytes_max / PART_MAX
+    }
+
     fn all(&self) -> MutexGuard<'_, All> {
         // Who panicked held it for a few fields that fit together in between.
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
@@ -125,7 +131,7 @@ impl Results {
         if let Some((_, bytes, _)) = all.answers.remove(&question) {
             all.bytes -= bytes;
         }
-        if bytes > self.0.bytes_max / PART_MAX {
+        if bytes > self.bytes_of_one_max() {
             return;
         }
         all.now += 1;

@@ -1,7 +1,7 @@
 //! The store as one core sees it: questions go to all shards, parts of a write to their owners, answers are put together.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,10 @@ use super::api::{
     Readiness, ReplayProgress, ShardStatus, StorageOptions, Store, WriteError, WriteOutcome,
 };
 use super::cardinality::cardinality;
-use super::evaluation::Evaluation;
+use super::evaluation::{Asked, Evaluation};
 use super::gate::Gate;
 use super::gather;
+use super::in_order;
 use super::merged_read::MergedRead;
 use super::results::{Results, ResultsStatus};
 use super::route::shard_of;
@@ -25,6 +26,7 @@ use crate::model::{
 use crate::query::memory::{Budget, BudgetStatus};
 use crate::query::{EvalRange, Leaf, LeafPart, Options, QueryError};
 use crate::rt::mesh::{CallError, Peers};
+use crate::rt::pace::Slice;
 use crate::shard::replaying::Replaying;
 use crate::shard::{ExemplarSelection, NotDone, Request, Response, Selection};
 
@@ -49,6 +51,7 @@ pub(super) struct Inner {
 pub(super) enum NoAnswer {
     NotReady,
     Failed(String),
+    Refused(Box<QueryError>),
 }
 
 impl From<CallError> for NoAnswer {
@@ -62,6 +65,7 @@ impl From<NoAnswer> for WriteError {
         match none {
             NoAnswer::NotReady => Self::NotReady,
             NoAnswer::Failed(why) => Self::Storage(why),
+            NoAnswer::Refused(why) => Self::Storage(why.to_string()),
         }
     }
 }
@@ -71,6 +75,10 @@ impl From<NoAnswer> for ReadError {
         match none {
             NoAnswer::NotReady => Self::NotReady,
             NoAnswer::Failed(why) => Self::Storage(why),
+            NoAnswer::Refused(why) => match *why {
+                QueryError::Storage(why) => Self::Storage(why),
+                why => Self::Refused(why),
+            },
         }
     }
 }
@@ -89,6 +97,7 @@ impl From<NoAnswer> for AdminError {
         match none {
             NoAnswer::NotReady => Self::NotReady,
             NoAnswer::Failed(why) => Self::Storage(why),
+            NoAnswer::Refused(why) => Self::Storage(why.to_string()),
         }
     }
 }
@@ -223,28 +232,33 @@ impl Coordinator {
         Ok(())
     }
 
-    /// What all shards find, each item once, sorted and cut at `limit`.
-    async fn find<T: Ord>(
+    /// Asks all shards which items the selection finds: each once, sorted and cut at `limit`.
+    async fn find<T: Ord + 'static>(
         &self,
-        request: impl Fn() -> Request,
-        items: impl Fn(Response) -> Result<Vec<T>, NoAnswer>,
+        (selectors, range): (Vec<Vec<Matcher>>, TimeRange),
         limit: Option<usize>,
+        request: impl Fn(Arc<Selection>) -> Request,
+        items: impl Fn(Response) -> Result<Vec<T>, NoAnswer>,
     ) -> Result<Limited<T>, ReadError> {
-        let mut all = BTreeSet::new();
-        for response in self.ask_all(request).await.map_err(NoAnswer::from)? {
-            all.extend(items(response)?);
+        let asked = Asked::new(&self.0.budget.open());
+        // One more, so that it is known whether there are more.
+        let items_max = limit.map(|limit| limit.saturating_add(1));
+        let selection = Selection { selectors, range, items_max, asking: asked.asking() };
+        let selection = Arc::new(selection);
+        let responses = self.ask_all(|| request(Arc::clone(&selection))).await;
+        let mut lists = Vec::new();
+        for response in responses.map_err(NoAnswer::from)? {
+            lists.push(items(response)?);
         }
-        let truncated = limit.is_some_and(|limit| all.len() > limit);
-        Ok(Limited {
-            items: all.into_iter().take(limit.unwrap_or(usize::MAX)).collect(),
-            truncated,
-        })
+        let (items, truncated) =
+            in_order::merged(lists, limit.unwrap_or(usize::MAX), &mut Slice::start()).await;
+        Ok(Limited { items, truncated, account: asked.account().clone() })
     }
 }
 
 fn names(response: Response) -> Result<Vec<String>, NoAnswer> {
     match response {
-        Response::Names(names) => Ok(names),
+        Response::Names(names) => names.map_err(NoAnswer::Refused),
         response => Err(other(&response)),
     }
 }
@@ -316,12 +330,11 @@ impl Store for Coordinator {
         range: TimeRange,
         limit: Option<usize>,
     ) -> Result<Limited<Labels>, ReadError> {
-        let selection = Arc::new(Selection { selectors, range });
         let items = |response| match response {
-            Response::Series(series) => Ok(series),
+            Response::Series(series) => series.map_err(NoAnswer::Refused),
             response => Err(other(&response)),
         };
-        self.find(|| Request::Series(Arc::clone(&selection)), items, limit).await
+        self.find((selectors, range), limit, Request::Series, items).await
     }
 
     async fn label_names(
@@ -330,8 +343,7 @@ impl Store for Coordinator {
         range: TimeRange,
         limit: Option<usize>,
     ) -> Result<Limited<String>, ReadError> {
-        let selection = Arc::new(Selection { selectors, range });
-        self.find(|| Request::LabelNames(Arc::clone(&selection)), names, limit).await
+        self.find((selectors, range), limit, Request::LabelNames, names).await
     }
 
     async fn label_values(
@@ -341,9 +353,9 @@ impl Store for Coordinator {
         range: TimeRange,
         limit: Option<usize>,
     ) -> Result<Limited<String>, ReadError> {
-        let (name, selection) = (Arc::<str>::from(name), Arc::new(Selection { selectors, range }));
-        self.find(|| Request::LabelValues(Arc::clone(&name), Arc::clone(&selection)), names, limit)
-            .await
+        let name = Arc::<str>::from(name);
+        let request = |selection| Request::LabelValues(Arc::clone(&name), selection);
+        self.find((selectors, range), limit, request, names).await
     }
 
     fn read(&self, matchers: Vec<Matcher>, range: TimeRange) -> MergedRead {
@@ -385,7 +397,7 @@ impl Store for Coordinator {
                 response => return Err(other(&response).into()),
             }
         }
-        Ok(cardinality(parts, limit))
+        Ok(cardinality(parts, limit, &mut Slice::start()).await)
     }
 
     async fn opened(&self, need: Need) {
@@ -432,16 +444,18 @@ impl Store for Coordinator {
         &self,
         selectors: Vec<Vec<Matcher>>,
         range: TimeRange,
-    ) -> Result<Vec<SeriesExemplars>, ReadError> {
-        let selection = Arc::new(ExemplarSelection { selectors, range });
+    ) -> Result<Limited<SeriesExemplars>, ReadError> {
+        let asked = Asked::new(&self.0.budget.open());
+        let selection = Arc::new(ExemplarSelection { selectors, range, asking: asked.asking() });
         let asking = self.ask_all(|| Request::Exemplars(Arc::clone(&selection)));
         let mut all = Vec::new();
         for response in asking.await.map_err(NoAnswer::from)? {
             let Response::Exemplars(found) = response else { return Err(other(&response).into()) };
-            all.extend(found);
+            all.extend(found.map_err(NoAnswer::Refused)?);
         }
+        // There are no more of them than shards keep exemplars.
         all.sort_by(|a, b| a.series.cmp(&b.series));
-        Ok(all)
+        Ok(Limited { items: all, truncated: false, account: asked.account().clone() })
     }
 
     async fn metadata(&self, name: Option<String>) -> Result<Vec<Family>, ReadError> {
@@ -474,7 +488,9 @@ impl Store for Coordinator {
         if selectors.is_empty() {
             return Ok(()); // to a shard, none would be all series
         }
-        let selection = Arc::new(Selection { selectors, range });
+        let asked = Asked::new(&self.0.budget.open());
+        let asking = asked.asking();
+        let selection = Arc::new(Selection { selectors, range, items_max: None, asking });
         self.have_done(|| Request::DeleteSeries(Arc::clone(&selection))).await
     }
 

@@ -60,3 +60,15 @@ pub struct SeriesExemplars {
     /// At least one.
     pub exemplars: Vec<Exemplar>,
 }
+
+impl SeriesExemplars {
+    /// How many bytes it takes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let of_exemplars = self.exemplars.iter().map(|one| one.labels.as_bytes().len());
+        size_of::<Self>()
+            + self.series.as_bytes().len()
+            + size_of_val(self.exemplars.as_slice())
+            + of_exemplars.sum::<usize>()
+    }
+}

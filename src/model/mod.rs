@@ -1,5 +1,6 @@
 //! The field's nouns: labels, matchers, samples, time, ids. Uses no other room, does no I/O and asks no clock.
 
+pub mod allowance;
 pub mod batch;
 pub mod exemplar;
 pub mod fingerprint;

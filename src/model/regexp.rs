@@ -10,11 +10,18 @@ pub(super) mod glob;
 mod node;
 mod parse;
 
+use super::allowance;
 use node::Written;
 use regex::RegexBuilder;
 
 /// A pattern may compile to this many bytes, which takes up to 50 ms. Go allows 128 MiB; a query should not cost that.
 const COMPILED_BYTES_MAX: usize = 4 << 20;
+/// One that compiles to no more is small, and takes up to 200 us.
+const SMALL_BYTES_MAX: usize = 16 << 10;
+/// A pattern that needs an automaton may be so long.
+const PATTERN_BYTES_MAX: usize = 64 << 10;
+/// What an automaton may keep of the states that it has been in.
+const STATES_BYTES_MAX: usize = 512 << 10;
 
 /// What is written out for the crate may have this many bytes. Each costs a tenth of a microsecond, and literal text of
 /// half that length compiles to more than [`COMPILED_BYTES_MAX`].
@@ -22,6 +29,19 @@ const WRITTEN_BYTES_MAX: usize = 512 << 10;
 
 /// The written-out tree nests deeper than the pattern: every level may cost a few.
 const WRITTEN_NESTING_MAX: u32 = 8 * 1000;
+
+/// Go's words for a pattern that would become too large.
+pub(super) const TOO_LARGE: &str = "expression too large";
+
+/// Refuses a pattern that is too long to be read into a tree.
+fn bounded(pattern: &str) -> Result<(), RegexpError> {
+    if pattern.len() <= PATTERN_BYTES_MAX {
+        return Ok(());
+    }
+    // All of it would tell nobody more.
+    let shown: String = pattern.chars().take(64).chain("…".chars()).collect();
+    Err(RegexpError { what: TOO_LARGE, expression: shown })
+}
 
 /// Does a pattern have to match the whole text?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +60,14 @@ pub struct RegexpError {
     pub what: &'static str,
     /// The part of the pattern that has it.
     pub expression: String,
+}
+
+impl RegexpError {
+    /// Does it break a bound, and no rule of the language?
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.what == TOO_LARGE || self.what == allowance::TOO_MANY
+    }
 }
 
 /// A compiled pattern. A clone shares the program but not the memory in which it runs, so threads that each have their
@@ -64,6 +92,7 @@ impl GoRegex {
     /// # Errors
     /// A pattern that Go refuses; `expression too large` for one that compiles to more than 4 MiB.
     pub fn new(pattern: &str, anchored: Anchored) -> Result<Self, RegexpError> {
+        bounded(pattern)?;
         let parsed = parse::parse(pattern, anchored == Anchored::Yes)?;
         Self::compile(pattern, parsed, anchored)
     }
@@ -77,23 +106,29 @@ impl GoRegex {
         written.text.push_str(if anchored == Anchored::Yes { "\\A(?:" } else { "(?:" });
         written.push(&parsed.tree);
         written.text.push_str(if anchored == Anchored::Yes { ")\\z" } else { ")" });
+        let refused = |what| RegexpError { what, expression: pattern.to_owned() };
         if written.text.len() > WRITTEN_BYTES_MAX {
-            return Err(RegexpError {
-                what: "expression too large",
-                expression: pattern.to_owned(),
-            });
+            return Err(refused(TOO_LARGE));
         }
-        let regex = RegexBuilder::new(&written.text)
-            .size_limit(COMPILED_BYTES_MAX)
-            .nest_limit(WRITTEN_NESTING_MAX)
-            .build()
-            .map_err(|error| RegexpError {
-                what: match error {
-                    regex::Error::CompiledTooBig(_) => "expression too large",
-                    _ => "regexp/syntax: internal error",
-                },
-                expression: pattern.to_owned(),
-            })?;
+        let build = |bytes_max| {
+            RegexBuilder::new(&written.text)
+                .size_limit(bytes_max)
+                .dfa_size_limit(STATES_BYTES_MAX)
+                .nest_limit(WRITTEN_NESTING_MAX)
+                .build()
+        };
+        allowance::take_one().map_err(refused)?;
+        let built = match build(SMALL_BYTES_MAX) {
+            Err(regex::Error::CompiledTooBig(_)) => {
+                allowance::take_large().map_err(refused)?;
+                build(COMPILED_BYTES_MAX)
+            }
+            built => built,
+        };
+        let regex = built.map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => refused(TOO_LARGE),
+            _ => refused("regexp/syntax: internal error"),
+        })?;
         let groups = parsed.names.into_iter().zip(written.groups).collect();
         Ok(Self { regex, groups })
     }
@@ -336,12 +371,18 @@ mod tests {
         assert_eq!(error.what, "expression nests too deeply");
         let repeated = format!("{}a{}", "(?:".repeat(400), ")*|b".repeat(400));
         assert!(matches(&repeated, "ab"));
-        let flat = format!("{}a{}", "(?:".repeat(100_000), ")".repeat(100_000));
+        let flat = format!("{}a{}", "(?:".repeat(10_000), ")".repeat(10_000));
         assert!(matches(&flat, "a"));
     }
 
     #[test]
     fn a_pattern_that_compiles_to_too_much_is_refused() {
+        for pattern in ["(((a{1000}){1000}){1000})", "((a{1,30}){1,30}){1,30}b"] {
+            let why = refusal(pattern);
+            assert!(why.contains("invalid repeat count"), "{why}");
+        }
+        let long = refusal(&"[ab]".repeat(20_000));
+        assert!(long.contains("expression too large") && long.len() < 400, "{long}");
         assert_eq!(
             refusal("\\pL{1000}"),
             "error parsing regexp: expression too large: `\\pL{1000}`"

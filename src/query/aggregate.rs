@@ -4,16 +4,17 @@ use super::annotation::Note;
 use super::ast::AggregateOp;
 use super::engine::{Evaluation, Value};
 use super::error::QueryError;
+use super::functions::many::quantile_of_many;
 use super::grid::Grid;
 use super::grouping::GroupIndex;
 use super::leaf::Param;
 use super::limit_ratio::RatioSampler;
 use super::number::format_f;
 use super::pace::{LABELS_POINTS, Pace};
+use super::pages::Pages;
 use super::partial::Partial;
 use super::plan::AggregateCall;
-use super::quantile::quantile;
-use super::series_set::sort_by_labels;
+use super::series_set::{drop_empty, let_go, sort_by_labels};
 use super::top::{Choice, Top, count_at};
 use super::value::{ABSENT, Column, Series};
 use crate::model::Labels;
@@ -28,7 +29,7 @@ pub(super) async fn evaluate<P: Pace>(
         Some(param) => evaluation.scalar(param)?,
         None => Param::Same(0.0),
     };
-    let series = evaluation.vector(call.input)?;
+    let series = evaluation.vector(call.input).await?;
     let series = match (call.op, Partial::new(call.op, call.input_span)) {
         (_, Some(partial)) => by_cells(evaluation, call, partial, series).await?,
         (AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk, None) => {
@@ -51,12 +52,20 @@ async fn by_cells<P: Pace>(
     mut partial: Partial,
     series: Vec<Series>,
 ) -> Result<Vec<Series>, QueryError> {
+    let mut charged = 0;
     for one in series {
         evaluation.meter.spend(LABELS_POINTS + one.len()).await?;
         let (labels, histograms) = (one.labels.as_ref(), one.histograms.points());
-        partial.add(&call.grouping, labels, one.drop_name, one.column.run(), histograms);
+        let added =
+            partial.add(&call.grouping, labels, one.drop_name, one.column.run(), histograms);
+        let bytes = added.bytes + added.points * size_of::<f64>();
+        evaluation.meter.account().charge(bytes)?;
+        charged += bytes;
     }
-    partial.into_series(&evaluation.meter, &mut evaluation.annotations).await
+    let series = partial.into_series(&evaluation.meter, &mut evaluation.annotations).await?;
+    // From here on it is charged as the node's value.
+    evaluation.meter.account().release(charged);
+    Ok(series)
 }
 
 /// The aggregations that give some of the series, as many as are asked for.
@@ -100,9 +109,10 @@ async fn top<P: Pace>(
     for one in series {
         evaluation.meter.spend(LABELS_POINTS + one.column.len() * 2).await?;
         top.push(one);
+        top.sweep_if_due(evaluation.meter.pacer()).await?;
     }
     evaluation.annotations.merge(top.take_annotations());
-    Ok(top.into_series())
+    top.into_series(evaluation.meter.pacer()).await
 }
 
 /// `limitk`: those series of each group that come first, which at a single step is the order that a `sort` below has
@@ -140,7 +150,7 @@ async fn first<P: Pace>(
         }
     }
     evaluation.meter.release(k.len() * wanted.len());
-    series.retain(|one| !one.is_empty());
+    drop_empty(&mut series, &evaluation.meter).await?;
     Ok(series)
 }
 
@@ -171,7 +181,7 @@ async fn of_ratio<P: Pace>(
         let offset = sampler.offset(one.labels.as_ref(), &[]);
         sampler.limit(one, offset);
     }
-    series.retain(|one| !one.is_empty());
+    drop_empty(&mut series, &evaluation.meter).await?;
     Ok(series)
 }
 
@@ -205,7 +215,7 @@ async fn quantiles<P: Pace>(
         evaluation.annotations.add(Note::InvalidQuantile(least), call.param_span);
     }
     let mut index = GroupIndex::new(&call.grouping);
-    let mut groups: Vec<Vec<Series>> = Vec::new();
+    let mut groups: Vec<Pages<Series>> = Vec::new();
     for one in series {
         evaluation.meter.spend(LABELS_POINTS).await?;
         if !one.histograms.is_empty() {
@@ -218,7 +228,7 @@ async fn quantiles<P: Pace>(
         let place = index.place(one.labels.as_ref());
         match groups.get_mut(place) {
             Some(group) => group.push(one),
-            None => groups.push(vec![one]),
+            None => groups.push([one].into_iter().collect()),
         }
     }
     let mut out = Vec::with_capacity(groups.len());
@@ -226,9 +236,9 @@ async fn quantiles<P: Pace>(
     for group in groups {
         let (mut steps, mut drop_name) = (vec![ABSENT; grid.count], false);
         for (step, slot) in steps.iter_mut().enumerate() {
-            evaluation.meter.spend(group.len() * 2).await?;
             values.clear();
-            for one in &group {
+            for one in group.iter() {
+                evaluation.meter.spend(2).await?;
                 let v = one.column.at(step);
                 if !super::value::is_absent(v) {
                     values.push(v);
@@ -236,15 +246,16 @@ async fn quantiles<P: Pace>(
                 }
             }
             if !values.is_empty() {
-                *slot = quantile(q.at(step), &mut values);
+                *slot = quantile_of_many(q.at(step), &mut values, evaluation.meter.pacer()).await?;
             }
         }
-        let Some(first) = group.first() else {
+        let Some(first) = group.iter().next() else {
             continue;
         };
         let labels = call.grouping.group_labels(first.labels.as_ref());
         let column = Column::of(&steps);
         out.extend(column.map(|column| Series::of_floats(labels, drop_name, column)));
+        let_go(group, evaluation.meter.pacer()).await?;
     }
     Ok(out)
 }
@@ -309,10 +320,11 @@ async fn count_values<P: Pace>(
     }
     let counts = counts.steps;
     evaluation.meter.release(counts.len() * grid.count);
-    let series = counts
-        .into_iter()
-        .filter_map(|(labels, steps)| Some(Series::of_floats(labels, false, Column::of(&steps)?)));
-    let mut series: Vec<Series> = series.collect();
-    series.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(series)
+    let mut series = Vec::with_capacity(counts.len());
+    for (labels, steps) in counts {
+        evaluation.meter.spend(LABELS_POINTS + steps.len()).await?;
+        let column = Column::of(&steps);
+        series.extend(column.map(|column| Series::of_floats(labels, false, column)));
+    }
+    sort_by_labels(series, &evaluation.meter).await
 }

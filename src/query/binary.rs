@@ -10,6 +10,7 @@ use super::leaf::Param;
 use super::pace::{LABELS_POINTS, Pace};
 use super::plan::{BinaryCall, Node};
 use super::point_map::{PointMap, ScalarOp};
+use super::series_set::{append, drop_empty};
 use super::step_run::StepRun;
 use super::value::{Column, Series, is_absent};
 
@@ -28,16 +29,17 @@ pub(super) async fn evaluate<P: Pace>(
         }
         (true, false) => {
             let scalar = evaluation.scalar(call.lhs)?;
-            let series = evaluation.vector(call.rhs)?;
+            let series = evaluation.vector(call.rhs).await?;
             with_scalar(evaluation, call, series, (scalar, true), node).await?
         }
         (false, true) => {
-            let series = evaluation.vector(call.lhs)?;
+            let series = evaluation.vector(call.lhs).await?;
             let scalar = evaluation.scalar(call.rhs)?;
             with_scalar(evaluation, call, series, (scalar, false), node).await?
         }
         (false, false) => {
-            let (lhs, rhs) = (evaluation.vector(call.lhs)?, evaluation.vector(call.rhs)?);
+            let lhs = evaluation.vector(call.lhs).await?;
+            let rhs = evaluation.vector(call.rhs).await?;
             let Some(matching) = &call.matching else {
                 return Err(QueryError::Internal("two vectors without matching".to_owned()));
             };
@@ -118,9 +120,9 @@ async fn set_operator<P: Pace>(
             matched == keeps_matched
         });
     }
-    decided.retain(|one| !one.is_empty());
+    drop_empty(decided, &evaluation.meter).await?;
     if op == BinaryOp::Or {
-        lhs.extend(rhs);
+        append(&mut lhs, rhs.len(), rhs, evaluation.meter.pacer()).await?;
     }
     Ok(lhs)
 }

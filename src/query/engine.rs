@@ -11,12 +11,14 @@ use super::grouping::METRIC_LABELS;
 use super::leaf::Param;
 use super::leaf_fold::LeafPart;
 use super::memory::Account;
-use super::pace::{LABELS_POINTS, Meter, Pace};
+use super::pace::{LABELS_POINTS, Meter, Pace, Pacer};
 use super::plan::{MapFunction, Node, NodeId, NodeKind, VectorCall, VectorFunction};
 use super::point_map::PointMap;
 use super::prepare::Prepared;
 use super::reads::{self, Reads};
-use super::series_set::{Same, drop_names, merge_same, sort_by, sort_by_labels};
+use super::series_set::{
+    MOVE_POINTS, Same, copied, drop_empty, drop_names, merge_same, sort_by, sort_by_labels,
+};
 use super::value::{ABSENT, AnswerValue, Column, HistogramColumn, Point, RawSeries, Series};
 use super::{aggregate, arithmetic, binary, histogram, info, label_functions, merge, range_call};
 use crate::model::{Labels, TimestampMs};
@@ -64,7 +66,15 @@ pub(super) struct Evaluation<'a, P> {
     /// What the node that is being computed looks at besides its inputs.
     pub own_reads: Option<Reads>,
     /// Each node's value, and how many uses of it are still to come.
-    values: Vec<Option<(Value, usize)>>,
+    values: Vec<Option<(Value, usize, Weight)>>,
+}
+
+/// How much a value is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weight {
+    points: usize,
+    /// Its labels, and what series take besides their points.
+    label_bytes: usize,
 }
 
 /// Evaluates a prepared query from what the shards answered: `parts[leaf][shard]`, in the order of
@@ -96,20 +106,25 @@ pub async fn evaluate<P: Pace>(
         evaluation.meter.spend(1).await?;
         let before = evaluation.meter.held();
         let value = evaluation.compute(node, &mut parts).await?;
-        evaluation.meter.hold(value.points())?;
+        let weight = value.weight(evaluation.meter.pacer()).await?;
+        evaluation.meter.hold(weight.points)?;
+        evaluation.meter.account().charge(weight.label_bytes)?;
         // While a result is made, what it is made of is still there.
-        held_max = held_max.max(before.saturating_add(value.points()));
+        held_max = held_max.max(before.saturating_add(weight.points));
         if evaluation.counts_reads {
             let own = evaluation.own_reads.take();
             held_max = held_max.max(before + own.as_ref().map_or(0, |own| own.held_max));
             reads.push(reads::of_node(&node.kind, node.grid, own, |id| reads.get(id)));
         }
-        evaluation.values.push(Some((value, node.uses)));
+        evaluation.values.push(Some((value, node.uses, weight)));
     }
     let last = prepared.nodes.len().wrapping_sub(1);
     let grid = prepared.nodes.get(last).map(|node| node.grid);
-    let value = evaluation.take(last)?;
+    let value = evaluation.take(last).await?;
     let value = evaluation.answer(prepared, value, grid.unwrap_or(Grid::instant(0))).await?;
+    // Until it is sent.
+    let held = value.held_bytes(evaluation.meter.pacer()).await?;
+    account.charge(held)?;
     // A subquery that is the whole query has a grid of its own.
     let reads =
         reads.pop().map(|all| if prepared.range.is_instant() { all.at_once() } else { all });
@@ -117,13 +132,28 @@ pub async fn evaluate<P: Pace>(
 }
 
 impl Value {
-    fn points(&self) -> usize {
+    async fn weight<P: Pace>(&self, pacer: Pacer<'_, P>) -> Result<Weight, QueryError> {
+        let mut weight = Weight::default();
         match self {
-            Self::Scalar(Param::Same(_)) | Self::String(_) => 1,
-            Self::Scalar(Param::Each(values)) => values.len(),
-            Self::Vector(series) => series.iter().map(points_of).sum(),
-            Self::Samples(series) => series.iter().map(RawSeries::held).sum(),
+            Self::Scalar(Param::Same(_)) | Self::String(_) => weight.points = 1,
+            Self::Scalar(Param::Each(values)) => weight.points = values.len(),
+            Self::Vector(series) => {
+                for one in series {
+                    pacer.spend(MOVE_POINTS).await?;
+                    weight.points += points_of(one);
+                    weight.label_bytes += size_of::<Series>() + one.labels.as_bytes().len();
+                }
+            }
+            Self::Samples(series) => {
+                for one in series {
+                    pacer.spend(MOVE_POINTS).await?;
+                    weight.points += one.held();
+                    weight.label_bytes += size_of::<RawSeries>() + one.labels.as_bytes().len();
+                    weight.label_bytes += size_of_val(one.samples.as_slice()) / 2;
+                }
+            }
         }
+        Ok(weight)
     }
 }
 
@@ -140,22 +170,26 @@ pub(super) fn misfit(what: &str) -> QueryError {
 
 impl<P: Pace> Evaluation<'_, P> {
     /// The value of an earlier node, to be used once.
-    pub(super) fn take(&mut self, id: NodeId) -> Result<Value, QueryError> {
+    pub(super) async fn take(&mut self, id: NodeId) -> Result<Value, QueryError> {
         let slot = self.values.get_mut(id).ok_or_else(|| misfit("a node that is not there"))?;
-        if let Some((value, uses)) = slot
+        if let Some((value, uses, _)) = slot
             && *uses > 1
         {
             *uses -= 1;
-            return Ok(value.clone());
+            return match value {
+                Value::Vector(series) => copied(series, &self.meter).await.map(Value::Vector),
+                value => Ok(value.clone()),
+            };
         }
-        let (value, _) = slot.take().ok_or_else(|| misfit("a node used too often"))?;
-        self.meter.release(value.points());
+        let (value, _, weight) = slot.take().ok_or_else(|| misfit("a node used too often"))?;
+        self.meter.release(weight.points);
+        self.meter.account().release(weight.label_bytes);
         Ok(value)
     }
 
     /// The series of an earlier node.
-    pub(super) fn vector(&mut self, id: NodeId) -> Result<Vec<Series>, QueryError> {
-        match self.take(id)? {
+    pub(super) async fn vector(&mut self, id: NodeId) -> Result<Vec<Series>, QueryError> {
+        match self.take(id).await? {
             Value::Vector(series) => Ok(series),
             _ => Err(misfit("a value that is no vector")),
         }
@@ -163,10 +197,17 @@ impl<P: Pace> Evaluation<'_, P> {
 
     /// The numbers of an earlier node.
     pub(super) fn scalar(&mut self, id: NodeId) -> Result<Param, QueryError> {
-        match self.take(id)? {
-            Value::Scalar(value) => Ok(value),
-            _ => Err(misfit("a value that is no scalar")),
+        let slot = self.values.get_mut(id).ok_or_else(|| misfit("a node that is not there"))?;
+        let Some((Value::Scalar(value), uses, weight)) = slot else {
+            return Err(misfit("a value that is no scalar"));
+        };
+        let value = value.clone();
+        *uses = uses.saturating_sub(1);
+        if *uses == 0 {
+            self.meter.release(weight.points);
+            *slot = None;
         }
+        Ok(value)
     }
 
     /// The numbers of an earlier node, or `absent` at every step.
@@ -198,7 +239,7 @@ impl<P: Pace> Evaluation<'_, P> {
             NodeKind::Binary(call) => binary::evaluate(self, call, node).await,
             NodeKind::Map(input, function) => {
                 let map = self.resolved(function, node.grid)?;
-                let series = self.vector(*input)?;
+                let series = self.vector(*input).await?;
                 self.map(series, &map, node.grid).await.map(Value::Vector)
             }
             NodeKind::Vector(call) => self.vector_call(call, node).await,
@@ -207,7 +248,7 @@ impl<P: Pace> Evaluation<'_, P> {
     }
 
     async fn broadcast(&mut self, input: NodeId, count: usize) -> Result<Value, QueryError> {
-        let mut series = match self.take(input)? {
+        let mut series = match self.take(input).await? {
             Value::Vector(series) => series,
             Value::Scalar(value) => return Ok(Value::Scalar(Param::Same(value.at(0)))),
             other => return Ok(other),
@@ -238,7 +279,7 @@ impl<P: Pace> Evaluation<'_, P> {
         count: usize,
     ) -> Result<Value, QueryError> {
         let mut values = vec![1.0; count];
-        for series in self.vector(input)? {
+        for series in self.vector(input).await? {
             self.meter.spend(series.len()).await?;
             for step in series.steps() {
                 if let Some(v) = values.get_mut(step) {
@@ -252,7 +293,7 @@ impl<P: Pace> Evaluation<'_, P> {
     }
 
     async fn negate(&mut self, input: NodeId, grid: Grid) -> Result<Value, QueryError> {
-        match self.take(input)? {
+        match self.take(input).await? {
             Value::Scalar(value) => Ok(Value::Scalar(value.map(|v| -v))),
             Value::Vector(series) => {
                 self.map(series, &PointMap::Negate, grid).await.map(Value::Vector)
@@ -278,7 +319,10 @@ impl<P: Pace> Evaluation<'_, P> {
         same: Same,
     ) -> Result<Vec<Series>, QueryError> {
         if self.delayed {
-            series.iter_mut().for_each(|series| series.drop_name = true);
+            for one in &mut series {
+                self.meter.spend(MOVE_POINTS).await?;
+                one.drop_name = true;
+            }
             return Ok(series);
         }
         drop_names(&mut series, labels, |_| true, &self.meter).await?;
@@ -328,7 +372,7 @@ impl<P: Pace> Evaluation<'_, P> {
                 one.column.put(&floats);
             }
         }
-        series.retain(|series| !series.is_empty());
+        drop_empty(&mut series, &self.meter).await?;
         let dropped = map.drops();
         if dropped.is_empty() {
             return Ok(series);
@@ -348,7 +392,7 @@ impl<P: Pace> Evaluation<'_, P> {
                 column.map(|column| Series::of_floats(labels, false, column)).into_iter().collect()
             }
             VectorFunction::Nothing => {
-                self.vector(call.input)?;
+                self.vector(call.input).await?;
                 Vec::new()
             }
             VectorFunction::Scalar => return self.only_value(call.input, grid.count).await,
@@ -362,7 +406,7 @@ impl<P: Pace> Evaluation<'_, P> {
                 self.sort(call, node).await?
             }
             VectorFunction::LabelReplace { .. } | VectorFunction::LabelJoin { .. } => {
-                let mut series = self.vector(call.input)?;
+                let mut series = self.vector(call.input).await?;
                 for one in &mut series {
                     self.meter.spend(LABELS_POINTS * 4).await?;
                     label_functions::change(one, &call.function)?;
@@ -381,7 +425,7 @@ impl<P: Pace> Evaluation<'_, P> {
     /// `scalar`: the value of the only series at each step, NaN where there is not exactly one.
     async fn only_value(&mut self, input: NodeId, count: usize) -> Result<Value, QueryError> {
         let mut values = vec![(0u32, f64::NAN); count];
-        for series in self.vector(input)? {
+        for series in self.vector(input).await? {
             self.meter.spend(series.column.len()).await?;
             for (step, v) in series.column.points() {
                 if let Some((seen, value)) = values.get_mut(step) {
@@ -394,11 +438,14 @@ impl<P: Pace> Evaluation<'_, P> {
     }
 
     async fn sort(&mut self, call: &VectorCall, node: &Node) -> Result<Vec<Series>, QueryError> {
-        let mut series = self.vector(call.input)?;
+        let mut series = self.vector(call.input).await?;
         if matches!(call.function, VectorFunction::Sort { .. }) {
             // Histograms have no order among numbers, and are left out.
-            series.iter_mut().for_each(|one| one.histograms = HistogramColumn::default());
-            series.retain(|one| !one.is_empty());
+            for one in &mut series {
+                self.meter.spend(MOVE_POINTS).await?;
+                one.histograms = HistogramColumn::default();
+            }
+            drop_empty(&mut series, &self.meter).await?;
         }
         if !node.grid.is_instant {
             self.annotations.add(Note::SortInRangeQuery, node.span);
@@ -409,7 +456,12 @@ impl<P: Pace> Evaluation<'_, P> {
             (Some(a), Some(b)) => order(a, b),
             _ => Ordering::Equal,
         };
-        sort_by(series, compare, &self.meter).await
+        // To find the labels that are named in a label set, and to compare numbers in them, is dear.
+        let points = match call.function {
+            VectorFunction::Sort { .. } => MOVE_POINTS,
+            _ => LABELS_POINTS * 2,
+        };
+        sort_by(series, points, compare, &self.meter).await
     }
 
     /// Makes the answer of the last node's value.
@@ -440,11 +492,13 @@ impl<P: Pace> Evaluation<'_, P> {
             series = merge_same(series, Same::Merge, &self.meter).await?;
         }
         if prepared.is_instant_vector() {
-            let samples = series.into_iter().filter_map(|series| {
-                let point = series.at(0)?;
-                Some((series.labels, point))
-            });
-            return Ok(AnswerValue::Vector { t, samples: samples.collect() });
+            let mut samples = Vec::with_capacity(series.len());
+            for one in series {
+                self.meter.spend(LABELS_POINTS / 2).await?;
+                let point = one.at(0);
+                samples.extend(point.map(|point| (one.labels, point)));
+            }
+            return Ok(AnswerValue::Vector { t, samples });
         }
         let series = sort_by_labels(series, &self.meter).await?;
         Ok(AnswerValue::Matrix { grid, series })
@@ -483,7 +537,7 @@ mod tests {
                     futures_lite::future::block_on(fold.push(labels.as_ref(), samples, &Unpaced))
                         .unwrap();
                 }
-                fold.finish()
+                futures_lite::future::block_on(fold.finish(&Unpaced)).unwrap()
             };
             (0..shards).map(shard).collect()
         });

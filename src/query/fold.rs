@@ -9,6 +9,7 @@ use super::ast::TextRange;
 use super::error::QueryError;
 use super::functions::extended;
 use super::functions::histograms::{self, Oddities};
+use super::functions::many::{self, MANY};
 use super::functions::over_time::{Ends, Extreme, Scan};
 use super::functions::rate::{Extrapolated, LastStep, Turns};
 use super::functions::regression::Line;
@@ -16,11 +17,11 @@ use super::functions::sliding_sum::SlidingSum;
 use super::grouping::METRIC_TYPE;
 use super::leaf::{Fold, RangeFunction, Shape};
 use super::mixed::{Either, MixedWindow, MixedWindows};
-use super::pace::{Pace, Pacer};
+use super::pace::{Pace, Pacer, SLICE_POINTS};
 use super::point_map::PointMap;
 use super::reads::Reads;
 use super::value::{ABSENT, HistogramAt, HistogramPoint, Point, is_absent};
-use super::window::{Kernel, Newest, NewestTime, Window, Windows};
+use super::window::{Gathered, Kernel, Newest, NewestTime, Window, Windows};
 use crate::model::labels::METRIC_NAME;
 use crate::model::{LabelsRef, Sample, SamplesRef, is_stale_nan};
 
@@ -333,8 +334,12 @@ impl SeriesFold {
         mut samples: &[Sample],
         pacer: Pacer<'_, P>,
     ) -> Result<(), QueryError> {
-        while self.windows.gather(&mut samples) {
-            self.advance_all(false, pacer).await?;
+        loop {
+            match self.windows.gather(&mut samples) {
+                Gathered::Ended => break,
+                Gathered::Some => pacer.spend(MANY).await?,
+                Gathered::Enough => self.advance_all(false, pacer).await?,
+            }
             if self.windows.buffered() > self.samples_max {
                 return Err(QueryError::TooManySamples);
             }
@@ -386,7 +391,8 @@ impl SeriesFold {
         pacer: Pacer<'_, P>,
     ) -> Result<(), QueryError> {
         loop {
-            let slice = pacer.slice();
+            // What is buffered is moved each time: not too often.
+            let slice = pacer.slice().max(SLICE_POINTS / 4);
             let mut work = slice;
             let done = if self.mixed.is_active() {
                 self.advance_mixed(ended, &mut work)
@@ -394,6 +400,15 @@ impl SeriesFold {
                 self.advance(ended, &mut work)
             };
             pacer.spend(slice - work).await?;
+            if let Some(window) = self.windows.long() {
+                let v = match &mut self.kernel {
+                    AnyKernel::Scan(scan) => many::scan(scan, &window, pacer).await?,
+                    AnyKernel::Line(line) => many::line(line, &window, pacer).await?,
+                    _ => ABSENT, // no others are stopped before a window
+                };
+                self.windows.put(v, &mut self.out);
+                continue;
+            }
             if done {
                 return Ok(());
             }

@@ -1,9 +1,7 @@
 //! Which series fall into one group: the labels of `by` or `without`, and the key that series of a group share.
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use super::ast::{Aggregate, VectorMatching};
+use super::key_map::KeyMap;
 use crate::model::labels::METRIC_NAME;
 use crate::model::{Label, Labels, LabelsRef};
 
@@ -113,21 +111,21 @@ impl Grouping {
 #[derive(Debug)]
 pub(super) struct GroupIndex<'g> {
     grouping: &'g Grouping,
-    by_key: HashMap<Box<[u8]>, usize, RandomState>,
+    by_key: KeyMap,
     key: Vec<u8>,
 }
 
 impl<'g> GroupIndex<'g> {
     /// No groups yet.
     pub(super) fn new(grouping: &'g Grouping) -> Self {
-        Self { grouping, by_key: HashMap::default(), key: Vec::new() }
+        Self { grouping, by_key: KeyMap::default(), key: Vec::new() }
     }
 
     /// The number of the group that a series is in; the next free one if it is the first of its group.
     pub(super) fn place(&mut self, labels: LabelsRef<'_>) -> usize {
         self.find(labels).unwrap_or_else(|| {
             let place = self.by_key.len();
-            self.by_key.insert(self.key.as_slice().into(), place);
+            self.by_key.insert(&self.key, place);
             place
         })
     }
@@ -135,7 +133,7 @@ impl<'g> GroupIndex<'g> {
     /// The number of the group that a series is in, if another one was.
     pub(super) fn find(&mut self, labels: LabelsRef<'_>) -> Option<usize> {
         self.grouping.write_key(labels, &mut self.key);
-        self.by_key.get(self.key.as_slice()).copied()
+        self.by_key.get(&self.key)
     }
 }
 

@@ -14,7 +14,7 @@ use super::number::format_open_metrics;
 use super::pace::{LABELS_POINTS, Pace};
 use super::plan::{VectorCall, VectorFunction};
 use super::quantile::{Bucket, Raised, bucket_fraction, bucket_quantile};
-use super::series_set::Same;
+use super::series_set::{Same, let_go};
 use super::value::{ABSENT, Column, HistogramColumn, Series, is_absent, present};
 use crate::model::Labels;
 use crate::model::labels::METRIC_NAME;
@@ -88,7 +88,7 @@ pub(super) async fn evaluate<P: Pace>(
     for (q, span) in &quantiles {
         note_invalid(evaluation, q, *span, grid);
     }
-    let series = evaluation.vector(call.input)?;
+    let series = evaluation.vector(call.input).await?;
     let histograms = gather(evaluation, series, call.input_span).await?;
     let mut out = Vec::new();
     let mut computed = Vec::new();
@@ -104,15 +104,19 @@ pub(super) async fn evaluate<P: Pace>(
     computed.extend(bounds.iter().map(|(lower, upper)| Compute::Fraction { lower, upper }));
     for compute in computed {
         for (labels, points) in &histograms.native {
-            evaluation.meter.spend(LABELS_POINTS + points.held()).await?;
-            out.extend(each_native(evaluation, labels, points, &compute, call.input_span));
+            evaluation.meter.spend(LABELS_POINTS).await?;
+            let computed = each_native(evaluation, labels, points, &compute, call.input_span);
+            out.extend(computed.await?);
         }
         for histogram in &histograms.classic {
-            let points = grid.count.saturating_mul(histogram.buckets.len() * 4);
-            evaluation.meter.spend(LABELS_POINTS + points).await?;
-            out.extend(each_step(evaluation, histogram, &compute, grid, call.input_span));
+            evaluation.meter.spend(LABELS_POINTS).await?;
+            let computed = each_step(evaluation, histogram, &compute, grid, call.input_span);
+            out.extend(computed.await?);
         }
     }
+    let_go(histograms.native, evaluation.meter.pacer()).await?;
+    let buckets = histograms.classic.into_iter().flat_map(|histogram| histogram.buckets);
+    let_go(buckets, evaluation.meter.pacer()).await?;
     let out = evaluation.without_names(out, Same::Merge).await?;
     evaluation.together(out, grid).await
 }
@@ -183,17 +187,18 @@ async fn gather<P: Pace>(
 }
 
 /// What a native histogram computes to over all steps.
-fn each_native<P: Pace>(
+async fn each_native<P: Pace>(
     evaluation: &mut Evaluation<'_, P>,
     labels: &Labels,
     points: &HistogramColumn,
     compute: &Compute<'_>,
     span: TextRange,
-) -> Option<Series> {
+) -> Result<Option<Series>, QueryError> {
     let metric = if evaluation.delayed { labels.get(METRIC_NAME) } else { None };
     let metric = || metric.unwrap_or_default().to_owned();
     let mut floats = Vec::with_capacity(points.points().len());
     for (step, h) in points.points() {
+        evaluation.meter.spend(h.points()).await?;
         let (v, notes) = match compute {
             Compute::Quantile(q) => h.quantile(q.at(*step)),
             Compute::Labelled { q, at, .. } if at.at(*step).to_bits() != q.to_bits() => continue,
@@ -214,7 +219,7 @@ fn each_native<P: Pace>(
     let mut column = Column::default();
     column.put(&floats);
     let labels = compute.labels(labels);
-    (!column.is_empty()).then(|| Series::of_floats(labels, false, column))
+    Ok((!column.is_empty()).then(|| Series::of_floats(labels, false, column)))
 }
 
 /// A bound as Go's `strconv.ParseFloat` reads it; none if it would overflow.
@@ -228,17 +233,18 @@ fn parse_bound(le: &str) -> Option<f64> {
 }
 
 /// What a histogram computes to over all steps.
-fn each_step<P: Pace>(
+async fn each_step<P: Pace>(
     evaluation: &mut Evaluation<'_, P>,
     histogram: &Histogram,
     compute: &Compute<'_>,
     grid: Grid,
     span: TextRange,
-) -> Option<Series> {
+) -> Result<Option<Series>, QueryError> {
     let mut steps = vec![ABSENT; grid.count];
     let mut buckets = Vec::with_capacity(histogram.buckets.len());
     let mut forced: Option<ForcedMonotonicity> = None;
     for (step, slot) in steps.iter_mut().enumerate() {
+        evaluation.meter.spend(histogram.buckets.len() * 4).await?;
         let present = histogram.buckets.iter().map(|(bound, column)| (*bound, column.at(step)));
         let present = present.filter(|(_, count)| !is_absent(*count));
         buckets.clear();
@@ -265,7 +271,7 @@ fn each_step<P: Pace>(
         evaluation.annotations.add(Note::ForcedMonotonicity(forced), span);
     }
     let labels = compute.labels(&histogram.labels);
-    Some(Series::of_floats(labels, false, Column::of(&steps)?))
+    Ok(Column::of(&steps).map(|column| Series::of_floats(labels, false, column)))
 }
 
 /// The quantile at one instant; notes in `forced` what was done to the buckets for it.

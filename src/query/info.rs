@@ -14,7 +14,7 @@ use super::grouping::{GroupIndex, Grouping};
 use super::pace::{LABELS_POINTS, Meter, Pace};
 use super::plan::InfoCall;
 use super::planner_info::IDENTIFYING_LABELS;
-use super::series_set::{Same, merge_same, sort_by_labels};
+use super::series_set::{Same, let_go, merge_same, sort_by_labels};
 use super::value::{Column, HistogramColumn, HistogramPoint, Series, is_absent};
 use crate::model::labels::METRIC_NAME;
 use crate::model::{Labels, Matcher};
@@ -25,8 +25,8 @@ pub(super) async fn evaluate<P: Pace>(
     call: &InfoCall,
     grid: Grid,
 ) -> Result<Value, QueryError> {
-    let base = evaluation.vector(call.base)?;
-    let infos = evaluation.vector(call.infos)?;
+    let base = evaluation.vector(call.base).await?;
+    let infos = evaluation.vector(call.infos).await?;
     let infos = about(&base, infos, &call.names, &evaluation.meter).await?;
     let infos = sort_by_labels(infos, &evaluation.meter).await?;
     if let Some(odd) = infos.iter().find(|info| !info.histograms.is_empty()) {
@@ -99,7 +99,7 @@ fn is_info(series: &Series, names: &[Matcher]) -> bool {
 /// must have there, too, if it is not of the same target.
 async fn about<P: Pace>(
     base: &[Series],
-    mut infos: Vec<Series>,
+    infos: Vec<Series>,
     names: &[Matcher],
     meter: &Meter<'_, P>,
 ) -> Result<Vec<Series>, QueryError> {
@@ -113,16 +113,19 @@ async fn about<P: Pace>(
         }
     }
     if asked.iter().all(|(_, values)| values.is_empty()) {
+        let_go(infos, meter.pacer()).await?;
         return Ok(Vec::new());
     }
-    meter.spend(LABELS_POINTS / 4 * infos.len()).await?;
-    infos.retain(|info| {
-        asked.iter().all(|(label, values)| {
+    let mut wanted = Vec::with_capacity(infos.len());
+    for info in infos {
+        meter.spend(LABELS_POINTS).await?;
+        let is_wanted = asked.iter().all(|(label, values)| {
             let has_one = || info.labels.get(label).is_some_and(|value| values.contains(value));
             values.is_empty() || has_one()
-        })
-    });
-    Ok(infos)
+        });
+        wanted.extend(is_wanted.then_some(info));
+    }
+    Ok(wanted)
 }
 
 /// The steps at which any of the series has a point.

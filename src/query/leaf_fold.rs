@@ -16,6 +16,7 @@ use super::leaf::{Fold, Leaf, NameRule, Reduce, Shape};
 use super::limit_ratio::RatioSampler;
 use super::memory::Account;
 use super::pace::{Pace, Pacer};
+use super::pages::Pages;
 use super::partial::Partial;
 use super::reads::Reads;
 use super::top::{Choice, Top};
@@ -50,15 +51,15 @@ pub struct LeafFold {
 #[derive(Debug)]
 enum Sink {
     /// As they are.
-    Series(Vec<Series>),
+    Series(Pages<Series>),
     /// Samples as they are; the last series' stand apart until its labels come.
-    Samples(Vec<RawSeries>, Raw),
+    Samples(Pages<RawSeries>, Raw),
     /// Into groups.
     Groups(Partial),
     /// Those that may be among the best.
     Top(Top),
     /// A share of them.
-    Share(Vec<Series>, RatioSampler),
+    Share(Pages<Series>, RatioSampler),
 }
 
 /// The samples of a series whose labels are still to come.
@@ -100,9 +101,9 @@ pub struct LeafPart {
 #[derive(Debug)]
 pub(super) enum PartData {
     /// One column a series.
-    Series(Vec<Series>),
+    Series(Pages<Series>),
     /// The samples as they are.
-    Samples(Vec<RawSeries>),
+    Samples(Pages<RawSeries>),
     /// An aggregation in progress.
     Groups(Box<Partial>),
 }
@@ -267,11 +268,14 @@ impl LeafFold {
                 if let Some(Reduce { grouping, .. }) = &self.leaf.reduce {
                     let run = (folded.first, folded.values);
                     let histograms = folded.histograms;
-                    self.held += partial.add(grouping, labels, drop_name, run, histograms);
+                    let added = partial.add(grouping, labels, drop_name, run, histograms);
+                    self.held += added.points;
+                    self.label_bytes += added.bytes;
                 }
             }
             Sink::Top(top) => {
                 top.push(series_of(labels, name, folded));
+                top.sweep_if_due(Pacer::new(pace, &self.points)).await?;
                 self.held = top.held();
             }
             Sink::Share(series, sampler) => {
@@ -308,8 +312,10 @@ impl LeafFold {
     }
 
     /// What this shard answers. All series have been pushed.
-    #[must_use]
-    pub fn finish(self) -> LeafPart {
+    ///
+    /// # Errors
+    /// An evaluation that should stop.
+    pub async fn finish<P: Pace>(self, pace: &P) -> Result<LeafPart, QueryError> {
         let mut ignored = Annotations::default();
         let data = match self.sink {
             Sink::Series(series) | Sink::Share(series, _) => PartData::Series(series),
@@ -317,7 +323,8 @@ impl LeafFold {
             Sink::Groups(partial) => PartData::Groups(Box::new(partial)),
             Sink::Top(mut top) => {
                 ignored = top.take_annotations();
-                PartData::Series(top.into_series())
+                let best = top.into_series(Pacer::new(pace, &self.points)).await?;
+                PartData::Series(best.into_iter().collect())
             }
         };
         let samples_read = self.samples_read + self.fold.samples_read();
@@ -326,7 +333,7 @@ impl LeafFold {
         let (identities, mut annotations) = (self.identities, fold.into_annotations());
         annotations.merge(ignored);
         let charged = self.charged;
-        LeafPart { data, identities, annotations, samples_read, reads, charged }
+        Ok(LeafPart { data, identities, annotations, samples_read, reads, charged })
     }
 }
 
@@ -341,10 +348,10 @@ fn series_of(labels: LabelsRef<'_>, name: NameRule, folded: Folded<'_>) -> Serie
 impl Sink {
     fn of(leaf: &Leaf) -> Self {
         if matches!(leaf.fold, Fold::Samples(_)) {
-            return Self::Samples(Vec::new(), Raw::default());
+            return Self::Samples(Pages::default(), Raw::default());
         }
         let Some(Reduce { op, k, grouping, span }) = &leaf.reduce else {
-            return Self::Series(Vec::new());
+            return Self::Series(Pages::default());
         };
         if let Some(partial) = Partial::new(*op, *span) {
             return Self::Groups(partial);
@@ -352,9 +359,9 @@ impl Sink {
         match Choice::of(*op) {
             Some(choice) => Self::Top(Top::new(choice, k.clone(), grouping.clone(), *span)),
             None if *op == AggregateOp::LimitRatio => {
-                Self::Share(Vec::new(), RatioSampler::new(k.clone()))
+                Self::Share(Pages::default(), RatioSampler::new(k.clone()))
             }
-            None => Self::Series(Vec::new()), // the coordinator aggregates
+            None => Self::Series(Pages::default()), // the coordinator aggregates
         }
     }
 }

@@ -14,8 +14,10 @@ use super::element::{Element, element};
 use super::engine::Evaluation;
 use super::error::QueryError;
 use super::grouping::{GroupIndex, Grouping, METRIC_LABELS};
-use super::pace::{LABELS_POINTS, Pace};
+use super::pace::{LABELS_POINTS, Meter, Pace};
+use super::pages::Pages;
 use super::plan::{BinaryCall, Node};
+use super::series_set::{MOVE_POINTS, let_go};
 use super::step_run::StepRun;
 use super::value::{ABSENT, Column, HistogramColumn, Point, Series, is_absent};
 use crate::model::Labels;
@@ -98,17 +100,23 @@ pub(super) async fn evaluate<P: Pace>(
     // Of two clashes at the same step, upstream sees that of the one side first.
     let first = [ambiguous, repeated].into_iter().flatten().min_by_key(|(step, _)| *step);
     if let Some((_, error)) = first {
+        let_go(pairs, evaluation.meter.pacer()).await?;
+        pairing.let_go(&evaluation.meter).await?;
         return Err(error);
     }
     if let Some(fill) = matching.fill_left {
         pairing.fill_many(evaluation, fill, &mut pairs, node.span).await?;
     }
     let drop_name = call.return_bool && evaluation.delayed;
-    let series = pairs.into_iter().map(|Pair { labels, points, .. }| {
-        let Points { column, histograms } = points;
-        Series { labels, drop_name, column, histograms }
-    });
-    Ok(series.filter(|one| !one.is_empty()).collect())
+    let mut series = Vec::with_capacity(pairs.len());
+    for Pair { labels, points: Points { column, histograms }, .. } in pairs {
+        evaluation.meter.spend(MOVE_POINTS).await?;
+        let one = Series { labels, drop_name, column, histograms };
+        series.extend((!one.is_empty()).then_some(one));
+    }
+    // What was paired has as many parts as the result.
+    pairing.let_go(&evaluation.meter).await?;
+    Ok(series)
 }
 
 /// The series of each signature.
@@ -121,8 +129,9 @@ async fn places<P: Pace>(
     for (at, one) in series.iter().enumerate() {
         evaluation.meter.spend(LABELS_POINTS).await?;
         let place = index.place(one.labels.as_ref());
-        if place >= places.len() {
-            places.resize(place + 1, Vec::new());
+        while place >= places.len() {
+            evaluation.meter.spend(1).await?;
+            places.push(Vec::new());
         }
         if let Some(place) = places.get_mut(place) {
             place.push(at);
@@ -132,6 +141,12 @@ async fn places<P: Pace>(
 }
 
 impl Pairing<'_> {
+    /// Drops the series of both sides.
+    async fn let_go<P: Pace>(self, meter: &Meter<'_, P>) -> Result<(), QueryError> {
+        let_go(self.many.into_iter().chain(self.one), meter.pacer()).await?;
+        let_go(self.ones.into_iter().chain(self.manys), meter.pacer()).await
+    }
+
     /// The value of a pair of points; [`ABSENT`] if a comparison lets nothing through.
     #[inline(always)]
     fn value(&self, many: f64, one: f64) -> f64 {
@@ -189,7 +204,11 @@ impl Pairing<'_> {
         // The step, the second and the first series in question; the least of them is what upstream meets first.
         let mut first: Option<(usize, usize, usize)> = None;
         let mut asked: Option<Vec<bool>> = None;
-        for ones in self.ones.iter().filter(|ones| ones.len() > 1) {
+        for ones in &self.ones {
+            evaluation.meter.spend(1).await?;
+            if ones.len() <= 1 {
+                continue;
+            }
             let asked = match &mut asked {
                 Some(asked) => asked,
                 None => asked.insert(self.steps_with_many(evaluation, steps).await?),
@@ -257,16 +276,17 @@ impl Pairing<'_> {
         &self,
         evaluation: &mut Evaluation<'_, P>,
         span: TextRange,
-    ) -> Result<Vec<Pair>, QueryError> {
+    ) -> Result<Pages<Pair>, QueryError> {
         let mut place_of = vec![0; self.many.len()];
         for (place, manys) in self.manys.iter().enumerate() {
+            evaluation.meter.spend(1 + manys.len()).await?;
             for many in manys {
                 if let Some(slot) = place_of.get_mut(*many) {
                     *slot = place;
                 }
             }
         }
-        let (mut pairs, mut values) = (Vec::with_capacity(self.many.len()), Vec::new());
+        let (mut pairs, mut values) = (Pages::default(), Vec::new());
         for ((at, many), place) in self.many.iter().enumerate().zip(place_of) {
             for one in self.ones_at(place) {
                 let Some(other) = self.one.get(*one) else {
@@ -390,7 +410,11 @@ impl Pairing<'_> {
         evaluation: &Evaluation<'_, P>,
     ) -> Result<Clash, QueryError> {
         let mut first: Option<usize> = None;
-        for (place, manys) in self.manys.iter().enumerate().filter(|(_, manys)| manys.len() > 1) {
+        for (place, manys) in self.manys.iter().enumerate() {
+            evaluation.meter.spend(1).await?;
+            if manys.len() <= 1 {
+                continue;
+            }
             let mut taken: StepRun<bool> = StepRun::new();
             for many in manys.iter().filter_map(|at| self.many.get(*at)) {
                 evaluation.meter.spend(many.len() * 2).await?;
@@ -415,15 +439,21 @@ impl Pairing<'_> {
     async fn same_result<P: Pace>(
         &self,
         evaluation: &Evaluation<'_, P>,
-        pairs: &[Pair],
+        pairs: &Pages<Pair>,
     ) -> Result<Clash, QueryError> {
-        let mut by_labels: HashMap<(usize, &Labels), Vec<&Pair>, RandomState> = HashMap::default();
-        for pair in pairs {
+        // With room for all: to grow it would be to move all of it at once.
+        let mut by_labels: HashMap<(usize, &Labels), Vec<&Pair>, RandomState> =
+            HashMap::with_capacity_and_hasher(pairs.len(), RandomState::default());
+        for pair in pairs.iter() {
             evaluation.meter.spend(LABELS_POINTS).await?;
             by_labels.entry((pair.place, &pair.labels)).or_default().push(pair);
         }
         let mut first: Option<usize> = None;
-        for pairs in by_labels.values().filter(|pairs| pairs.len() > 1) {
+        for pairs in by_labels.values() {
+            evaluation.meter.spend(1).await?;
+            if pairs.len() <= 1 {
+                continue;
+            }
             let mut taken: StepRun<bool> = StepRun::new();
             for pair in pairs {
                 let Some(many) = self.many.get(pair.many) else {
@@ -457,7 +487,7 @@ impl Pairing<'_> {
         &self,
         evaluation: &mut Evaluation<'_, P>,
         fill: f64,
-        pairs: &mut Vec<Pair>,
+        pairs: &mut Pages<Pair>,
         span: TextRange,
     ) -> Result<(), QueryError> {
         for (place, ones) in self.ones.iter().enumerate() {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::error::QueryError;
-use super::value::Series;
 
 /// What all queries of a process may take. Clones are the same.
 #[derive(Clone, Debug)]
@@ -30,6 +29,48 @@ pub struct Account(Arc<Held>);
 struct Held {
     budget: Budget,
     bytes: AtomicUsize,
+}
+
+/// Adds up what is to be charged to an account, and charges it in lots: all cores charge to the same one.
+#[derive(Debug)]
+pub struct Tab {
+    account: Account,
+    open: usize,
+}
+
+impl Tab {
+    /// As much is charged at once.
+    const LOT: usize = 64 << 10;
+
+    /// Nothing yet.
+    #[must_use]
+    pub fn of(account: &Account) -> Self {
+        Self { account: account.clone(), open: 0 }
+    }
+
+    /// Adds `bytes`.
+    ///
+    /// # Errors
+    /// As [`Account::charge`].
+    pub fn add(&mut self, bytes: usize) -> Result<(), QueryError> {
+        self.open = self.open.saturating_add(bytes);
+        if self.open < Self::LOT { Ok(()) } else { self.settle() }
+    }
+
+    /// Takes `bytes` off that were added.
+    pub fn take_back(&mut self, bytes: usize) {
+        let open = self.open.min(bytes);
+        self.open -= open;
+        self.account.release(bytes - open);
+    }
+
+    /// Charges what is left.
+    ///
+    /// # Errors
+    /// As [`Account::charge`].
+    pub fn settle(&mut self) -> Result<(), QueryError> {
+        self.account.charge(std::mem::take(&mut self.open))
+    }
 }
 
 /// What a budget has come to, for metrics.
@@ -120,12 +161,6 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.budget.0.held.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
     }
-}
-
-/// The bytes that a series takes, about.
-pub(super) fn series_bytes(series: &Series) -> usize {
-    let points = series.column.len() + series.histograms.held() * 2;
-    size_of::<Series>() + series.labels.as_bytes().len() + points * size_of::<f64>()
 }
 
 #[cfg(test)]

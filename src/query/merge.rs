@@ -10,7 +10,7 @@ use super::leaf::NameRule;
 use super::leaf_fold::{Identities, LeafPart, PartData};
 use super::pace::{LABELS_POINTS, Pace};
 use super::reads::Reads;
-use super::series_set::{Same, merge_same, sort_by_labels};
+use super::series_set::{Same, append, merge_same, sort_by_labels, sort_labelled};
 use super::value::RawSeries;
 use crate::model::Fingerprint;
 
@@ -28,6 +28,13 @@ pub(super) async fn parts<P: Pace>(
     let (mut series, mut samples, mut groups) = (Vec::new(), None, None);
     let mut reads = evaluation.counts_reads.then(|| Reads::none(grid.count));
     let mut identities = Vec::new();
+    let counts = parts.iter().map(|part| match &part.data {
+        PartData::Series(series) => (series.len(), 0),
+        PartData::Samples(samples) => (0, samples.len()),
+        PartData::Groups(_) => (0, 0),
+    });
+    let counts = counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
+    series.reserve_exact(counts.0);
     for part in parts {
         // From here on the node's value is held, and charged when it is made.
         evaluation.meter.account().release(part.charged);
@@ -38,8 +45,13 @@ pub(super) async fn parts<P: Pace>(
             reads.held_max = reads.held_max.max(of_part.held_max);
         }
         match part.data {
-            PartData::Series(more) => series.extend(more),
-            PartData::Samples(more) => samples.get_or_insert_with(Vec::new).extend(more),
+            PartData::Series(more) => {
+                append(&mut series, more.len(), more, evaluation.meter.pacer()).await?;
+            }
+            PartData::Samples(more) => {
+                let samples = samples.get_or_insert_with(|| Vec::with_capacity(counts.1));
+                append(samples, more.len(), more, evaluation.meter.pacer()).await?;
+            }
             PartData::Groups(more) => match &mut groups {
                 None => groups = Some(more),
                 Some(groups) => groups.merge(*more, &evaluation.meter).await?,
@@ -48,12 +60,16 @@ pub(super) async fn parts<P: Pace>(
     }
     evaluation.own_reads = reads;
     if let Some(mut samples) = samples {
-        samples.sort_by(|a: &RawSeries, b| a.labels.cmp(&b.labels));
+        sort_labelled(&mut samples, RawSeries::labels, evaluation.meter.pacer()).await?;
         return Ok(Value::Samples(samples));
     }
     if let Some(groups) = groups {
         let merged = groups.into_series(&evaluation.meter, &mut evaluation.annotations).await?;
-        series.extend(merged);
+        if series.is_empty() {
+            series = merged;
+        } else {
+            append(&mut series, merged.len(), merged, evaluation.meter.pacer()).await?;
+        }
     }
     if !one_name || identities.iter().any(|identities| identities.typed) {
         distinct(evaluation, identities).await?;
@@ -72,7 +88,10 @@ async fn distinct<P: Pace>(
     evaluation: &Evaluation<'_, P>,
     identities: Vec<Identities>,
 ) -> Result<(), QueryError> {
-    let mut seen: HashSet<Fingerprint, RandomState> = HashSet::default();
+    let count = identities.iter().map(|one| one.seen.len()).sum();
+    // With room for all: to grow it would be to move all of it at once.
+    let mut seen: HashSet<Fingerprint, RandomState> =
+        HashSet::with_capacity_and_hasher(count, RandomState::default());
     for id in identities.into_iter().flat_map(|one| one.seen) {
         evaluation.meter.spend(LABELS_POINTS / 4).await?;
         if !seen.insert(id) {

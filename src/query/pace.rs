@@ -9,8 +9,10 @@ use std::future::Future;
 use super::error::QueryError;
 use super::memory::Account;
 
-/// Points between two breaths of an evaluation that has its core to itself.
+/// Points between two breaths of folding a series: its windows are moved in memory after each.
 pub const SLICE_POINTS: usize = 16_384;
+/// Points between two looks at the time.
+pub const LOOK_POINTS: usize = 1024;
 /// What a sample that is held takes, in bytes.
 const SAMPLE_BYTES: usize = size_of::<f64>();
 /// What touching a label set costs, in points.

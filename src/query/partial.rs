@@ -8,16 +8,15 @@ use std::collections::btree_map::Entry;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use super::annotation::{Annotations, HistogramOperation, Note};
 use super::ast::{AggregateOp, TextRange};
 use super::error::QueryError;
 use super::float_histogram::{FloatHistogram, HistogramMean, HistogramSum};
 use super::grouping::Grouping;
 use super::kahan::{Kahan, Mean};
+use super::key_map::KeyMap;
 use super::pace::{LABELS_POINTS, Meter, Pace};
+use super::pages::Pages;
 use super::step_run::StepRun;
 use super::value::{ABSENT, Column, HistogramColumn, HistogramPoint, Series, is_absent};
 use crate::model::histogram::ResetHint;
@@ -301,8 +300,8 @@ impl Odd {
 #[derive(Debug)]
 struct Groups<C> {
     /// Where each group is, by its key.
-    by_key: HashMap<Box<[u8]>, usize, RandomState>,
-    groups: Vec<Group<C>>,
+    by_key: KeyMap,
+    groups: Pages<Group<C>>,
     key: Vec<u8>,
     /// What is said of histograms, as queries spell the aggregation and where it stands.
     name: &'static str,
@@ -321,11 +320,34 @@ struct Group<C> {
     metric: String,
 }
 
+impl<C: Cell> Group<C> {
+    /// What it is; nothing is left in its place.
+    fn take(&mut self) -> Self {
+        let nothing = Self {
+            labels: Labels::empty(),
+            drop_name: false,
+            run: StepRun::new(),
+            histograms: BTreeMap::new(),
+            metric: String::new(),
+        };
+        std::mem::replace(self, nothing)
+    }
+}
+
+/// What is held more after a series was taken in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Added {
+    /// Samples.
+    pub points: usize,
+    /// Bytes of a group that has come up.
+    pub bytes: usize,
+}
+
 impl<C: Cell> Groups<C> {
     fn new(op: AggregateOp, span: TextRange) -> Self {
         Self {
-            by_key: HashMap::default(),
-            groups: Vec::new(),
+            by_key: KeyMap::default(),
+            groups: Pages::default(),
             key: Vec::new(),
             name: op.name(),
             span,
@@ -336,8 +358,8 @@ impl<C: Cell> Groups<C> {
     /// The group of a series, made if there is none yet.
     fn group(&mut self, grouping: &Grouping, labels: LabelsRef<'_>) -> Option<&mut Group<C>> {
         grouping.write_key(labels, &mut self.key);
-        let at = match self.by_key.get(self.key.as_slice()) {
-            Some(at) => *at,
+        let at = match self.by_key.get(&self.key) {
+            Some(at) => at,
             None => {
                 self.groups.push(Group {
                     labels: grouping.group_labels(labels),
@@ -346,7 +368,7 @@ impl<C: Cell> Groups<C> {
                     histograms: BTreeMap::new(),
                     metric: String::new(),
                 });
-                self.by_key.insert(self.key.as_slice().into(), self.groups.len() - 1);
+                self.by_key.insert(&self.key, self.groups.len() - 1);
                 self.groups.len() - 1
             }
         };
@@ -360,9 +382,10 @@ impl<C: Cell> Groups<C> {
         drop_name: bool,
         (first, values): (usize, &[f64]),
         histograms: &[HistogramPoint],
-    ) -> usize {
+    ) -> Added {
+        let groups = self.groups.len();
         let Some(group) = self.group(grouping, labels) else {
-            return 0;
+            return Added::default();
         };
         let before = group.run.cells().len();
         if !values.is_empty() {
@@ -374,12 +397,14 @@ impl<C: Cell> Groups<C> {
                 }
             }
         }
-        let cells = group.run.cells().len() - before;
-        if histograms.is_empty() {
-            cells
-        } else {
-            cells + self.add_histograms(labels, drop_name, histograms)
+        let mut points = group.run.cells().len() - before;
+        let label_bytes = group.labels.as_bytes().len();
+        if !histograms.is_empty() {
+            points += self.add_histograms(labels, drop_name, histograms);
         }
+        let is_new = self.groups.len() > groups;
+        let of_new = size_of::<Group<C>>() + label_bytes + self.key.len() + KeyMap::ENTRY_BYTES;
+        Added { points, bytes: if is_new { of_new } else { 0 } }
     }
 
     /// Takes the histograms of a series into the group whose key was written last.
@@ -393,7 +418,7 @@ impl<C: Cell> Groups<C> {
             self.annotations.add(Note::IgnoredInAggregation(self.name), self.span);
             return 0;
         }
-        let group = self.by_key.get(self.key.as_slice()).and_then(|at| self.groups.get_mut(*at));
+        let group = self.by_key.get(&self.key).and_then(|at| self.groups.get_mut(at));
         let Some(group) = group else {
             return 0;
         };
@@ -432,13 +457,13 @@ impl<C: Cell> Groups<C> {
         meter: &Meter<'_, P>,
     ) -> Result<(), QueryError> {
         self.annotations.merge(other.annotations);
-        let mut theirs: Vec<Option<Group<C>>> = other.groups.into_iter().map(Some).collect();
-        for (key, at) in other.by_key {
-            let Some(group) = theirs.get_mut(at).and_then(Option::take) else {
+        let mut theirs = other.groups;
+        for (key, at) in other.by_key.iter() {
+            let Some(group) = theirs.get_mut(at).map(Group::take) else {
                 continue;
             };
             meter.spend(LABELS_POINTS + group.run.cells().len()).await?;
-            match self.by_key.get(&key).and_then(|at| self.groups.get_mut(*at)) {
+            match self.by_key.get(key).and_then(|at| self.groups.get_mut(at)) {
                 Some(mine) => {
                     mine.drop_name |= group.drop_name;
                     let (first, theirs) = (group.run.first(), group.run.cells());
@@ -569,8 +594,8 @@ impl Partial {
         }))
     }
 
-    /// Takes a series in: its first step with a number and the numbers from there on, and its histograms. Returns how many
-    /// samples more are held.
+    /// Takes a series in: its first step with a number and the numbers from there on, and its histograms. Returns how much
+    /// more is held.
     pub(super) fn add(
         &mut self,
         grouping: &Grouping,
@@ -578,7 +603,7 @@ impl Partial {
         drop_name: bool,
         run: (usize, &[f64]),
         histograms: &[HistogramPoint],
-    ) -> usize {
+    ) -> Added {
         with_groups!(&mut self.0, groups => groups.add(grouping, labels, drop_name, run, histograms))
     }
 

@@ -15,6 +15,7 @@ use super::prepare::{EvalRange, Options};
 use super::quote::quoted;
 use super::said::Said;
 use super::stats_only::StatsOnly;
+use crate::model::allowance;
 
 /// A plan in the making.
 pub(super) struct Planner<'a> {
@@ -91,6 +92,10 @@ impl<'a> Planner<'a> {
     /// loop.
     pub(super) fn plan(&mut self, expr: &Expr, grid: Grid) -> Result<NodeId, QueryError> {
         if grid.count > self.options.samples_max {
+            return Err(QueryError::TooManySamples);
+        }
+        // Whatever is known now has a number for each step.
+        if !allowance::take_numbers(grid.count) {
             return Err(QueryError::TooManySamples);
         }
         let mut chain = Vec::new();

@@ -402,8 +402,10 @@ fn label_replace(args: &Args<'_>) -> Result<VectorFunction, QueryError> {
     let (dst, pattern) = (args.text(1)?, args.text(4)?);
     let compiled =
         std::str::from_utf8(pattern).ok().map(|pattern| GoRegex::new(pattern, Anchored::Yes));
-    let Some(Ok(regex)) = compiled else {
-        return Err(refuse("regular expression", pattern));
+    let regex = match compiled {
+        Some(Ok(regex)) => regex,
+        Some(Err(why)) if why.is_bound() => return Err(QueryError::Execution(why.to_string())),
+        _ => return Err(refuse("regular expression", pattern)),
     };
     let Some(dst) = label_name(dst) else {
         return Err(refuse("destination label name", dst));

@@ -39,6 +39,11 @@ pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
         let (_, below, rest) = values.select_nth_unstable_by(lower, nan_first);
         (*below, rest.iter().copied().min_by(nan_first).unwrap_or(*below))
     };
+    between(below, above, weight)
+}
+
+/// What lies `weight` of the way from one value to the next.
+pub(super) fn between(below: f64, above: f64, weight: f64) -> f64 {
     below * (1.0 - weight) + above * weight
 }
 

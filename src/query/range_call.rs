@@ -21,7 +21,7 @@ pub(super) async fn evaluate<P: Pace>(
 ) -> Result<Vec<Series>, QueryError> {
     let params = call.params.iter().map(|param| evaluation.scalar(*param));
     let params: Vec<_> = params.collect::<Result<_, _>>()?;
-    let source = evaluation.take(call.source)?;
+    let source = evaluation.take(call.source).await?;
     if call.shape.grid.count == 0 {
         return Ok(Vec::new());
     }

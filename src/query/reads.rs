@@ -182,7 +182,7 @@ mod tests {
                         block_on(fold.push(labels.as_ref(), &samples, &Unpaced)).unwrap();
                     }
                 }
-                fold.finish()
+                block_on(fold.finish(&Unpaced)).unwrap()
             };
             vec![shard(0), shard(1)]
         });

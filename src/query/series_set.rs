@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::error::QueryError;
-use super::pace::{LABELS_POINTS, Meter, Pace};
+use super::pace::{LABELS_POINTS, Meter, Pace, Pacer};
 use super::value::Series;
 use crate::model::Labels;
 
@@ -20,44 +20,83 @@ pub(super) enum Same {
 }
 
 /// Runs sorted at once; longer ones are merged with a breath in between.
-const RUN: usize = 512;
+const RUN: usize = 64;
+
+/// What comparing two label sets as bytes costs, in points.
+const KEY_POINTS: usize = LABELS_POINTS / 4;
 
 /// The series sorted by labels.
 pub(super) async fn sort_by_labels<P: Pace>(
-    series: Vec<Series>,
+    mut series: Vec<Series>,
     meter: &Meter<'_, P>,
 ) -> Result<Vec<Series>, QueryError> {
-    let mut keys = SortKeys::default();
-    for one in &series {
-        meter.spend(LABELS_POINTS / 4).await?;
-        keys.push(&one.labels);
+    sort_labelled(&mut series, |one| &one.labels, meter.pacer()).await?;
+    Ok(series)
+}
+
+/// Sorts what has labels by them.
+pub(super) async fn sort_labelled<T, P: Pace>(
+    items: &mut [T],
+    labels: impl Fn(&T) -> &Labels,
+    pacer: Pacer<'_, P>,
+) -> Result<(), QueryError> {
+    let mut keys = SortKeys::with_capacity(items.len());
+    for one in &*items {
+        pacer.spend(KEY_POINTS).await?;
+        keys.push(labels(one));
     }
-    sort_by(series, |_, a, b| keys.get(a).cmp(keys.get(b)), meter).await
+    let compare = |a, b| keys.get(a).cmp(keys.get(b));
+    if let Some(order) = order_by(items.len(), KEY_POINTS, compare, pacer).await? {
+        arrange(items, order, pacer).await?;
+    }
+    Ok(())
 }
 
 /// The series sorted by what `compare` says of all of them and two indices; equal ones keep their order.
+///
+/// - `points`: what comparing two of them costs.
 pub(super) async fn sort_by<P: Pace>(
-    series: Vec<Series>,
+    mut series: Vec<Series>,
+    points: usize,
     compare: impl Fn(&[Series], usize, usize) -> Ordering,
     meter: &Meter<'_, P>,
 ) -> Result<Vec<Series>, QueryError> {
-    let mut order: Vec<usize> = (0..series.len()).collect();
-    meter.spend(order.len()).await?;
-    if order.is_sorted_by(|a, b| compare(&series, *a, *b).is_le()) {
-        return Ok(series);
+    let pacer = meter.pacer();
+    let of_two = |a, b| compare(&series, a, b);
+    if let Some(order) = order_by(series.len(), points, of_two, pacer).await? {
+        arrange(&mut series, order, pacer).await?;
     }
+    Ok(series)
+}
+
+/// The order in which `compare` sorts `count` things, as their indices; `None` if they are sorted. Equal ones keep their order.
+pub(super) async fn order_by<P: Pace>(
+    count: usize,
+    points: usize,
+    compare: impl Fn(usize, usize) -> Ordering,
+    pacer: Pacer<'_, P>,
+) -> Result<Option<Vec<usize>>, QueryError> {
+    let mut sorted = 1;
+    while sorted < count && compare(sorted - 1, sorted).is_le() {
+        pacer.spend(points).await?;
+        sorted += 1;
+    }
+    if sorted >= count {
+        return Ok(None);
+    }
+    let mut order: Vec<usize> = (0..count).collect();
     for run in order.chunks_mut(RUN) {
-        meter.spend(run.len() * LABELS_POINTS / 4).await?;
-        run.sort_by(|a, b| compare(&series, *a, *b));
+        pacer.spend(run.len() * points * 4).await?;
+        run.sort_by(|a, b| compare(*a, *b));
     }
     let mut width = RUN;
-    while width < order.len() {
-        let mut merged = Vec::with_capacity(order.len());
+    while width < count {
+        let mut merged = Vec::with_capacity(count);
         for pair in order.chunks(width * 2) {
             let (mut left, mut right) = pair.split_at(width.min(pair.len()));
             while let ([a, left_rest @ ..], [b, right_rest @ ..]) = (left, right) {
-                meter.spend(LABELS_POINTS / 8).await?;
-                if compare(&series, *b, *a).is_lt() {
+                pacer.spend(points).await?;
+                if compare(*b, *a).is_lt() {
                     merged.push(*b);
                     right = right_rest;
                 } else {
@@ -71,42 +110,148 @@ pub(super) async fn sort_by<P: Pace>(
         order = merged;
         width *= 2;
     }
-    let mut series: Vec<Option<Series>> = series.into_iter().map(Some).collect();
-    Ok(order.into_iter().filter_map(|index| series.get_mut(index)?.take()).collect())
+    Ok(Some(order))
+}
+
+/// Puts items into an order, where they lie.
+async fn arrange<T, P: Pace>(
+    items: &mut [T],
+    mut order: Vec<usize>,
+    pacer: Pacer<'_, P>,
+) -> Result<(), QueryError> {
+    for start in 0..items.len() {
+        let mut at = start;
+        // Round the circle of those that stand in each other's places.
+        while let Some(from) = order.get_mut(at).map(|from| std::mem::replace(from, at))
+            && from != start
+        {
+            pacer.spend(MOVE_POINTS).await?;
+            items.swap(at, from);
+            at = from;
+        }
+    }
+    Ok(())
+}
+
+/// What looking at a series, or moving it, costs, in points.
+pub(super) const MOVE_POINTS: usize = 4;
+
+/// Takes those series away that have no points.
+pub(super) async fn drop_empty<P: Pace>(
+    series: &mut Vec<Series>,
+    meter: &Meter<'_, P>,
+) -> Result<(), QueryError> {
+    let mut kept = 0;
+    for at in 0..series.len() {
+        meter.spend(MOVE_POINTS).await?;
+        if series.get(at).is_some_and(|one| !one.is_empty()) {
+            series.swap(kept, at);
+            kept += 1;
+        }
+    }
+    while series.len() > kept {
+        meter.spend(MOVE_POINTS).await?;
+        series.pop();
+    }
+    Ok(())
+}
+
+/// Appends `count` more to `all`, without moving at once what may be a gigabyte.
+pub(super) async fn append<T, P: Pace>(
+    all: &mut Vec<T>,
+    count: usize,
+    more: impl IntoIterator<Item = T>,
+    pacer: Pacer<'_, P>,
+) -> Result<(), QueryError> {
+    if all.capacity() - all.len() < count {
+        let mut moved = Vec::with_capacity(all.len() + count);
+        for one in std::mem::take(all) {
+            pacer.spend(MOVE_POINTS).await?;
+            moved.push(one);
+        }
+        *all = moved;
+    }
+    for one in more {
+        pacer.spend(MOVE_POINTS).await?;
+        all.push(one);
+    }
+    Ok(())
+}
+
+/// Drops what there may be a million of.
+pub(super) async fn let_go<T, P: Pace>(
+    items: impl IntoIterator<Item = T>,
+    pacer: Pacer<'_, P>,
+) -> Result<(), QueryError> {
+    for one in items {
+        pacer.spend(MOVE_POINTS).await?;
+        drop(one);
+    }
+    Ok(())
+}
+
+/// A copy of all series.
+pub(super) async fn copied<P: Pace>(
+    series: &[Series],
+    meter: &Meter<'_, P>,
+) -> Result<Vec<Series>, QueryError> {
+    let mut copies = Vec::with_capacity(series.len());
+    for one in series {
+        meter.spend(LABELS_POINTS + one.len()).await?;
+        copies.push(one.clone());
+    }
+    Ok(copies)
 }
 
 /// Label sets as bytes that sort as the label sets do, so that comparing two of them is comparing memory.
 ///
 /// Names and values end with two zeros, and a zero inside of one is followed by a one.
-#[derive(Default)]
+///
+/// They lie in pages: one long run of bytes would be moved whenever it has to grow.
 struct SortKeys {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
+    pages: Vec<Vec<u8>>,
+    /// Of each key, its page and where it lies there.
+    places: Vec<(u32, u32, u32)>,
 }
 
 impl SortKeys {
+    const PAGE_BYTES: usize = 64 << 10;
+
+    /// Room for so many.
+    fn with_capacity(count: usize) -> Self {
+        Self { pages: Vec::new(), places: Vec::with_capacity(count) }
+    }
+
     fn push(&mut self, labels: &Labels) {
+        // Zeros within a text are few; a label takes two bytes more than it has, twice.
+        let bytes = labels.as_bytes().len() * 2 + 4;
+        if self.pages.last().is_none_or(|page| page.capacity() - page.len() < bytes) {
+            self.pages.push(Vec::with_capacity(bytes.max(Self::PAGE_BYTES)));
+        }
+        let at = self.pages.len() - 1;
+        let Some(page) = self.pages.last_mut() else { return };
+        let start = page.len();
         for label in labels.iter() {
             for text in [label.name, label.value] {
                 if text.bytes().any(|byte| byte == 0) {
-                    self.bytes.extend(text.bytes().flat_map(|byte| {
+                    page.extend(text.bytes().flat_map(|byte| {
                         let escape = (byte == 0).then_some(1);
                         std::iter::once(byte).chain(escape)
                     }));
                 } else {
-                    self.bytes.extend_from_slice(text.as_bytes());
+                    page.extend_from_slice(text.as_bytes());
                 }
-                self.bytes.extend_from_slice(&[0, 0]);
+                page.extend_from_slice(&[0, 0]);
             }
         }
-        self.ends.push(self.bytes.len());
+        let fits = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.places.push((fits(at), fits(start), fits(page.len())));
     }
 
     fn get(&self, index: usize) -> &[u8] {
-        let start =
-            index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-        let end = self.ends.get(index).copied().unwrap_or(start);
-        self.bytes.get(start..end).unwrap_or_default()
+        let Some((page, start, end)) = self.places.get(index) else { return &[] };
+        let page = self.pages.get(*page as usize);
+        page.and_then(|page| page.get(*start as usize..*end as usize)).unwrap_or_default()
     }
 }
 
@@ -151,6 +296,7 @@ pub(super) async fn merge_same<P: Pace>(
         return Ok(series);
     }
     if same == Same::Refuse {
+        let_go(series, meter.pacer()).await?;
         return Err(QueryError::same_labelset());
     }
     for (first, index) in &repeated {
@@ -164,10 +310,11 @@ pub(super) async fn merge_same<P: Pace>(
         if let Some(first) = series.get_mut(*first)
             && !first.merge(other)
         {
+            let_go(series, meter.pacer()).await?;
             return Err(QueryError::same_labelset());
         }
     }
-    series.retain(|one| !one.is_empty());
+    drop_empty(&mut series, meter).await?;
     Ok(series)
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::grid::Grid;
-use super::memory::series_bytes;
 use super::value::Series;
 use crate::model::Labels;
 
@@ -29,7 +28,7 @@ impl Piece {
     /// How many bytes it takes, about.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.series.iter().map(series_bytes).sum::<usize>() + size_of::<Self>()
+        self.series.iter().map(Series::held_bytes).sum::<usize>() + size_of::<Self>()
     }
 }
 

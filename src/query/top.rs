@@ -6,13 +6,14 @@
 
 use std::cmp::Ordering;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use super::annotation::{Annotations, Note};
 use super::ast::{AggregateOp, TextRange};
+use super::error::QueryError;
 use super::grouping::Grouping;
+use super::key_map::KeyMap;
 use super::leaf::Param;
+use super::pace::{LABELS_POINTS, Pace, Pacer};
+use super::series_set::order_by;
 use super::step_run::StepRun;
 use super::value::{ABSENT, Column, HistogramColumn, Series, is_absent};
 
@@ -20,6 +21,9 @@ use super::value::{ABSENT, Column, HistogramColumn, Series, is_absent};
 const SWEEP_FACTOR: usize = 2;
 /// Fewer candidates are not worth a sweep.
 const SWEEP_MIN: usize = 1024;
+
+/// Of more entries of a step, sorting takes long enough to pause in.
+const SORTED_AT_ONCE: usize = 1024;
 
 /// Who is better than others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +63,7 @@ pub(super) struct Top {
     choice: Choice,
     k: Param,
     grouping: Grouping,
-    by_key: HashMap<Box<[u8]>, usize, RandomState>,
+    by_key: KeyMap,
     key: Vec<u8>,
     /// For each group and step, the best so far, value and candidate: a heap with the worst of them on top.
     groups: Vec<StepRun<Vec<Entry>>>,
@@ -169,7 +173,7 @@ impl Top {
             choice,
             k,
             grouping,
-            by_key: HashMap::default(),
+            by_key: KeyMap::default(),
             key: Vec::new(),
             groups: Vec::new(),
             candidates: Vec::new(),
@@ -200,11 +204,11 @@ impl Top {
             return;
         }
         self.grouping.write_key(series.labels.as_ref(), &mut self.key);
-        let at = match self.by_key.get(self.key.as_slice()) {
-            Some(at) => *at,
+        let at = match self.by_key.get(&self.key) {
+            Some(at) => at,
             None => {
                 self.groups.push(StepRun::new());
-                self.by_key.insert(self.key.as_slice().into(), self.groups.len() - 1);
+                self.by_key.insert(&self.key, self.groups.len() - 1);
                 self.groups.len() - 1
             }
         };
@@ -253,32 +257,42 @@ impl Top {
         if entered {
             self.points += points_of(&series);
             self.candidates.push(series);
-            if self.candidates.len() >= self.sweep_at {
-                self.sweep();
-            }
         }
     }
 
-    /// Forgets the candidates that are among the best nowhere any more.
-    fn sweep(&mut self) {
+    /// Forgets the candidates that are among the best nowhere any more, if there are many by now.
+    pub(super) async fn sweep_if_due<P: Pace>(
+        &mut self,
+        pacer: Pacer<'_, P>,
+    ) -> Result<(), QueryError> {
+        if self.candidates.len() < self.sweep_at {
+            return Ok(());
+        }
         let mut places = vec![None; self.candidates.len()];
-        for (_, candidate) in self.groups.iter().flat_map(StepRun::cells).flatten() {
-            if let Some(place) = places.get_mut(*candidate) {
-                *place = Some(0);
+        for ranks in self.groups.iter().flat_map(StepRun::cells) {
+            pacer.spend(1 + ranks.len()).await?;
+            for (_, candidate) in ranks {
+                if let Some(place) = places.get_mut(*candidate) {
+                    *place = Some(0);
+                }
             }
         }
         for (place, index) in places.iter_mut().flatten().zip(0usize..) {
             *place = index;
         }
-        for (_, candidate) in self.groups.iter_mut().flat_map(StepRun::cells_mut).flatten() {
-            if let Some(Some(place)) = places.get(*candidate) {
-                *candidate = *place;
+        for ranks in self.groups.iter_mut().flat_map(StepRun::cells_mut) {
+            pacer.spend(1 + ranks.len()).await?;
+            for (_, candidate) in ranks {
+                if let Some(Some(place)) = places.get(*candidate) {
+                    *candidate = *place;
+                }
             }
         }
         let mut places = places.into_iter();
         self.candidates.retain(|_| places.next().is_some_and(|place| place.is_some()));
         self.points = self.candidates.iter().map(points_of).sum();
         self.sweep_at = SWEEP_MIN.max(self.candidates.len() * SWEEP_FACTOR);
+        Ok(())
     }
 
     /// Which of two entries is better; labels decide between equals.
@@ -289,7 +303,13 @@ impl Top {
 
     /// The series that are among the best at some step, with those points only: group by group, and in each group step
     /// by step from the best on.
-    pub(super) fn into_series(self) -> Vec<Series> {
+    ///
+    /// # Errors
+    /// An evaluation that should stop.
+    pub(super) async fn into_series<P: Pace>(
+        self,
+        pacer: Pacer<'_, P>,
+    ) -> Result<Vec<Series>, QueryError> {
         let mut kept = vec![Kept::default(); self.candidates.len()];
         let mut order = Vec::with_capacity(self.candidates.len());
         let mut best: Vec<Entry> = Vec::new();
@@ -297,7 +317,19 @@ impl Top {
             for (step, ranks) in (group.first()..).zip(group.cells()) {
                 best.clear();
                 best.extend_from_slice(ranks);
-                best.sort_by(|a, b| self.order(a, b));
+                pacer.spend(1 + best.len() * 4).await?;
+                let compare = |a: usize, b: usize| match (best.get(a), best.get(b)) {
+                    (Some(a), Some(b)) => self.order(a, b),
+                    _ => Ordering::Equal,
+                };
+                if best.len() > SORTED_AT_ONCE {
+                    let order = order_by(best.len(), LABELS_POINTS / 4, compare, pacer).await?;
+                    let order = order.unwrap_or_default().into_iter();
+                    let sorted: Vec<Entry> = order.filter_map(|at| best.get(at).copied()).collect();
+                    best = if sorted.is_empty() { best } else { sorted };
+                } else {
+                    best.sort_by(|a, b| self.order(a, b));
+                }
                 for (v, candidate) in &best {
                     let Some(kept) = kept.get_mut(*candidate) else {
                         continue;
@@ -310,11 +342,15 @@ impl Top {
             }
         }
         let mut candidates: Vec<Option<Series>> = self.candidates.into_iter().map(Some).collect();
-        let series = order.into_iter().filter_map(|candidate| {
-            let series = candidates.get_mut(candidate)?.take()?;
-            Some(std::mem::take(kept.get_mut(candidate)?).of(series))
-        });
-        series.collect()
+        let mut series = Vec::with_capacity(order.len());
+        for candidate in order {
+            let one = candidates.get_mut(candidate).and_then(Option::take);
+            if let Some((one, kept)) = one.zip(kept.get_mut(candidate)) {
+                pacer.spend(LABELS_POINTS + one.len()).await?;
+                series.push(std::mem::take(kept).of(one));
+            }
+        }
+        Ok(series)
     }
 }
 
@@ -341,11 +377,15 @@ fn compare(choice: Choice, a: f64, b: f64) -> Ordering {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use futures_lite::future::block_on;
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::Labels;
     use crate::query::float_histogram::FloatHistogram;
+    use crate::query::pace::Unpaced;
 
     fn series(name: &str, values: &[f64]) -> Series {
         let labels = Labels::from_pairs([("s", name)]).unwrap();
@@ -356,8 +396,13 @@ mod tests {
         Top::new(choice, Param::Same(k), Grouping::one_group(), TextRange::default())
     }
 
+    fn all_of(top: Top) -> Vec<Series> {
+        let points = Cell::new(0);
+        block_on(top.into_series(Pacer::new(&Unpaced, &points))).unwrap()
+    }
+
     fn names(top: Top) -> Vec<(String, Vec<f64>)> {
-        let named = top.into_series().into_iter().map(|series| {
+        let named = all_of(top).into_iter().map(|series| {
             let name = series.labels.get("s").unwrap().to_owned();
             (name, series.column.points().map(|(_, v)| v).collect())
         });
@@ -393,7 +438,7 @@ mod tests {
             let all = [a, b, c];
             let mut top = top(Choice::First, 1.0);
             order.iter().for_each(|index| top.push(all[*index].clone()));
-            let mut have = top.into_series();
+            let mut have = all_of(top);
             have.sort_by(|a, b| a.labels.cmp(&b.labels));
             let steps = have.iter().map(|one| one.steps().collect::<Vec<_>>());
             assert_eq!(steps.collect::<Vec<_>>(), [vec![1, 2], vec![0, 3], vec![4]]);
@@ -422,9 +467,10 @@ mod tests {
 
     #[test]
     fn what_was_overtaken_is_forgotten() {
-        let mut top = top(Choice::Largest, 1.0);
+        let (mut top, points) = (top(Choice::Largest, 1.0), Cell::new(0));
         for i in 0..10_000 {
             top.push(series(&format!("{i:05}"), &[f64::from(i)]));
+            block_on(top.sweep_if_due(Pacer::new(&Unpaced, &points))).unwrap();
         }
         assert!(top.held() < 10_000);
         assert_eq!(names(top), [("09999".to_owned(), vec![9999.0])]);

@@ -8,9 +8,12 @@
 use std::sync::Arc;
 
 use super::annotation::Annotations;
+use super::error::QueryError;
 use super::float_histogram::FloatHistogram;
 use super::grid::Grid;
+use super::pace::{Pace, Pacer};
 use super::point_map::PointMap;
+use super::series_set::MOVE_POINTS;
 use crate::model::{Labels, STALE_NAN_BITS, Sample, TimestampMs};
 
 /// Holds the place of a point that is not there.
@@ -261,6 +264,13 @@ impl Series {
         Self { labels, drop_name, column, histograms: HistogramColumn::default() }
     }
 
+    /// The bytes that it takes, about.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let points = self.column.len() + self.histograms.held() * 2;
+        size_of::<Self>() + self.labels.as_bytes().len() + points * size_of::<f64>()
+    }
+
     /// No points at all?
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -354,9 +364,51 @@ pub struct RawSeries {
 }
 
 impl RawSeries {
+    /// Its labels.
+    pub(super) fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
     /// How many samples these are as a query's limit counts them: a histogram is as many as it is large.
     pub(super) fn held(&self) -> usize {
         self.samples.len() + self.histograms.iter().map(|(_, h)| h.points()).sum::<usize>()
+    }
+}
+
+impl AnswerValue {
+    /// The bytes that it takes, about.
+    pub(super) async fn held_bytes<P: Pace>(
+        &self,
+        pacer: Pacer<'_, P>,
+    ) -> Result<usize, QueryError> {
+        let mut held = 0;
+        match self {
+            Self::Scalar { .. } => {}
+            Self::String { v, .. } => held += v.len(),
+            Self::Vector { samples, .. } => {
+                for (labels, point) in samples {
+                    pacer.spend(MOVE_POINTS).await?;
+                    held += size_of::<(Labels, Point)>() + labels.as_bytes().len();
+                    if let Point::Histogram(h) = point {
+                        held += h.points() * 2 * size_of::<f64>();
+                    }
+                }
+            }
+            Self::Matrix { series, .. } => {
+                for one in series {
+                    pacer.spend(MOVE_POINTS).await?;
+                    held += one.held_bytes();
+                }
+            }
+            Self::Ranges(series) => {
+                for one in series {
+                    pacer.spend(MOVE_POINTS).await?;
+                    held += size_of::<RawSeries>() + one.labels.as_bytes().len();
+                    held += one.held() * 2 * size_of::<f64>();
+                }
+            }
+        }
+        Ok(held)
     }
 }
 

@@ -9,6 +9,7 @@
 //! window            (start             end]              left-open
 //! ```
 
+use super::functions::many::MANY;
 use super::grid::Grid;
 use super::leaf::Shape;
 use super::reads::Reads;
@@ -159,6 +160,17 @@ pub(super) trait Kernel {
     }
 }
 
+/// How far gathering samples has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gathered {
+    /// There are enough to step on.
+    Enough,
+    /// There are more to come.
+    Some,
+    /// There were no more.
+    Ended,
+}
+
 /// One series' samples and how far its windows have come.
 #[derive(Debug)]
 pub(super) struct Windows {
@@ -182,6 +194,8 @@ pub(super) struct Windows {
     samples_read: u64,
     /// What each step looks at, if that is counted.
     reads: Option<Reads>,
+    /// The window of the next step is too long for its kernel.
+    is_long: bool,
 }
 
 /// The bounds of a window among the buffered samples.
@@ -210,6 +224,7 @@ impl Windows {
             gather: GATHER_SAMPLES,
             samples_read: 0,
             reads: None,
+            is_long: false,
         }
     }
 
@@ -235,6 +250,7 @@ impl Windows {
         (self.cursor.lo, self.cursor.hi) = (0, 0);
         self.written = 0..0;
         self.gather = GATHER_SAMPLES;
+        self.is_long = false;
     }
 
     /// How many samples are buffered.
@@ -259,9 +275,9 @@ impl Windows {
         (self.step, ts.unwrap_or_default(), vs.unwrap_or_default())
     }
 
-    /// Takes samples off the front of `samples`, which are in order of time, until enough are there to step on, and says
-    /// whether that is so; otherwise there are no more.
-    pub(super) fn gather(&mut self, samples: &mut &[Sample]) -> bool {
+    /// Takes samples off the front of `samples`, which are in order of time, until enough are there to step on, at most so many
+    /// as can be looked at without a pause.
+    pub(super) fn gather(&mut self, samples: &mut &[Sample]) -> Gathered {
         let before = self.shape.end(self.step).saturating_sub(self.shape.length);
         let last = self.shape.end(self.shape.grid.count.saturating_sub(1));
         if self.ts.len() < self.gather {
@@ -271,8 +287,9 @@ impl Windows {
         let too_old = samples.partition_point(|sample| sample.t.0 <= before);
         let visible = samples.partition_point(|sample| sample.t.0 <= last);
         let mut rest = samples.get(too_old..visible).unwrap_or_default();
-        while self.len < self.gather && !rest.is_empty() {
-            let room = self.len..self.gather.min(self.len + TAKE_AT_ONCE.min(rest.len()));
+        let end = self.gather.min(self.len + MANY);
+        while self.len < end && !rest.is_empty() {
+            let room = self.len..end.min(self.len + TAKE_AT_ONCE.min(rest.len()));
             let (taken, behind) = rest.split_at_checked(room.len()).unwrap_or((rest, &[]));
             let (Some(ts), Some(vs)) = (self.ts.get_mut(room.clone()), self.vs.get_mut(room))
             else {
@@ -290,9 +307,12 @@ impl Windows {
             }
             rest = behind;
         }
-        let is_full = self.len >= self.gather;
         *samples = rest;
-        is_full
+        match (self.len < self.gather, rest.is_empty()) {
+            (false, _) => Gathered::Enough,
+            (true, false) => Gathered::Some,
+            (true, true) => Gathered::Ended,
+        }
     }
 
     /// Takes in samples of which some have the bits of a stale marker, but for the sign. There is room for them.
@@ -327,7 +347,8 @@ impl Windows {
     /// Writes the value of every window that no later sample can fall into to `out`, which has one place a step; with
     /// `ended`, of all windows. Steps whose windows are empty are left as they are.
     ///
-    /// Stops when about as many points as `work` says are worked through, takes them off it, and says whether it is done.
+    /// Stops when about as many points as `work` says are worked through, takes them off it, and says whether it is done. Stops
+    /// before a window with more samples than a kernel may look at: see [`long`](Self::long).
     pub(super) fn advance<K: Kernel>(
         &mut self,
         kernel: &mut K,
@@ -367,6 +388,12 @@ impl Windows {
                 {
                     break;
                 }
+                if K::SCANS && cursor.hi - cursor.lo > MANY {
+                    if found == 0 {
+                        self.is_long = true;
+                    }
+                    break;
+                }
                 let Some(place) = bounds.get_mut(found) else {
                     break;
                 };
@@ -399,6 +426,14 @@ impl Windows {
                 behind = step;
                 continue;
             }
+            if self.is_long {
+                if let Some(reads) = &mut self.reads {
+                    let Cursor { lo, hi, .. } = cursor;
+                    reads.note(step, hi - lo, hi - lo.max(hi_before));
+                    reads.held_max = reads.held_max.max(hi - lo);
+                }
+                break;
+            }
             step = match ts.get(cursor.hi) {
                 Some(next) => step.saturating_add(steps_to(*next, end, shape.end_step)),
                 None => shape.grid.count, // only reached when no more samples come
@@ -408,7 +443,7 @@ impl Windows {
             }
             end = shape.end(step);
         }
-        let done = step >= shape.grid.count || !(ended || end < newest);
+        let done = step >= shape.grid.count || !(self.is_long || ended || end < newest);
         *work = work.saturating_sub(step.saturating_sub(begun) + scanned);
         (self.cursor, self.step) = (cursor, step);
         if first < behind {
@@ -421,11 +456,33 @@ impl Windows {
         done
     }
 
+    /// The next window, if it was too long for its kernel; its value is then [`put`](Self::put).
+    pub(super) fn long(&self) -> Option<Window<'_>> {
+        let Shape { grid, length, .. } = &self.shape;
+        let Cursor { lo, hi, .. } = self.cursor;
+        let (step, ts, vs) = self.open();
+        let end = self.shape.end(step);
+        self.is_long.then_some(Window { ts, vs, lo, hi, end, length: *length, step, grid })
+    }
+
+    /// Writes the value of the long window to `out`, and goes on behind it.
+    pub(super) fn put(&mut self, v: f64, out: &mut [f64]) {
+        if let Some(slot) = out.get_mut(self.step) {
+            *slot = v;
+        }
+        let start = if self.written.is_empty() { self.step } else { self.written.start };
+        self.step += 1;
+        self.written = start..self.step;
+        self.is_long = false;
+    }
+
     /// Forgets the first `gone` samples. A window that fills the buffer makes it larger.
     fn drop_front(&mut self, gone: usize) {
         let kept = self.len - gone;
-        self.ts.copy_within(gone..self.len, 0);
-        self.vs.copy_within(gone..self.len, 0);
+        if gone > 0 {
+            self.ts.copy_within(gone..self.len, 0);
+            self.vs.copy_within(gone..self.len, 0);
+        }
         self.len = kept;
         self.known -= gone;
         self.cursor.hi -= gone;

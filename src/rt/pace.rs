@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::timer;
+use super::{task, timer};
 
 /// The longest stretch of work that others wait for.
 const SLICE: Duration = Duration::from_micros(200);
@@ -72,7 +72,7 @@ impl Drop for Sharer {
 /// A stretch of uninterrupted work. Hold one for the length of a job and call [`Slice::breathe`] in its loop.
 #[derive(Debug)]
 pub struct Slice {
-    started: Instant,
+    started: Cell<Instant>,
     length: Duration,
     /// How long others have the core for themselves; `None`: for as long as they have something to do.
     breath: Option<Duration>,
@@ -90,7 +90,8 @@ impl Slice {
     /// The work begins now, and may hold the core for `length` at a time: for a shard that does not serve yet.
     #[must_use]
     pub fn of(length: Duration) -> Self {
-        Self { started: Instant::now(), length, breath: None, is_shared: false }
+        let started = Cell::new(Instant::now());
+        Self { started, length, breath: None, is_shared: false }
     }
 
     /// The work begins now, that of a [`Sharer`].
@@ -106,18 +107,23 @@ impl Slice {
     }
 
     /// The work begins anew: for after a wait, which was no work.
-    pub fn restart(&mut self) {
-        self.started = Instant::now();
+    pub fn restart(&self) {
+        self.started.set(Instant::now());
     }
 
     /// Lets the rest of the shard go on if the stretch has lasted its length, 200 us unless said otherwise. Costs a look
     /// at the clock (about 25 ns), so call it once a series, not once a sample. Hold no borrow over it.
     pub async fn breathe(&mut self) {
+        self.breathe_between().await;
+    }
+
+    /// The same, for work whose parts share it.
+    pub async fn breathe_between(&self) {
         let length = match self.is_shared {
             true => (self.length / Sharer::parts()).max(SLICE_MIN),
             false => self.length,
         };
-        if self.started.elapsed() > length {
+        if self.started.get().elapsed() > length {
             match self.breath {
                 Some(breath) => timer::sleep(breath).await,
                 None => Self::pause().await,
@@ -134,6 +140,21 @@ impl Slice {
     }
 }
 
+/// Drops many items with pauses: to give the memory of a million of them back takes some tens of milliseconds.
+pub fn let_go<T: 'static>(mut items: Vec<T>) {
+    const FEW: usize = 1024;
+    const AT_ONCE: usize = 64;
+    if items.len() > FEW {
+        drop(task::spawn("letting go", async move {
+            let mut slice = Slice::start();
+            while !items.is_empty() {
+                items.truncate(items.len().saturating_sub(AT_ONCE));
+                slice.breathe().await;
+            }
+        }));
+    }
+}
+
 impl crate::io::Pace for Slice {
     async fn breathe(&mut self) {
         Self::breathe(self).await;
@@ -147,7 +168,6 @@ mod tests {
 
     use super::*;
     use crate::rt::executor::testing::on_one_shard;
-    use crate::rt::task;
 
     #[test]
     fn who_ends_gives_its_share_back() {

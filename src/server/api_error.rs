@@ -10,6 +10,7 @@ use super::json;
 use super::params::ParamError;
 use super::reply::{self, Reply};
 use crate::coordinator::api::{AdminError, ReadError};
+use crate::query::QueryErrorKind;
 
 /// The status for "the client closed the connection", which only logs ever see.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -115,6 +116,13 @@ impl From<ReadError> for ApiError {
         let error_type = match error {
             ReadError::NotReady => ErrorType::Unavailable,
             ReadError::Storage(_) => ErrorType::Internal,
+            ReadError::Refused(ref why) => match why.kind() {
+                QueryErrorKind::BadData => ErrorType::BadData,
+                QueryErrorKind::Execution => ErrorType::Execution,
+                QueryErrorKind::Timeout => ErrorType::Timeout,
+                QueryErrorKind::Canceled => ErrorType::Canceled,
+                QueryErrorKind::Internal => ErrorType::Internal,
+            },
         };
         Self::new(error_type, error.to_string())
     }

@@ -13,8 +13,8 @@ use super::compression::{Compressor, Encoding};
 use super::json::slices::Slices;
 use crate::rt::Slice;
 
-/// How many bytes of an answer are written before the core looks after others: some 100 microseconds' work.
-const SLICE_BYTES: usize = 64 << 10;
+/// How many bytes of an answer are written before the core looks after others: some 200 microseconds' work.
+const SLICE_BYTES: usize = 32 << 10;
 
 /// A body of fewer bytes fits a packet and is sent as it is.
 const COMPRESSED_BYTES_MIN: usize = 1024;

@@ -4,14 +4,16 @@
 
 use http::StatusCode;
 
-use super::api_error::ApiError;
+use super::api_error::{ApiError, ErrorType};
 use super::form::Form;
 use super::json::slices::{self, List};
 use super::json::{Notes, array, number};
 use super::params;
 use super::reply::{self, Reply};
+use super::series::in_time;
 use super::service::Server;
-use crate::coordinator::api::Store;
+use crate::coordinator::api::{Limited, Store};
+use crate::coordinator::reading_texts;
 use crate::model::{Exemplar, SeriesExemplars};
 use crate::query::selectors;
 
@@ -23,13 +25,18 @@ pub async fn exemplars<S: Store>(server: &Server<S>, form: &Form) -> Result<Repl
     let range = params::range(form)?.ok_or_else(|| {
         ApiError::bad_data("end timestamp must not be before start timestamp".to_owned())
     })?;
-    let selectors = selectors(form.get("query"));
-    let selectors = selectors.map_err(|error| ApiError::bad_data(error.to_string()))?;
+    let text = form.get("query").to_owned();
+    let reading = reading_texts::read(text.len(), move || selectors(&text));
+    let read =
+        reading.await.map_err(|error| ApiError::new(ErrorType::Internal, error.to_string()))?;
+    let selectors = read.map_err(|error| ApiError::bad_data(error.to_string()))?;
     if selectors.is_empty() {
         return Ok(reply::empty(StatusCode::NO_CONTENT));
     }
-    let found = server.store.exemplars(selectors, range).await?;
-    Ok(reply::sliced(Box::new(List::new(found, of_series, Notes::default()))))
+    let Limited { items, account, .. } =
+        in_time(server, server.store.exemplars(selectors, range)).await?;
+    let list = List::new(items, of_series, Notes::default()).holding(account);
+    Ok(reply::sliced(Box::new(list)))
 }
 
 fn of_series(out: &mut Vec<u8>, SeriesExemplars { series, exemplars }: &SeriesExemplars) {

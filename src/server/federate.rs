@@ -20,11 +20,13 @@ use self::format::Format;
 use super::body::Body;
 use super::form::Form;
 use super::home;
+use super::json::slices::Slices;
 use super::reply::{self, Reply};
 use super::series;
 use super::service::Server;
 use crate::coordinator::api::{Need, ReadError, ReadSeries, SeriesReading, Store};
 use crate::model::{Labels, Matcher, Samples, TimeRange, TimestampMs, ValueRef};
+use crate::query::memory::{Account, Tab};
 use crate::rt::pace::Slice;
 use crate::rt::timer;
 
@@ -34,8 +36,7 @@ pub async fn federate<S: Store>(server: &Server<S>, headers: &HeaderMap, form: &
         let sentence = format!("error parsing form values: {error}");
         return reply::text(StatusCode::BAD_REQUEST, &sentence);
     }
-    let selectors = form.all("match[]").map(series::matchers).collect::<Result<Vec<_>, _>>();
-    let selectors = match selectors {
+    let selectors = match series::read_each(form, series::matchers).await {
         Ok(selectors) => selectors,
         Err(why) => return reply::text(StatusCode::BAD_REQUEST, &why),
     };
@@ -43,39 +44,59 @@ pub async fn federate<S: Store>(server: &Server<S>, headers: &HeaderMap, form: &
     if let Some(reply) = home::not_ready(server.ready_for(Need::Reads, limit).await) {
         return reply;
     }
+    let format = Format::wanted(headers);
+    let external = server.configuration.in_force().config.external_labels();
     let newest = timer::timeout(limit, async {
         let Some(_turn) = server.reads.acquire(1).await else { return Err(ReadError::NotReady) };
-        newest(server, selectors).await
+        let (newest, account) = newest(server, selectors).await?;
+        let slices = exposition(newest, &external, format, &mut Slice::start()).await;
+        Ok(Charged { slices, _account: account })
     });
-    let newest = match newest.await {
-        Ok(Ok(newest)) => newest,
+    let exposition = match newest.await {
+        Ok(Ok(found)) => found,
         Ok(Err(error @ ReadError::NotReady)) => return reply::try_later(&error.to_string()),
+        Ok(Err(error @ ReadError::Refused(_))) => {
+            return reply::text(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string());
+        }
         Ok(Err(error)) => {
             return reply::text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string());
         }
         Err(late) => return reply::text(StatusCode::SERVICE_UNAVAILABLE, &late.to_string()),
     };
-    let format = Format::wanted(headers);
-    let external = server.configuration.in_force().config.external_labels();
-    let mut answer = Response::new(Body::sliced(exposition(newest, &external, format)));
+    let mut answer = Response::new(Body::sliced(Box::new(exposition)));
     if let Ok(value) = HeaderValue::try_from(format.content_type()) {
         answer.headers_mut().insert(CONTENT_TYPE, value);
     }
     answer
 }
 
+/// An exposition whose series are charged to a query's memory until they are sent.
+struct Charged {
+    slices: Box<dyn Slices>,
+    _account: Option<Account>,
+}
+
+impl Slices for Charged {
+    fn fill(&mut self, out: &mut Vec<u8>, len: usize) -> bool {
+        self.slices.fill(out, len)
+    }
+}
+
 /// The newest samples within the lookback delta, of all series that any of the selectors finds.
 async fn newest<S: Store>(
     server: &Server<S>,
     selectors: Vec<Vec<Matcher>>,
-) -> Result<BTreeMap<Labels, Newest>, ReadError> {
+) -> Result<(BTreeMap<Labels, Newest>, Option<Account>), ReadError> {
     let now = (server.now)();
     let from = TimestampMs(now.0.saturating_sub(server.settings.lookback_delta_ms));
     let (mut found, mut decoded) = (BTreeMap::new(), Samples::default());
-    let Some(range) = TimeRange::new(from, now) else { return Ok(found) };
-    let mut slice = Slice::start();
+    let Some(range) = TimeRange::new(from, now) else { return Ok((found, None)) };
+    let (mut slice, mut account) = (Slice::start(), None);
     for matchers in selectors {
         let mut reading = server.store.read(matchers, range);
+        // All that is found is charged to one.
+        let account = account.get_or_insert_with(|| reading.account().clone());
+        let mut tab = Tab::of(account);
         // What comes later of a series is newer.
         while let Some(ReadSeries { labels, chunks }) = reading.next().await? {
             let Some(chunk) = chunks.last() else { continue };
@@ -86,11 +107,15 @@ async fn newest<S: Store>(
                 Some((t, ValueRef::Histogram(h))) => Newest::Histogram(t, h.to_histogram()),
                 None => continue,
             };
-            found.insert(labels, newest);
+            let bytes = size_of::<(Labels, Newest)>() * 2 + labels.as_bytes().len();
+            if found.insert(labels, newest).is_none() {
+                tab.add(bytes)?;
+            }
             slice.breathe().await;
         }
+        tab.settle()?;
     }
-    Ok(found)
+    Ok((found, account))
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ async fn answer<S: Store>(
     server.counters.query_durations.observe(took);
     drop(running);
 
-    let Evaluated { answer, prepared_in } = match outcome {
+    let Evaluated { answer, prepared_in, account } = match outcome {
         Ok(outcome) => outcome.map_err(|error| refusal(&error))?,
         Err(_) => return Err(refusal(&QueryError::Timeout)),
     };
@@ -141,7 +141,7 @@ async fn answer<S: Store>(
             })
         }
     };
-    Ok(reply::sliced(Box::new(AnswerSlices::new(value, stats, notes))))
+    Ok(reply::sliced(Box::new(AnswerSlices::new(value, stats, notes).holding(account))))
 }
 
 /// A query that runs, counted and listed for as long.

@@ -16,7 +16,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use futures_lite::StreamExt;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
@@ -26,10 +27,13 @@ use super::home;
 use super::reply::{self, Reply};
 use super::service::Server;
 use crate::coordinator::api::{Need, ReadError, ReadSeries, SeriesReading, Store};
+use crate::coordinator::reading_texts;
 use crate::model::{Labels, Samples, TimeRange};
+use crate::query::QueryError;
+use crate::query::memory::Account;
 use crate::rt::local::Permit;
 use crate::rt::pace::Slice;
-use crate::rt::timer;
+use crate::rt::{task, timer};
 use crate::wire::read::{
     ReadForm, ReadQuery, ReadRequestError, SamplesAnswer, SeriesFrames, decode_read,
 };
@@ -64,6 +68,8 @@ enum Refused {
         "the answer has more than {0} bytes; ask for less at once, or take STREAMED_XOR_CHUNKS"
     )]
     Bytes(usize),
+    #[error(transparent)]
+    Memory(#[from] QueryError),
     #[error("the server stops")]
     Stopping,
 }
@@ -76,6 +82,9 @@ impl Refused {
                 reply::try_later(&sentence)
             }
             Self::Store(ReadError::NotReady) => reply::try_later(&sentence),
+            Self::Store(ReadError::Refused(_)) | Self::Memory(_) => {
+                reply::text(StatusCode::UNPROCESSABLE_ENTITY, &sentence)
+            }
             Self::Store(ReadError::Storage(_)) => {
                 reply::text(StatusCode::INTERNAL_SERVER_ERROR, &sentence)
             }
@@ -134,8 +143,18 @@ where
     match form {
         ReadForm::Samples => {
             let max = server.settings.remote_read_samples_max;
-            let bytes = samples(readings, &external, max).await?;
-            let mut reply = reply::whole(StatusCode::OK, "application/x-protobuf", bytes);
+            let (bytes, accounts) = samples(readings, &external, max).await?;
+            let len = HeaderValue::from(bytes.len());
+            // Charged until it is sent.
+            let piece = futures_lite::stream::once(Ok(bytes));
+            let body = piece.map(move |piece| {
+                let _held = &accounts;
+                piece
+            });
+            let mut reply = Response::new(Body::streamed(body));
+            reply.headers_mut().insert(CONTENT_LENGTH, len);
+            let protobuf = HeaderValue::from_static("application/x-protobuf");
+            reply.headers_mut().insert(CONTENT_TYPE, protobuf);
             let snappy = HeaderValue::from_static("snappy");
             reply.headers_mut().insert(CONTENT_ENCODING, snappy);
             Ok(reply)
@@ -167,7 +186,9 @@ where
     let (mut packed, mut bytes) = (Vec::new(), Vec::new());
     timer::timeout(limit, read_body(body, BOUNDS, &mut reservation, &mut packed)).await??;
     Decompressor::new().decompress(Compression::Snappy, &packed, &mut bytes)?;
-    Ok(decode_read(&bytes, external)?)
+    let external = external.clone();
+    let reading = reading_texts::read(bytes.len(), move || decode_read(&bytes, &external)).await;
+    Ok(reading.map_err(|error| ReadError::Storage(error.to_string()))??)
 }
 
 /// The whole answer in samples, packed.
@@ -175,12 +196,14 @@ async fn samples<R: SeriesReading>(
     readings: VecDeque<Option<R>>,
     external: &Labels,
     samples_max: u64,
-) -> Result<Vec<u8>, Refused> {
+) -> Result<(Bytes, Vec<Account>), Refused> {
     let (mut answer, mut decoded) = (SamplesAnswer::default(), Samples::default());
     let mut slice = Slice::start();
+    let (mut charged, mut accounts) = (0, Vec::new());
     for reading in readings {
         let (mut last, mut count) = (None, 0);
         if let Some(mut reading) = reading {
+            let account = reading.account().clone();
             while let Some(series) = reading.next().await? {
                 count += series.len();
                 if count > samples_max {
@@ -193,16 +216,24 @@ async fn samples<R: SeriesReading>(
                 for chunk in &series.chunks {
                     ReadSeries::decode(chunk, &mut decoded);
                     answer.push(decoded.as_ref());
+                    // It is packed as a whole, and then there twice.
+                    let held = answer.len() * 2;
+                    account.charge(held - charged)?;
+                    charged = held;
                     if answer.len() > ANSWER_BYTES_MAX {
                         return Err(Refused::Bytes(ANSWER_BYTES_MAX));
                     }
                     slice.breathe().await;
                 }
             }
+            accounts.push(account);
         }
         answer.end_query();
     }
-    Ok(pack_snappy(&answer.finish()))
+    let answer = answer.finish();
+    let packing = task::spawn_blocking("packing an answer", move || pack_snappy(&answer));
+    let packed = packing.await.map_err(|error| ReadError::Storage(error.to_string()))?;
+    Ok((Bytes::from(packed), accounts))
 }
 
 /// Frames of all queries, one after the other.

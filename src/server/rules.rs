@@ -17,11 +17,11 @@ use crate::query::quote::quoted;
 ///
 /// # Errors
 /// A parameter that cannot mean anything, or a token of a page that there is not.
-pub fn rules(form: &Form) -> Result<Reply, ApiError> {
+pub async fn rules(form: &Form) -> Result<Reply, ApiError> {
     if let Some(error) = form.malformed() {
         return Err(ApiError::bad_data(format!("error parsing form values: {error}")));
     }
-    series::selectors(form).map_err(ApiError::bad_data)?;
+    series::selectors(form).await.map_err(ApiError::bad_data)?;
     let kind = form.get("type").to_lowercase();
     if !matches!(kind.as_str(), "" | "alert" | "record") {
         let why = format!("not supported value {}", quoted(kind.as_bytes()));

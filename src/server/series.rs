@@ -2,17 +2,19 @@
 //!
 //! Answers are sorted. Source: `web/api/v1/api.go` (`series`, `labelNames`, `labelValues`), Prometheus 3.14.
 
-use super::api_error::ApiError;
+use super::api_error::{ApiError, ErrorType};
 use super::form::Form;
 use super::json::slices::{self, List};
 use super::json::{Notes, text};
 use super::reply::{self, Reply};
 use super::service::Server;
 use super::{label_name, params};
-use crate::coordinator::api::{Limited, Store};
+use crate::coordinator::api::{Limited, ReadError, Store};
+use crate::coordinator::reading_texts;
 use crate::model::{Matcher, TimeRange};
 use crate::query::parser::parse_metric_selector;
 use crate::query::quote::quoted;
+use crate::rt::timer;
 
 /// Said when there were more results than asked for.
 pub const TRUNCATED: &str = "results truncated due to limit";
@@ -25,13 +27,10 @@ pub async fn series<S: Store>(server: &Server<S>, form: &Form) -> Result<Reply, 
     check_selects(form)?;
     let limit = params::limit(form)?;
     let range = params::range(form)?;
-    let selectors = selectors(form).map_err(invalid_selector)?;
-    let found = match range {
-        Some(range) => server.store.series(selectors, range, limit).await?,
-        None => Limited { items: Vec::new(), truncated: false },
-    };
-    let notes = truncation(found.truncated);
-    Ok(reply::sliced(Box::new(List::new(found.items, slices::labels, notes))))
+    let selectors = selectors(form).await.map_err(invalid_selector)?;
+    let Some(range) = range else { return Ok(list(None, slices::labels)) };
+    let found = in_time(server, server.store.series(selectors, range, limit)).await?;
+    Ok(list(Some(found), slices::labels))
 }
 
 /// `labels`.
@@ -39,33 +38,29 @@ pub async fn series<S: Store>(server: &Server<S>, form: &Form) -> Result<Reply, 
 /// # Errors
 /// A parameter that cannot mean anything, or a store that cannot answer.
 pub async fn label_names<S: Store>(server: &Server<S>, form: &Form) -> Result<Reply, ApiError> {
-    let Asked { limit, range, selectors } = asked(form)?;
-    let found = match range {
-        Some(range) => server.store.label_names(selectors, range, limit).await?,
-        None => Limited { items: Vec::new(), truncated: false },
-    };
-    Ok(names(found))
+    let Asked { limit, range, selectors } = asked(form).await?;
+    let Some(range) = range else { return Ok(list(None, name)) };
+    let found = in_time(server, server.store.label_names(selectors, range, limit)).await?;
+    Ok(list(Some(found), name))
 }
 
-/// `label/<name>/values`; `name` as the path has it.
+/// `label/<name>/values`; `label` as the path has the name.
 ///
 /// # Errors
 /// A name that no label has, a parameter that cannot mean anything, or a store that cannot answer.
 pub async fn label_values<S: Store>(
     server: &Server<S>,
-    name: &str,
+    label: &str,
     form: &Form,
 ) -> Result<Reply, ApiError> {
-    let name = label_name::unescape(name);
-    if name.is_empty() {
-        return Err(invalid_label_name(name.as_bytes()));
+    let label = label_name::unescape(label);
+    if label.is_empty() {
+        return Err(invalid_label_name(label.as_bytes()));
     }
-    let Asked { limit, range, selectors } = asked(form)?;
-    let found = match range {
-        Some(range) => server.store.label_values(name, selectors, range, limit).await?,
-        None => Limited { items: Vec::new(), truncated: false },
-    };
-    Ok(names(found))
+    let Asked { limit, range, selectors } = asked(form).await?;
+    let Some(range) = range else { return Ok(list(None, name)) };
+    let found = in_time(server, server.store.label_values(label, selectors, range, limit)).await?;
+    Ok(list(Some(found), name))
 }
 
 /// What is to be said of a name that no label has.
@@ -81,16 +76,46 @@ struct Asked {
     selectors: Vec<Vec<Matcher>>,
 }
 
-fn asked(form: &Form) -> Result<Asked, ApiError> {
+async fn asked(form: &Form) -> Result<Asked, ApiError> {
     let limit = params::limit(form)?;
     let range = params::range(form)?;
-    Ok(Asked { limit, range, selectors: selectors(form).map_err(ApiError::bad_data)? })
+    Ok(Asked { limit, range, selectors: selectors(form).await.map_err(ApiError::bad_data)? })
 }
 
-fn names(found: Limited<String>) -> Reply {
-    let each = |out: &mut Vec<u8>, name: &String| text::string(out, name);
-    let notes = truncation(found.truncated);
-    reply::sliced(Box::new(List::new(found.items, each, notes)))
+#[expect(clippy::ptr_arg, reason = "a list's items are these")]
+fn name(out: &mut Vec<u8>, name: &String) {
+    text::string(out, name);
+}
+
+/// The array of what was found, of which `each` appends one; an empty one if nothing was looked for.
+fn list<T: 'static>(found: Option<Limited<T>>, each: fn(&mut Vec<u8>, &T)) -> Reply {
+    let list = match found {
+        None => List::new(Vec::new(), each, Notes::default()),
+        Some(Limited { items, truncated, account }) => {
+            List::new(items, each, truncation(truncated)).holding(account)
+        }
+    };
+    reply::sliced(Box::new(list))
+}
+
+/// What the store answers within the time that a query may take.
+///
+/// # Errors
+/// Those of the store, and that it takes longer.
+pub async fn in_time<S: Store, T>(
+    server: &Server<S>,
+    asked: impl Future<Output = Result<T, ReadError>>,
+) -> Result<T, ApiError> {
+    let limit = server.settings.query_timeout;
+    match timer::timeout(limit, asked).await {
+        Ok(answered) => Ok(answered?),
+        Err(_) => Err(ApiError::new(
+            ErrorType::Timeout,
+            format!(
+                "no answer within {limit:?} (--query.timeout); ask for fewer series or a shorter time"
+            ),
+        )),
+    }
 }
 
 /// What is to be said if there were more results than asked for.
@@ -124,13 +149,33 @@ pub fn invalid_selector(why: String) -> ApiError {
 ///
 /// # Errors
 /// A text that is no selector, or one that every series passes, and why.
-pub fn selectors(form: &Form) -> Result<Vec<Vec<Matcher>>, String> {
+pub async fn selectors(form: &Form) -> Result<Vec<Vec<Matcher>>, String> {
     // All are read first, and what does not parse is told before what would pass everything.
-    let selectors = form.all("match[]").map(matchers).collect::<Result<Vec<_>, _>>()?;
+    let selectors = read_each(form, matchers).await?;
     if selectors.iter().any(|matchers| matchers.iter().all(Matcher::matches_empty)) {
         return Err("match[] must contain at least one non-empty matcher".to_owned());
     }
     Ok(selectors)
+}
+
+/// What `read` makes of each `match[]`.
+///
+/// # Errors
+/// What it refuses, or texts that are too long.
+pub async fn read_each<T: Send + 'static>(
+    form: &Form,
+    read: fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    const TEXT_BYTES_MAX: usize = 1 << 20;
+    let texts: Vec<String> = form.all("match[]").map(str::to_owned).collect();
+    let bytes = texts.iter().map(String::len).sum();
+    if bytes > TEXT_BYTES_MAX {
+        return Err(format!(
+            "the selectors have {bytes} bytes, at most {TEXT_BYTES_MAX} are allowed; ask in parts"
+        ));
+    }
+    let all = move || texts.iter().map(|text| read(text)).collect();
+    reading_texts::read(bytes, all).await.map_err(|error| error.to_string())?
 }
 
 /// A selector, compiled; every series may pass it.
@@ -143,6 +188,8 @@ pub fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::future::block_on;
+
     use super::*;
     use crate::rt::executor::testing::on_one_shard;
     use crate::server::testing::{FakeStore, ask, get, post_form, server, write_v1};
@@ -171,7 +218,7 @@ mod tests {
 
     #[test]
     fn selectors_are_compiled_in_order() {
-        let compiled = selectors(&form("match[]=up&match[]={job=~%22a|b%22}")).unwrap();
+        let compiled = block_on(selectors(&form("match[]=up&match[]={job=~%22a|b%22}"))).unwrap();
         assert_eq!(compiled.len(), 2);
         assert!(compiled[0][0].matches("up") && compiled[1][0].matches("b"));
     }
@@ -180,7 +227,7 @@ mod tests {
     fn a_selector_that_everything_passes_is_refused() {
         for text in ["{job=~%22.*%22}", "{job=%22%22}"] {
             assert_eq!(
-                selectors(&form(&format!("match[]={text}"))).unwrap_err(),
+                block_on(selectors(&form(&format!("match[]={text}")))).unwrap_err(),
                 "match[] must contain at least one non-empty matcher",
                 "{text}"
             );
@@ -189,10 +236,27 @@ mod tests {
 
     #[test]
     fn a_selector_that_does_not_parse_says_where() {
-        for query in ["match[]={a", "match[]={}&match[]={a"] {
-            let error = selectors(&form(query)).unwrap_err();
-            assert!(error.starts_with("1:3: parse error: "), "{error}");
-        }
+        on_one_shard(|_| async {
+            for query in ["match[]={a", "match[]={}&match[]={a"] {
+                let error = selectors(&form(query)).await.unwrap_err();
+                assert!(error.starts_with("1:3: parse error: "), "{error}");
+            }
+        });
+    }
+
+    #[test]
+    fn selectors_that_cost_too_much_are_refused_with_the_reason() {
+        on_one_shard(|_| async {
+            let large = r#"match[]={a=~"\\pL{40}"}&"#.repeat(17);
+            let error = selectors(&Form::new(large.as_bytes(), "")).await.unwrap_err();
+            assert!(error.contains("expression too large"), "{error}");
+            let many = r#"match[]={a=~"x[a-z]%2By"}&"#.repeat(501);
+            let error = selectors(&Form::new(many.as_bytes(), "")).await.unwrap_err();
+            assert!(error.contains("at most 500 are allowed"), "{error}");
+            let long = format!("match[]=a{}", "b".repeat(1 << 20));
+            let error = selectors(&Form::new(long.as_bytes(), "")).await.unwrap_err();
+            assert!(error.contains("ask in parts"), "{error}");
+        });
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl<S: Store> Server<S> {
             Endpoint::TargetsMetadata => targets::metadata(&form),
             Endpoint::TargetsRelabelSteps => targets::relabel_steps(&form),
             Endpoint::Alertmanagers => Ok(targets::alertmanagers()),
-            Endpoint::Rules => rules::rules(&form),
+            Endpoint::Rules => rules::rules(&form).await,
             Endpoint::Alerts => Ok(rules::alerts()),
             Endpoint::Notifications => Ok(rules::notifications()),
             Endpoint::NotificationsLive => Ok(rules::notifications_live()),

@@ -32,7 +32,7 @@ use crate::model::{
     Family, Fingerprinter, Labels, Matcher, Refusal, RefusalReason, Refusals, Sample, SamplesRef,
     SeriesExemplars, TimeRange, TimestampMs, WriteBatch,
 };
-use crate::query::memory::Budget;
+use crate::query::memory::{Account, Budget};
 use crate::query::{
     Answer, EvalRange, Leaf, LeafFold, Options, QueryError, Unpaced, evaluate, prepare,
 };
@@ -144,13 +144,17 @@ impl FakeStore {
 fn limited<T>(mut items: Vec<T>, limit: Option<usize>) -> Limited<T> {
     let truncated = limit.is_some_and(|limit| items.len() > limit);
     items.truncate(limit.unwrap_or(usize::MAX));
-    Limited { items, truncated }
+    Limited { items, truncated, account: Budget::unlimited().open() }
 }
 
 /// What a read of a [`FakeStore`] gives.
-pub struct FakeReading(std::vec::IntoIter<(Labels, Vec<Sample>)>);
+pub struct FakeReading(std::vec::IntoIter<(Labels, Vec<Sample>)>, Account);
 
 impl SeriesReading for FakeReading {
+    fn account(&self) -> &Account {
+        &self.1
+    }
+
     async fn next(&mut self) -> Result<Option<ReadSeries>, ReadError> {
         let Some((labels, floats)) = self.0.next() else { return Ok(None) };
         let samples = SamplesRef::of_floats(&floats);
@@ -168,7 +172,7 @@ impl Store for FakeStore {
             let samples: Vec<Sample> = samples.filter(|sample| range.contains(sample.t)).collect();
             (labels, samples)
         });
-        FakeReading(found.collect::<Vec<_>>().into_iter())
+        FakeReading(found.collect::<Vec<_>>().into_iter(), Budget::unlimited().open())
     }
 
     async fn write(
@@ -227,7 +231,8 @@ impl Store for FakeStore {
             Some(Question { text: text.to_owned(), range, options: *options, timeout });
         self.pass_gate().await;
         if let Some(answer) = self.answer.borrow().clone() {
-            return answer.map(|answer| Evaluated { answer, prepared_in });
+            let account = Budget::unlimited().open();
+            return answer.map(|answer| Evaluated { answer, prepared_in, account });
         }
         let prepared = prepare(text, range, options)?;
         let fold = |leaf: &Leaf| {
@@ -243,12 +248,12 @@ impl Store for FakeStore {
                     futures_lite::future::block_on(fold.push(labels.as_ref(), &samples, &Unpaced))?;
                 }
             }
-            Ok(vec![fold.finish()])
+            Ok(vec![futures_lite::future::block_on(fold.finish(&Unpaced))?])
         };
         let parts: Result<_, QueryError> = prepared.leaves().iter().map(fold).collect();
         let account = Budget::unlimited().open();
         let answer = evaluate(&prepared, parts?, &Unpaced, &account).await?;
-        Ok(Evaluated { answer, prepared_in })
+        Ok(Evaluated { answer, prepared_in, account })
     }
 
     async fn series(
@@ -303,7 +308,7 @@ impl Store for FakeStore {
         &self,
         selectors: Vec<Vec<Matcher>>,
         range: TimeRange,
-    ) -> Result<Vec<SeriesExemplars>, ReadError> {
+    ) -> Result<Limited<SeriesExemplars>, ReadError> {
         let found = self.exemplars.borrow();
         let of = |of: &SeriesExemplars| {
             let passes = |selector: &Vec<Matcher>| {
@@ -314,7 +319,7 @@ impl Store for FakeStore {
             let is_found = selectors.iter().any(passes) && !exemplars.is_empty();
             is_found.then(|| SeriesExemplars { series: of.series.clone(), exemplars })
         };
-        Ok(found.iter().filter_map(of).collect())
+        Ok(limited(found.iter().filter_map(of).collect(), None))
     }
 
     async fn metadata(&self, name: Option<String>) -> Result<Vec<Family>, ReadError> {

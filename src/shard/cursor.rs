@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use super::life::Life;
 use super::request::Selection;
-use super::{Shard, reading::ReadFailed};
+use super::{Shard, reading::storage};
 use crate::encoding::chunk;
 use crate::encoding::chunk::FloatChunks;
 use crate::encoding::chunk_encoder::ChunkEncoder;
 pub use crate::encoding::chunk_encoder::EncodedChunk;
 use crate::io::{Clock, Disk, Pace};
 use crate::model::{Labels, Samples, SamplesRef, TimestampMs};
+use crate::query::QueryError;
 use crate::rt::clock::Stopwatch;
 use crate::rt::pace::Slice;
 use crate::rt::task;
@@ -147,22 +148,23 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         life: &Life<D>,
         name: u64,
         step: CursorStep,
-    ) -> Result<CursorPart, ReadFailed> {
+    ) -> Result<CursorPart, QueryError> {
         let (cursors, mut slice) = (&life.cursors, Slice::start());
         let mut cursor = match step {
             CursorStep::Begin(selection) => {
                 let matchers = selection.any_of().next().unwrap_or_default();
                 let selected = self.select(life, matchers, selection.range, &mut slice).await;
-                let selected = selected.map_err(|error| error.to_string())?;
-                let selected = selected.in_order(&mut slice).await;
+                let selected = selected.map_err(storage)?.in_order(&mut slice).await;
+                // Until the end of the read, whose account it is.
+                selection.asking.account().charge(selected.held_bytes())?;
                 let (began, last_asked) = (Stopwatch::start(), Stopwatch::start());
                 Cursor { selected, batch: Batch::default(), began, last_asked }
             }
             CursorStep::Next => cursors.0.borrow_mut().remove(&name).ok_or_else(|| {
-                format!(
+                QueryError::Storage(format!(
                     "the read took longer than {AGE_MAX:?}, was not gone on with for {IDLE_MAX:?}, or the shard was opened anew \
                      from its log: ask again, for less at once"
-                )
+                ))
             })?,
             CursorStep::End => {
                 cursors.end(name);
@@ -172,7 +174,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let mut part = CursorPart::default();
         while part.series.is_empty() && !part.is_last {
             let read = cursor.selected.read(&mut cursor.batch, &mut slice).await;
-            part.is_last = !read.map_err(|error| error.to_string())?;
+            part.is_last = !read.map_err(storage)?;
             for (run, samples) in cursor.batch.take_runs() {
                 if !samples.is_empty()
                     && let Some(labels) = run.series.labels(&life.head)

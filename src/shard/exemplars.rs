@@ -1,8 +1,13 @@
 //! Exemplars: taken with a write, and answered.
 
+use std::sync::Arc;
+
+use super::asking::Asking;
 use super::life::Life;
 use crate::io::Disk;
 use crate::model::{ExemplarAt, LabelText, Matcher, SeriesExemplars, TimeRange};
+use crate::query::QueryError;
+use crate::query::memory::Tab;
 use crate::rt::pace::Slice;
 use crate::storage::head::Bounds;
 use crate::storage::head::exemplars::AppendedExemplars;
@@ -10,7 +15,7 @@ use crate::storage::head::exemplars::AppendedExemplars;
 /// Exemplars that are taken without a pause.
 const EXEMPLARS_AT_ONCE: usize = 64;
 /// Series that are looked at without a pause.
-const SERIES_AT_ONCE: usize = 64;
+const SERIES_AT_ONCE: usize = 16;
 
 /// Which exemplars a question is about.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub struct ExemplarSelection {
     pub selectors: Vec<Vec<Matcher>>,
     /// Only those in this range.
     pub range: TimeRange,
+    /// What the answer's memory is charged to, and whether anybody waits for it.
+    pub asking: Arc<Asking>,
 }
 
 /// Takes the exemplars of a part whose samples are appended; they are durable with the next commit.
@@ -42,19 +49,31 @@ pub(super) async fn append<D: Disk>(
 }
 
 /// The exemplars that a selection finds, series by series, in no order.
+///
+/// # Errors
+/// They are more than the account of who asks holds, or nobody asks any more.
 pub(super) async fn select<D: Disk>(
     life: &Life<D>,
-    ExemplarSelection { selectors, range }: &ExemplarSelection,
-) -> Vec<SeriesExemplars> {
-    let (mut found, mut slice) = (Vec::new(), Slice::start());
-    let all = life.head.borrow().exemplars().all_series();
-    for some in all.chunks(SERIES_AT_ONCE) {
-        {
-            let head = life.head.borrow();
-            let of = |series| head.exemplars().of(series, selectors, *range);
-            found.extend(some.iter().copied().filter_map(of));
+    ExemplarSelection { selectors, range, asking }: &ExemplarSelection,
+) -> Result<Vec<SeriesExemplars>, QueryError> {
+    let work = async {
+        let (mut found, mut slice) = (Vec::new(), Slice::start());
+        let mut tab = Tab::of(asking.account());
+        let all = life.head.borrow().exemplars().all_series();
+        for some in all.chunks(SERIES_AT_ONCE) {
+            {
+                let head = life.head.borrow();
+                for series in some {
+                    if let Some(of) = head.exemplars().of(*series, selectors, *range) {
+                        tab.add(of.held_bytes())?;
+                        found.push(of);
+                    }
+                }
+            }
+            slice.breathe().await;
         }
-        slice.breathe().await;
-    }
-    found
+        tab.settle()?;
+        Ok(found)
+    };
+    asking.unless_cancelled(work).await
 }

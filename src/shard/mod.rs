@@ -4,6 +4,7 @@
 //! [`Request`]s until [`Shard::close`] has made the last of what it took durable. What it works with meanwhile is a
 //! `Life`; if its log fails, another one takes the place of that.
 
+pub mod asking;
 pub mod backlog;
 #[cfg(test)]
 mod backlog_test;
@@ -13,6 +14,7 @@ pub mod commit;
 pub mod cursor;
 pub mod deleting;
 mod exemplars;
+mod found;
 mod life;
 mod maintenance;
 pub mod manifest;
@@ -30,11 +32,13 @@ pub mod status;
 pub mod work;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use asking::Asking;
 use backlog::Pressure;
 use changes::Changes;
 use commit::WriteFailed;
@@ -274,15 +278,15 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             Request::Fold(fold) => Response::Folded(Box::new(self.fold(&life, &fold).await)),
             Request::Series(selection) => {
                 let series = self.series(&life, &selection).await;
-                series.map_or_else(Response::Failed, Response::Series)
+                Response::Series(series.map_err(Box::new))
             }
             Request::LabelNames(selection) => {
                 let names = self.label_names(&life, &selection).await;
-                names.map_or_else(Response::Failed, Response::Names)
+                Response::Names(names.map_err(Box::new))
             }
             Request::LabelValues(name, selection) => {
                 let values = self.label_values(&life, &name, &selection).await;
-                values.map_or_else(Response::Failed, Response::Names)
+                Response::Names(values.map_err(Box::new))
             }
             Request::DeleteSeries(selection) => {
                 let done = self.delete_series(&life, &selection).await;
@@ -303,11 +307,13 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 }
             },
             Request::Cursor(name, step) => {
-                Response::CursorPart(self.step_cursor(&life, name, step).await.map(Box::new))
+                let part = self.step_cursor(&life, name, step).await;
+                Response::CursorPart(part.map(Box::new).map_err(Box::new))
             }
             Request::Blocks => Response::Blocks(life.block_metas()),
             Request::Exemplars(selection) => {
-                Response::Exemplars(exemplars::select(&life, &selection).await)
+                let found = exemplars::select(&life, &selection).await;
+                Response::Exemplars(found.map_err(Box::new))
             }
             Request::Metadata(name) => {
                 Response::Metadata(metadata::said(&life, name.as_deref()).await)
@@ -430,11 +436,18 @@ async fn pair_use<D: Disk>(life: &Life<D>, texts: usize) -> PairUse {
             }
             slice.breathe().await;
         }
-        let mut by_series: Vec<usize> = (0..values.len()).collect();
-        by_series.sort_unstable_by_key(|at| {
-            std::cmp::Reverse(values.get(*at).map(|value| value.series))
-        });
-        for at in by_series.into_iter().take(texts) {
+        // The least used of those that are wanted is on top.
+        let mut most = BinaryHeap::with_capacity(texts.min(values.len()) + 1);
+        for (at, value) in values.iter().enumerate() {
+            most.push(Reverse((value.series, at)));
+            if most.len() > texts {
+                most.pop();
+            }
+            if at.is_multiple_of(PAIRS_AT_ONCE) {
+                slice.breathe().await;
+            }
+        }
+        for Reverse((_, at)) in most {
             if let (Some(pair), Some(value)) = (pairs.get(at), values.get(at)) {
                 let text = head.borrow().pairs().value(*pair).to_owned();
                 used.texts.push((value.hash, name.clone(), text));

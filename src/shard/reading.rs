@@ -2,9 +2,10 @@
 //! all blocks in the range of time that is asked for.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::asking::Asking;
+use super::found::Found;
 use super::life::Life;
 use super::{FoldRequest, Selection, Shard};
 use crate::io::{Clock, Disk};
@@ -20,12 +21,9 @@ use crate::storage::selection::{Batch, Selected};
 /// Series that are asked for a sample without a pause: some 20 us.
 const SERIES_AT_ONCE: usize = 1024;
 
-/// Why there is no answer: the disk does not read.
-pub type ReadFailed = String;
-
 /// The pace of folding within one series, which may be long. Between two of them a [`Slice`] is asked.
 struct FoldPace<'a> {
-    request: &'a FoldRequest,
+    asking: &'a Asking,
 }
 
 impl Pace for FoldPace<'_> {
@@ -34,7 +32,7 @@ impl Pace for FoldPace<'_> {
     }
 
     fn cancelled(&self) -> Option<Cancel> {
-        self.request.is_cancelled().then_some(Cancel::Canceled)
+        self.asking.is_cancelled().then_some(Cancel::Canceled)
     }
 
     fn slice_points(&self) -> usize {
@@ -49,17 +47,27 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         life: &Life<D>,
         request: &FoldRequest,
     ) -> Result<Vec<LeafPart>, QueryError> {
-        let storage = |error: BlockError| QueryError::Storage(error.to_string());
+        request.asking.unless_cancelled(self.fold_leaves(life, request)).await
+    }
+
+    async fn fold_leaves(
+        &self,
+        life: &Life<D>,
+        request: &FoldRequest,
+    ) -> Result<Vec<LeafPart>, QueryError> {
+        let account = request.asking.account();
         let mut parts = Vec::with_capacity(request.leaves.len());
         let _sharer = Sharer::begin();
         let (mut slice, mut batch) = (Slice::shared(), Batch::default());
-        let pace = FoldPace { request };
+        let pace = FoldPace { asking: &request.asking };
         for leaf in &request.leaves {
-            let mut fold = LeafFold::new(leaf).charging(&request.account);
+            let mut fold = LeafFold::new(leaf).charging(account);
             let mut selected = self
                 .select(life, leaf.matchers(), leaf.range(), &mut slice)
                 .await
                 .map_err(storage)?;
+            let planned = selected.held_bytes();
+            account.charge(planned)?;
             if leaf.wants_starts() {
                 selected = selected.with_starts();
             }
@@ -82,13 +90,11 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                         fold.end(labels.as_ref(), &pace).await?;
                     }
                     slice.breathe().await;
-                    if request.is_cancelled() {
-                        return Err(QueryError::Canceled);
-                    }
                 }
             }
             self.tell_damage(&mut selected, |what| fold.note_damage(what));
-            parts.push(fold.finish());
+            parts.push(fold.finish(&pace).await?);
+            account.release(planned);
         }
         Ok(parts)
     }
@@ -119,74 +125,96 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         }
     }
 
-    /// The label sets of the series that any selector finds.
+    /// The label sets of the series that any selector finds, sorted, each once.
     pub(super) async fn series(
         &self,
         life: &Life<D>,
         selection: &Selection,
-    ) -> Result<Vec<Labels>, ReadFailed> {
-        let (mut labels, mut slice) = (BTreeSet::new(), Slice::start());
-        for matchers in selection.any_of() {
-            let selected = self.select(life, matchers, selection.range, &mut slice).await;
-            let mut selected = selected.map_err(|error| error.to_string())?;
-            loop {
-                let found = selected.next(&mut slice).await.map_err(|error| error.to_string())?;
-                if found.is_empty() {
-                    break;
+    ) -> Result<Vec<Labels>, QueryError> {
+        let asking = &selection.asking;
+        let (mut found, mut slice) = (Found::new(asking, selection.items_max), Slice::start());
+        let work = async {
+            for matchers in selection.any_of() {
+                let selected = self.select(life, matchers, selection.range, &mut slice).await;
+                let mut selected = selected.map_err(storage)?;
+                let planned = selected.held_bytes();
+                asking.account().charge(planned)?;
+                loop {
+                    let some = selected.next(&mut slice).await.map_err(storage)?;
+                    if some.is_empty() {
+                        break;
+                    }
+                    for series in some {
+                        if let Some(labels) = series.labels(&life.head) {
+                            found.add(labels)?;
+                        }
+                        slice.breathe().await;
+                    }
                 }
-                for series in found {
-                    labels.extend(series.labels(&life.head));
-                    slice.breathe().await;
-                }
+                self.tell_damage(&mut selected, drop);
+                asking.account().release(planned);
             }
-            self.tell_damage(&mut selected, drop);
-        }
-        Ok(labels.into_iter().collect())
+            found.into_sorted(&mut slice).await
+        };
+        asking.unless_cancelled(work).await
     }
 
-    /// The names of the labels of those series.
+    /// The names of the labels of those series, sorted, each once.
     pub(super) async fn label_names(
         &self,
         life: &Life<D>,
         selection: &Selection,
-    ) -> Result<Vec<String>, ReadFailed> {
-        let mut names = names_in_head(life, selection).await;
-        let mut slice = Slice::start();
-        let view = life.served.view();
-        for block in view.overlapping(selection.range) {
-            for matchers in selection.any_of() {
-                // A mixed block has other shards' names as well. They are in the answer anyway.
-                let found = block.block.label_names(matchers, &mut slice).await;
-                names.extend(self.unless_damaged(found)?);
+    ) -> Result<Vec<String>, QueryError> {
+        let asking = &selection.asking;
+        let (mut names, mut slice) = (Found::new(asking, selection.items_max), Slice::start());
+        let work = async {
+            names_in_head(life, selection, &mut names, &mut slice).await?;
+            let view = life.served.view();
+            for block in view.overlapping(selection.range) {
+                for matchers in selection.any_of() {
+                    // A mixed block has other shards' names as well. They are in the answer anyway.
+                    let found = block.block.label_names(matchers, &mut slice).await;
+                    for name in self.unless_damaged(found)? {
+                        names.add(name)?;
+                    }
+                }
             }
-        }
-        Ok(names.into_iter().collect())
+            names.into_sorted(&mut slice).await
+        };
+        asking.unless_cancelled(work).await
     }
 
-    /// The values that the label `name` has in those series.
+    /// The values that the label `name` has in those series, sorted, each once.
     pub(super) async fn label_values(
         &self,
         life: &Life<D>,
         name: &str,
         selection: &Selection,
-    ) -> Result<Vec<String>, ReadFailed> {
-        let mut values = values_in_head(life, name, selection).await;
-        let mut slice = Slice::start();
-        let view = life.served.view();
-        for block in view.overlapping(selection.range) {
-            for matchers in selection.any_of() {
-                let found = block.block.label_values(name, matchers, &mut slice).await;
-                values.extend(self.unless_damaged(found)?);
+    ) -> Result<Vec<String>, QueryError> {
+        let asking = &selection.asking;
+        let (mut values, mut slice) = (Found::new(asking, selection.items_max), Slice::start());
+        let work = async {
+            values_in_head(life, name, selection, &mut values, &mut slice).await?;
+            let view = life.served.view();
+            for block in view.overlapping(selection.range) {
+                for matchers in selection.any_of() {
+                    let found = block.block.label_values(name, matchers, &mut slice).await;
+                    for value in self.unless_damaged(found)? {
+                        values.add(value)?;
+                        slice.breathe().await;
+                    }
+                }
             }
-        }
-        Ok(values.into_iter().collect())
+            values.into_sorted(&mut slice).await
+        };
+        asking.unless_cancelled(work).await
     }
 
     /// What was found; nothing where a block is damaged or cannot be read.
-    fn unless_damaged<T>(&self, found: Result<Vec<T>, BlockError>) -> Result<Vec<T>, ReadFailed> {
+    fn unless_damaged<T>(&self, found: Result<Vec<T>, BlockError>) -> Result<Vec<T>, QueryError> {
         match found {
             Ok(found) => Ok(found),
-            Err(error) if error.may_pass() => Err(error.to_string()),
+            Err(error) if error.may_pass() => Err(storage(error)),
             Err(error) => {
                 if self.0.told_damage.borrow_mut().insert(error.to_string()) {
                     tracing::error!(shard = %self.0.id, %error, "stored data is damaged; queries leave it out");
@@ -197,97 +225,106 @@ impl<C: Clock, D: Disk> Shard<C, D> {
     }
 }
 
-async fn names_in_head<D: Disk>(life: &Life<D>, selection: &Selection) -> BTreeSet<String> {
+/// Why a question about stored data is not answered.
+pub(super) fn storage(error: BlockError) -> QueryError {
+    QueryError::Storage(error.to_string())
+}
+
+async fn names_in_head<D: Disk>(
+    life: &Life<D>,
+    selection: &Selection,
+    names: &mut Found<String>,
+    slice: &mut Slice,
+) -> Result<(), QueryError> {
     if selection.selectors.is_empty() && selection.range == TimeRange::ALL {
-        return used_names(&life.head).await;
+        return used_names(&life.head, names, slice).await;
     }
-    let mut names = BTreeSet::new();
-    for_each_in_head(life, selection, |head, series| {
-        for label in head.label_pairs(series) {
-            if !names.contains(label.name) {
-                names.insert(label.name.to_owned());
-            }
-        }
-    })
-    .await;
-    names
+    let visit = |head: &Head, series| {
+        head.label_pairs(series).try_for_each(|label| names.add_text(label.name))
+    };
+    for_each_in_head(life, selection, slice, visit).await
 }
 
 async fn values_in_head<D: Disk>(
     life: &Life<D>,
     name: &str,
     selection: &Selection,
-) -> BTreeSet<String> {
+    values: &mut Found<String>,
+    slice: &mut Slice,
+) -> Result<(), QueryError> {
     if selection.selectors.is_empty() && selection.range == TimeRange::ALL {
-        return used_values(&life.head, name).await;
+        return used_values(&life.head, name, values, slice).await;
     }
-    let mut values = BTreeSet::new();
-    for_each_in_head(life, selection, |head, series| {
-        if let Some(value) = head.value_of(series, name)
-            && !values.contains(value)
-        {
-            values.insert(value.to_owned());
-        }
-    })
-    .await;
-    values
+    let visit = |head: &Head, series| {
+        head.value_of(series, name).map_or(Ok(()), |value| values.add_text(value))
+    };
+    for_each_in_head(life, selection, slice, visit).await
 }
 
 /// The label names of all series of the Head that have samples.
-async fn used_names(head: &RefCell<Head>) -> BTreeSet<String> {
-    let mut slice = Slice::start();
-    let mut names: BTreeSet<String> = BTreeSet::new();
+async fn used_names(
+    head: &RefCell<Head>,
+    names: &mut Found<String>,
+    slice: &mut Slice,
+) -> Result<(), QueryError> {
     let all: Vec<String> = head.borrow().pairs().names().map(str::to_owned).collect();
     for name in all {
-        let mut at = 0;
-        while let Some(pair) = pair_of_name(head, &name, at) {
-            if is_used(head, pair, &mut slice).await {
-                names.insert(name);
+        for pair in pairs_of(head, &name) {
+            if is_used(head, pair, slice).await {
+                names.add(name)?;
                 break;
             }
-            at += 1;
         }
+        slice.breathe().await;
     }
-    names
+    Ok(())
 }
 
 /// The values that the label `name` has in all series of the Head that have samples.
-async fn used_values(head: &RefCell<Head>, name: &str) -> BTreeSet<String> {
-    let mut slice = Slice::start();
-    let (mut values, mut at) = (BTreeSet::new(), 0);
-    while let Some(pair) = pair_of_name(head, name, at) {
-        if is_used(head, pair, &mut slice).await {
-            values.insert(head.borrow().pairs().value(pair).to_owned());
+async fn used_values(
+    head: &RefCell<Head>,
+    name: &str,
+    values: &mut Found<String>,
+    slice: &mut Slice,
+) -> Result<(), QueryError> {
+    for pair in pairs_of(head, name) {
+        if is_used(head, pair, slice).await {
+            values.add_text(head.borrow().pairs().value(pair))?;
         }
-        at += 1;
+        slice.breathe().await;
     }
-    values
+    Ok(())
 }
 
 /// Calls `visit` for each series of the Head that the selection finds, once a selector; pauses in between.
 async fn for_each_in_head<D: Disk>(
     life: &Life<D>,
     selection: &Selection,
-    mut visit: impl FnMut(&Head, u32),
-) {
-    let head = &life.head;
-    let mut slice = Slice::start();
+    slice: &mut Slice,
+    mut visit: impl FnMut(&Head, u32) -> Result<(), QueryError>,
+) -> Result<(), QueryError> {
+    let (head, account) = (&life.head, selection.asking.account());
     for matchers in selection.any_of() {
-        let selected = head.borrow().select(matchers);
+        let selected = Head::select(head, matchers, slice).await;
+        let planned = size_of_val(selected.as_slice());
+        account.charge(planned)?;
         for series in selected {
             {
                 let head = head.borrow();
                 if head.overlaps(series, selection.range) {
-                    visit(&head, series);
+                    visit(&head, series)?;
                 }
             }
             slice.breathe().await;
         }
+        account.release(planned);
     }
+    Ok(())
 }
 
-fn pair_of_name(head: &RefCell<Head>, name: &str, at: usize) -> Option<PairId> {
-    head.borrow().pairs().of_name(name).get(at).copied()
+/// The pairs that have this name now: while series are removed, their places in the list move.
+fn pairs_of(head: &RefCell<Head>, name: &str) -> Vec<PairId> {
+    head.borrow().pairs().of_name(name).to_vec()
 }
 
 /// Has any series with this label a sample? One from which all were deleted keeps its labels until the next cut.

@@ -2,8 +2,8 @@
 //! a channel's room is allocated for its largest message.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::asking::Asking;
 use super::changes::Changed;
 use super::commit::WriteFailed;
 use super::cursor::{CursorPart, CursorStep};
@@ -16,7 +16,6 @@ pub use crate::encoding::block::meta::BlockMeta;
 use crate::model::{
     Family, LabelText, Labels, Matcher, Part, Refusals, SeriesExemplars, TimeRange,
 };
-use crate::query::memory::Account;
 use crate::query::{Leaf, LeafPart, QueryError};
 use crate::storage::head::exemplars::AppendedExemplars;
 
@@ -63,18 +62,8 @@ pub enum Request {
 pub struct FoldRequest {
     /// The query's leaves.
     pub leaves: Vec<Leaf>,
-    /// What the query's memory is charged to.
-    pub account: Account,
-    /// Set when nobody waits for the answer any more.
-    pub cancelled: AtomicBool,
-}
-
-impl FoldRequest {
-    /// Does nobody wait for the answer any more?
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
-    }
+    /// What the query's memory is charged to, and whether anybody waits for it.
+    pub asking: Arc<Asking>,
 }
 
 /// Which series a question is about.
@@ -84,6 +73,10 @@ pub struct Selection {
     pub selectors: Vec<Vec<Matcher>>,
     /// Only series with a chunk in this range.
     pub range: TimeRange,
+    /// Of more names, values or label sets the first ones are wanted.
+    pub items_max: Option<usize>,
+    /// What the answer's memory is charged to, and whether anybody waits for it.
+    pub asking: Arc<Asking>,
 }
 
 impl Selection {
@@ -102,12 +95,12 @@ pub enum Response {
     Checked(Box<Part>, Box<Refusals>),
     /// To [`Request::Fold`]: one part a leaf.
     Folded(Box<Result<Vec<LeafPart>, QueryError>>),
-    /// To [`Request::Series`]: each once, in no order.
-    Series(Vec<Labels>),
-    /// To [`Request::LabelNames`] and [`Request::LabelValues`]: each once, in no order.
-    Names(Vec<String>),
+    /// To [`Request::Series`]: each once, sorted.
+    Series(Result<Vec<Labels>, Box<QueryError>>),
+    /// To [`Request::LabelNames`] and [`Request::LabelValues`]: each once, sorted.
+    Names(Result<Vec<String>, Box<QueryError>>),
     /// To [`Request::Cursor`].
-    CursorPart(Result<Box<CursorPart>, String>),
+    CursorPart(Result<Box<CursorPart>, Box<QueryError>>),
     /// To [`Request::DeleteSeries`], [`Request::CleanTombstones`], [`Request::Configure`] and the steps of
     /// [`Request::Snapshot`] but one.
     Done(Result<(), NotDone>),
@@ -116,7 +109,7 @@ pub enum Response {
     /// To [`Request::Blocks`], in no order.
     Blocks(Vec<BlockMeta>),
     /// To [`Request::Exemplars`]: each series once, in no order.
-    Exemplars(Vec<SeriesExemplars>),
+    Exemplars(Result<Vec<SeriesExemplars>, Box<QueryError>>),
     /// To [`Request::Metadata`], in no order.
     Metadata(Vec<Family>),
     /// To [`Request::Changes`].

@@ -15,6 +15,7 @@ use crate::model::matcher::MatchOp;
 use crate::model::{
     ExemplarAt, Matcher, MetadataAt, MetricType, Sample, Span, TimeRange, TimestampMs,
 };
+use crate::query::memory::Budget;
 use crate::rt::clock::since_first_asked;
 use crate::rt::executor::testing::on_one_shard;
 use crate::rt::timer;
@@ -73,11 +74,13 @@ async fn read_attached(shard: &Shard<SimClock, SimDisk>) -> Attached {
     let Response::Metadata(families) = shard.handle(Request::Metadata(None)).await else {
         panic!("not an answer to a question about metadata")
     };
-    let selection = ExemplarSelection { selectors: vec![vec![]], range: TimeRange::ALL };
+    let asking = Arc::new(Asking::new(&Budget::unlimited().open()));
+    let selection = ExemplarSelection { selectors: vec![vec![]], range: TimeRange::ALL, asking };
     let asked = Request::Exemplars(Arc::new(selection));
     let Response::Exemplars(series) = shard.handle(asked).await else {
         panic!("not an answer to a question about exemplars")
     };
+    let series = series.unwrap();
     let helps = families.into_iter().flat_map(|(_, entries)| entries).map(|entry| entry.help);
     let exemplars = series.into_iter().flat_map(|series| series.exemplars).map(|exemplar| {
         assert_eq!(exemplar.value.to_bits(), value(0, exemplar.t.0).to_bits());
@@ -206,7 +209,9 @@ impl World {
     async fn delete_before(&mut self, minute: i64) -> Result<(), NotDone> {
         let matcher = Matcher::new("series", MatchOp::Equal, "0").unwrap();
         let range = TimeRange::new(TimestampMs::MIN, TimestampMs(START + minute * MINUTE - 1));
-        let selection = Selection { selectors: vec![vec![matcher]], range: range.unwrap() };
+        let asking = Arc::new(Asking::new(&Budget::unlimited().open()));
+        let (selectors, range) = (vec![vec![matcher]], range.unwrap());
+        let selection = Selection { selectors, range, items_max: None, asking };
         let Response::Done(done) =
             self.shard.handle(Request::DeleteSeries(Arc::new(selection))).await
         else {

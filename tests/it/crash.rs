@@ -220,8 +220,9 @@ impl Store {
     fn read_what_is_readable(&self) -> (Samples, usize) {
         let (mut all, mut unreadable) = (Samples::new(), 0);
         for shard in &self.shards {
+            let selected = run(Head::select(&shard.head, &[], &mut NoPace));
             let head = shard.head.borrow();
-            for series in head.select(&[]) {
+            for series in selected {
                 let (mut samples, mut pace) = (floodplain::model::Samples::default(), NoPace);
                 let pieces = head.pieces(series, TimeRange::ALL);
                 let spill = shard.files.spill();

@@ -11,6 +11,7 @@ mod attached;
 mod block_reader;
 mod block_store;
 mod block_writer;
+mod bounded_reads;
 mod clients;
 mod compaction;
 mod config;

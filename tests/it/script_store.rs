@@ -280,7 +280,7 @@ impl Shard {
             }
         }
         assert_eq!(selected.take_damage(), Vec::<String>::new());
-        Ok(fold.finish())
+        fold.finish(&Unpaced).await
     }
 }
 

@@ -7,7 +7,7 @@
 use memchr::memmem::Finder;
 
 use super::node::{Node, Times};
-use super::{RegexpError, parse};
+use super::{RegexpError, bounded, parse};
 
 /// A pattern may stand for this many texts, as in Prometheus (`maxSetMatches`).
 const TEXTS_MAX: usize = 256;
@@ -53,8 +53,31 @@ enum Piece {
 
 type Pieces = Vec<Piece>;
 
+/// The texts of a pattern that is nothing but a list of them: `a|b\.c`, `(a|b)`. Dashboards list thousands.
+fn listed(pattern: &str) -> Option<Vec<String>> {
+    let inner = pattern.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    let (mut texts, mut text) = (Vec::new(), String::new());
+    let mut chars = inner.unwrap_or(pattern).chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '|' => texts.push(std::mem::take(&mut text)),
+            '\\' => text.push(chars.next().filter(char::is_ascii_punctuation)?),
+            '.' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '^' | '$' => return None,
+            c => text.push(c),
+        }
+    }
+    texts.push(text);
+    texts.sort_unstable();
+    texts.dedup();
+    Some(texts)
+}
+
 /// Reads an anchored pattern and says what it comes to.
 pub(in crate::model) fn shape(pattern: &str) -> Result<Shape, RegexpError> {
+    if let Some(texts) = listed(pattern) {
+        return Ok(Shape::Texts(texts));
+    }
+    bounded(pattern)?;
     let parsed = parse::parse(pattern, true)?;
     let Some(mut expanded) = expand(&parsed.tree, Ends { first: true, last: true }) else {
         let prefix = leading_text(&parsed.tree, true).0;
@@ -286,6 +309,8 @@ mod tests {
     fn patterns_are_recognised_for_what_they_are() {
         for (pattern, want) in [
             ("", "texts "),
+            ("(a|)", "texts  a"),
+            ("(a)|(b)", "texts a b"),
             ("api", "texts api"),
             ("a|b|c|a", "texts a b c"),
             ("(a|b)c", "texts ac bc"),

@@ -6,6 +6,7 @@
 pub(super) mod date;
 pub(super) mod extended;
 pub(super) mod histograms;
+pub(super) mod many;
 pub(super) mod maths;
 pub(super) mod over_time;
 pub(super) mod rate;

@@ -144,6 +144,15 @@ impl Scan {
         if let Self::Quantile(_, _, invalid) = self { invalid } else { &[] }
     }
 
+    /// The quantile that the window of `step` is asked for, noted if it is none.
+    pub(super) fn asked(q: &Param, step: usize, invalid: &mut Vec<f64>) -> f64 {
+        let q = q.at(step);
+        if !(0.0..=1.0).contains(&q) && invalid.last().is_none_or(|last| !(*last == q)) {
+            invalid.push(q);
+        }
+        q
+    }
+
     /// What makes the query fail, if anything does.
     pub(in crate::query) fn failure(&self) -> Option<&str> {
         if let Self::Smoothing(_, _, failure) = self { failure.as_deref() } else { None }
@@ -158,23 +167,21 @@ impl Kernel for Scan {
             Self::Stddev => variance(window.values()).sqrt(),
             Self::Stdvar => variance(window.values()),
             Self::Quantile(q, scratch, invalid) => {
-                let q = q.at(window.step);
-                if !(0.0..=1.0).contains(&q) && invalid.last().is_none_or(|last| !(*last == q)) {
-                    invalid.push(q);
-                }
+                let q = Self::asked(q, window.step, invalid);
                 scratch.clear();
                 scratch.extend_from_slice(window.values());
                 quantile(q, scratch)
             }
             Self::Mad(scratch) => median_deviation(window.values(), scratch),
-            Self::TimeOfMin => time_of(window, |v, best| v <= best),
-            Self::TimeOfMax => time_of(window, |v, best| v >= best),
+            Self::TimeOfMin | Self::TimeOfMax => {
+                let mut best = Best::new(matches!(self, Self::TimeOfMax), window.first());
+                best.add(window.times(), window.values());
+                best.seconds()
+            }
             Self::Smoothing(level, trend, failure) => {
-                let (level, trend) = (level.at(window.step), trend.at(window.step));
-                if let Some(wrong) = wrong_factor(level, trend) {
-                    failure.get_or_insert(wrong);
-                }
-                smoothed(window.values(), level, trend)
+                let mut smoothing = Smoothing::new(level, trend, window.step, failure);
+                smoothing.add(window.values());
+                smoothing.value()
             }
         }
     }
@@ -182,15 +189,39 @@ impl Kernel for Scan {
 
 /// The population variance, by Welford's method with both sums compensated.
 fn variance(values: &[f64]) -> f64 {
-    let (mut mean, mut squares) = (Kahan::ZERO, Kahan::ZERO);
-    let mut count = 0.0;
-    for v in values {
-        count += 1.0;
-        let delta = v - mean.total();
-        mean = mean.plus(delta / count);
-        squares = squares.plus(delta * (v - mean.total()));
+    let mut variance = Variance::default();
+    variance.add(values);
+    variance.value()
+}
+
+/// The variance of the values so far.
+pub(super) struct Variance {
+    mean: Kahan,
+    squares: Kahan,
+    count: f64,
+}
+
+impl Default for Variance {
+    fn default() -> Self {
+        Self { mean: Kahan::ZERO, squares: Kahan::ZERO, count: 0.0 }
     }
-    squares.total() / count
+}
+
+impl Variance {
+    pub(super) fn add(&mut self, values: &[f64]) {
+        let Self { mut mean, mut squares, mut count } = *self;
+        for v in values {
+            count += 1.0;
+            let delta = v - mean.total();
+            mean = mean.plus(delta / count);
+            squares = squares.plus(delta * (v - mean.total()));
+        }
+        *self = Self { mean, squares, count };
+    }
+
+    pub(super) fn value(&self) -> f64 {
+        self.squares.total() / self.count
+    }
 }
 
 /// The median of the distances from the median; NaN if any value is.
@@ -207,15 +238,32 @@ fn median_deviation(values: &[f64], scratch: &mut Vec<f64>) -> f64 {
     quantile(0.5, scratch)
 }
 
-/// The time in seconds of the last of the best values.
-fn time_of(window: &Window<'_>, beats: fn(f64, f64) -> bool) -> f64 {
-    let (mut best_t, mut best) = window.first();
-    for (t, v) in window.times().iter().zip(window.values()) {
-        if beats(*v, best) || best.is_nan() {
-            (best_t, best) = (*t, *v);
+/// The last of the best values so far, and its time.
+pub(super) struct Best {
+    largest: bool,
+    t: i64,
+    v: f64,
+}
+
+impl Best {
+    /// Looks for the largest or the smallest value, of which the first is this.
+    pub(super) fn new(largest: bool, (t, v): (i64, f64)) -> Self {
+        Self { largest, t, v }
+    }
+
+    pub(super) fn add(&mut self, ts: &[i64], vs: &[f64]) {
+        for (t, v) in ts.iter().zip(vs) {
+            let beats = if self.largest { *v >= self.v } else { *v <= self.v };
+            if beats || self.v.is_nan() {
+                (self.t, self.v) = (*t, *v);
+            }
         }
     }
-    best_t as f64 / 1000.0
+
+    /// Its time in seconds.
+    pub(super) fn seconds(&self) -> f64 {
+        self.t as f64 / 1000.0
+    }
 }
 
 /// What is wrong with the factors of smoothing: both lie between 0 and 1.
@@ -230,19 +278,53 @@ fn wrong_factor(level: f64, trend: f64) -> Option<String> {
     }
 }
 
-/// Holt's double exponential smoothing; needs two values.
-fn smoothed(values: &[f64], level_factor: f64, trend_factor: f64) -> f64 {
-    let [first, second, ..] = values else {
-        return ABSENT;
-    };
-    let (mut before, mut level) = (0.0, *first);
-    let mut trend = second - first;
-    for (i, v) in values.iter().skip(1).enumerate() {
-        if i > 0 {
-            trend = trend_factor * (level - before) + (1.0 - trend_factor) * trend;
+/// Holt's double exponential smoothing of the values so far; needs two of them.
+pub(super) struct Smoothing {
+    level_factor: f64,
+    trend_factor: f64,
+    count: usize,
+    before: f64,
+    level: f64,
+    trend: f64,
+}
+
+impl Smoothing {
+    /// With the factors that hold at `step`; what is wrong with them is noted.
+    pub(super) fn new(
+        level: &Param,
+        trend: &Param,
+        step: usize,
+        failure: &mut Option<String>,
+    ) -> Self {
+        let (level_factor, trend_factor) = (level.at(step), trend.at(step));
+        if let Some(wrong) = wrong_factor(level_factor, trend_factor) {
+            failure.get_or_insert(wrong);
         }
-        let next = level_factor * v + (1.0 - level_factor) * (level + trend);
-        (before, level) = (level, next);
+        Self { level_factor, trend_factor, count: 0, before: 0.0, level: 0.0, trend: 0.0 }
     }
-    level
+
+    pub(super) fn add(&mut self, values: &[f64]) {
+        let Self { level_factor, trend_factor, .. } = *self;
+        for v in values {
+            match self.count {
+                0 => {
+                    self.level = *v;
+                    self.count = 1;
+                    continue;
+                }
+                1 => self.trend = v - self.level,
+                _ => {
+                    self.trend = trend_factor * (self.level - self.before)
+                        + (1.0 - trend_factor) * self.trend;
+                }
+            }
+            self.count += 1;
+            let next = level_factor * v + (1.0 - level_factor) * (self.level + self.trend);
+            (self.before, self.level) = (self.level, next);
+        }
+    }
+
+    pub(super) fn value(&self) -> f64 {
+        if self.count < 2 { ABSENT } else { self.level }
+    }
 }

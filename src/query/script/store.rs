@@ -146,7 +146,7 @@ async fn ask_shard(shard: &BTreeMap<Labels, Stored>, leaf: &Leaf) -> Result<Leaf
         fold.feed(SamplesRef { floats, histograms, starts }, &Unpaced).await?;
         fold.end(labels.as_ref(), &Unpaced).await?;
     }
-    Ok(fold.finish())
+    fold.finish(&Unpaced).await
 }
 
 fn selects(matchers: &[Matcher], labels: LabelsRef<'_>) -> bool {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::format::{Format, Kind};
 use super::{protobuf, text};
+use crate::io::Pace;
 use crate::model::histogram::{BucketIndexes, FloatHistogram};
 use crate::model::labels::METRIC_NAME;
 use crate::model::{AnyHistogram, Labels, ResetHint, TimestampMs};
@@ -95,28 +96,42 @@ impl External {
 }
 
 /// The answer with these samples, in this format.
-pub fn exposition(
-    found: BTreeMap<Labels, Newest>,
+pub async fn exposition(
+    mut found: BTreeMap<Labels, Newest>,
     external: &Labels,
     format: Format,
+    pace: &mut impl Pace,
 ) -> Box<dyn Slices> {
-    let exposed = found.into_iter().filter_map(|(labels, newest)| match newest {
-        Newest::Float(t, v) => Some(Exposed { labels, t, value: Value::Float(v) }),
-        Newest::Histogram(t, h) => {
-            let h = match h {
-                AnyHistogram::Int(h) => h.to_float(),
-                AnyHistogram::Float(h) => h,
-            };
-            // The text format has classic histograms only, and that is what custom buckets become.
-            let has_place = format.kind == Kind::Protobuf || h.as_ref().has_custom_buckets();
-            has_place.then_some(Exposed { labels, t, value: Value::Histogram(h) })
-        }
-        Newest::Gone => None,
-    });
-    // What has no name has no family either.
-    let mut exposed: Vec<_> =
-        exposed.filter(|exposed| exposed.labels.get(METRIC_NAME).is_some()).collect();
-    exposed.sort_by(|a, b| a.name().cmp(b.name()));
+    // By their metric's name, and in order of their labels.
+    let mut families = BTreeMap::<String, Vec<Exposed>>::new();
+    while let Some((labels, newest)) = found.pop_first() {
+        pace.breathe().await;
+        let (t, value) = match newest {
+            Newest::Float(t, v) => (t, Value::Float(v)),
+            Newest::Histogram(t, h) => {
+                let h = match h {
+                    AnyHistogram::Int(h) => h.to_float(),
+                    AnyHistogram::Float(h) => h,
+                };
+                // The text format has classic histograms only, and that is what custom buckets become.
+                let has_place = format.kind == Kind::Protobuf || h.as_ref().has_custom_buckets();
+                if !has_place {
+                    continue;
+                }
+                (t, Value::Histogram(h))
+            }
+            Newest::Gone => continue,
+        };
+        // What has no name has no family either.
+        let Some(name) = labels.get(METRIC_NAME) else { continue };
+        let name = name.to_owned();
+        families.entry(name).or_default().push(Exposed { labels, t, value });
+    }
+    let mut exposed = Vec::with_capacity(families.values().map(Vec::len).sum());
+    for family in families.into_values() {
+        exposed.extend(family);
+        pace.breathe().await;
+    }
     let (exposed, external) = (exposed.into_iter(), External::new(external));
     match format.kind {
         Kind::Text => Box::new(text::Text::new(exposed, external, format.escaping)),
@@ -140,7 +155,10 @@ pub fn classic_buckets(h: &FloatHistogram) -> impl Iterator<Item = (f64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::future::block_on;
+
     use super::*;
+    use crate::io::sim::NoPace;
     use crate::model::HistogramRef;
     use crate::model::histogram::Span;
     use crate::server::federate::format::Escaping;
@@ -148,7 +166,8 @@ mod tests {
 
     fn written(found: BTreeMap<Labels, Newest>, external: &Labels, format: Format) -> Vec<u8> {
         let mut out = Vec::new();
-        assert!(!exposition(found, external, format).fill(&mut out, usize::MAX));
+        let mut exposition = block_on(exposition(found, external, format, &mut NoPace));
+        assert!(!exposition.fill(&mut out, usize::MAX));
         out
     }
 

@@ -17,7 +17,9 @@ use crate::model::{Labels, TimestampMs};
 use crate::query::AnswerValue;
 use crate::query::float_histogram::FloatHistogram;
 use crate::query::grid::Grid;
+use crate::query::memory::Account;
 use crate::query::value::{HistogramAt, HistogramPoint, Point, RawSeries, Series, is_absent};
+use crate::rt::pace::let_go;
 
 /// Of one series, so many values are written before it is asked whether the slice is full.
 const VALUES_AT_ONCE: usize = 256;
@@ -33,6 +35,8 @@ pub struct AnswerSlices {
     value_index: usize,
     stamps: Stamps,
     begun: bool,
+    /// What its memory is charged to.
+    account: Option<Account>,
 }
 
 /// What stands before each value of a matrix, made once for all its series: `[1.5,`.
@@ -74,6 +78,25 @@ impl AnswerSlices {
             value_index: 0,
             stamps: Stamps::default(),
             begun: false,
+            account: None,
+        }
+    }
+
+    /// The same answer, which is charged to `account` until it is written.
+    #[must_use]
+    pub fn holding(mut self, account: Account) -> Self {
+        self.account = Some(account);
+        self
+    }
+}
+
+impl Drop for AnswerSlices {
+    fn drop(&mut self) {
+        match &mut self.value {
+            AnswerValue::Vector { samples, .. } => let_go(std::mem::take(samples)),
+            AnswerValue::Matrix { series, .. } => let_go(std::mem::take(series)),
+            AnswerValue::Ranges(series) => let_go(std::mem::take(series)),
+            AnswerValue::Scalar { .. } | AnswerValue::String { .. } => {}
         }
     }
 }

@@ -6,6 +6,7 @@
 use super::text;
 use super::{Notes, SUCCESS, end_of_success};
 use crate::model::Labels;
+use crate::query::memory::Account;
 
 /// An answer that is written a slice at a time. The slices, one after the other, are the answer, however they are cut.
 pub trait Slices {
@@ -26,13 +27,22 @@ struct Items<T> {
     each: fn(&mut Vec<u8>, &T),
     notes: Notes,
     begun: bool,
+    /// What the memory of the items is charged to.
+    account: Option<Account>,
 }
 
 impl<T> List<T> {
+    /// The same array, whose items are charged to `account` until it is written.
+    #[must_use]
+    pub fn holding(mut self, account: Account) -> Self {
+        self.0.account = Some(account);
+        self
+    }
+
     /// The array of `items`, of which `each` appends one.
     #[must_use]
     pub fn new(items: Vec<T>, each: fn(&mut Vec<u8>, &T), notes: Notes) -> Self {
-        Self(Items { items: items.into_iter(), each, notes, begun: false })
+        Self(Items { items: items.into_iter(), each, notes, begun: false, account: None })
     }
 }
 
@@ -40,7 +50,7 @@ impl<T> Members<T> {
     /// The object of `members`, of which `each` appends one: its name, a colon, its value.
     #[must_use]
     pub fn new(members: Vec<T>, each: fn(&mut Vec<u8>, &T), notes: Notes) -> Self {
-        Self(Items { items: members.into_iter(), each, notes, begun: false })
+        Self(Items { items: members.into_iter(), each, notes, begun: false, account: None })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::model::{
     AnyHistogram, AnyHistogramRef, HistogramRef, Labels, ResetHint, Sample, Samples, TimestampMs,
     ValueRef,
 };
+use crate::query::memory::{Account, Budget};
 use crate::rt::executor::testing::on_one_shard;
 use crate::rt::local::Semaphore;
 use crate::rt::pace::Slice;
@@ -19,9 +20,19 @@ use crate::wire::read_testing::{chunks_of, samples_of};
 use crate::wire::{Compression, Decompressor};
 
 /// Series that are there already.
-struct Given(VecDeque<ReadSeries>);
+struct Given(VecDeque<ReadSeries>, Account);
+
+impl Given {
+    fn one(series: ReadSeries) -> Self {
+        Self([series].into(), Budget::unlimited().open())
+    }
+}
 
 impl SeriesReading for Given {
+    fn account(&self) -> &Account {
+        &self.1
+    }
+
     async fn next(&mut self) -> Result<Option<ReadSeries>, ReadError> {
         Ok(self.0.pop_front())
     }
@@ -29,8 +40,8 @@ impl SeriesReading for Given {
 
 /// The samples of an answer in samples.
 async fn in_samples(series: ReadSeries) -> Samples {
-    let readings = [Some(Given([series].into()))].into();
-    let packed = samples(readings, &Labels::empty(), u64::MAX).await.unwrap();
+    let readings = [Some(Given::one(series))].into();
+    let (packed, _) = samples(readings, &Labels::empty(), u64::MAX).await.unwrap();
     let mut bytes = Vec::new();
     Decompressor::new().decompress(Compression::Snappy, &packed, &mut bytes).unwrap();
     samples_of(&bytes).remove(0)
@@ -39,7 +50,7 @@ async fn in_samples(series: ReadSeries) -> Samples {
 /// The samples of the chunks of a stream.
 async fn in_chunks(series: ReadSeries) -> Samples {
     let mut stream = ChunkStream {
-        readings: [Some(Given([series].into()))].into(),
+        readings: [Some(Given::one(series))].into(),
         query: 0,
         external: Labels::empty(),
         frame_bytes_max: 500,
@@ -113,7 +124,7 @@ fn histograms_count_for_the_limit_of_samples() {
         }
         let series = ReadSeries::of(Labels::empty(), given.as_ref(), &mut Slice::start()).await;
         for (max, is_answered) in [(3, true), (2, false)] {
-            let readings = [Some(Given([series.clone()].into()))].into();
+            let readings = [Some(Given::one(series.clone()))].into();
             assert_eq!(samples(readings, &Labels::empty(), max).await.is_ok(), is_answered);
         }
     });

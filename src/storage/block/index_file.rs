@@ -137,7 +137,10 @@ impl<F: File> IndexFile<F> {
         references.dedup();
         // Each with how many of its symbols are wanted.
         let mut groups: Vec<(usize, Range<u64>, usize)> = Vec::new();
-        for reference in &references {
+        for (place, reference) in references.iter().enumerate() {
+            if place.is_multiple_of(SLICE) {
+                pace.breathe().await;
+            }
             let unknown = || self.unknown_symbol(*reference);
             let (group, range) = self.symbols.group_of(*reference).ok_or_else(unknown)?;
             match groups.last_mut() {
@@ -194,6 +197,7 @@ impl<F: File> IndexFile<F> {
             Some(Values::Held(values)) => {
                 for (value, offset) in values.take_while(|(value, _)| value.starts_with(prefix)) {
                     found(value, *offset);
+                    pace.breathe().await;
                 }
                 Ok(())
             }
@@ -217,6 +221,7 @@ impl<F: File> IndexFile<F> {
     ) -> Result<Vec<u64>, BlockError> {
         let (mut offsets, mut ranges) = (Vec::new(), Vec::new());
         for value in values {
+            pace.breathe().await;
             match self.table.find(name, value) {
                 None => {}
                 Some(Values::Held(mut values)) => {
@@ -267,6 +272,8 @@ impl<F: File> IndexFile<F> {
                     Ok((entry, behind)) => {
                         if entry.name == name {
                             found(entry.value, entry.offset);
+                            // A pattern may be dear.
+                            pace.breathe().await;
                         }
                         rest = behind;
                     }

@@ -11,8 +11,9 @@ use std::rc::Rc;
 use crate::io::Pace;
 use crate::model::SeriesId;
 
-/// Numbers that are found between two pauses.
-const SLICE: usize = 1024;
+/// Numbers that are passed by between two pauses, whether they are found or not: where lists have little in common, a long way
+/// may lie between two that are.
+const SLICE: u64 = 64 << 10;
 
 /// Numbers of series, ascending.
 #[derive(Clone, Debug)]
@@ -88,19 +89,37 @@ impl Postings {
         }
     }
 
+    /// No number is above this; `None` if there are none.
+    fn last_max(&self) -> Option<u32> {
+        match self {
+            Self::List(list) => list.numbers.last().copied(),
+            Self::All(parts) => parts.iter().map(Self::last_max).min()?,
+            Self::Any(any) => any.parts.iter().filter_map(Self::last_max).max(),
+            Self::Without(both) => both.0.last_max(),
+        }
+    }
+
     /// The first number that is not below `target`. It is not used up: asked the same again, the answer is the same.
     ///
     /// - `target`: not below that of the call before.
     pub fn seek(&mut self, target: u64) -> Option<u32> {
+        self.seek_within(target, u64::MAX)
+    }
+
+    /// The first number that is not below `target`, if it is below `bound`; one that is not may be given, too.
+    fn seek_within(&mut self, target: u64, bound: u64) -> Option<u32> {
         match self {
             Self::List(list) => list.seek(target),
-            Self::All(parts) => seek_all(parts, target),
+            Self::All(parts) => seek_all(parts, target, bound),
             Self::Any(any) => any.seek(target),
             Self::Without(both) => {
                 let (wanted, unwanted) = &mut **both;
-                let mut number = wanted.seek(target)?;
+                let mut number = wanted.seek_within(target, bound)?;
                 while unwanted.seek(u64::from(number)) == Some(number) {
-                    number = wanted.seek(u64::from(number) + 1)?;
+                    if u64::from(number) + 1 >= bound {
+                        return None;
+                    }
+                    number = wanted.seek_within(u64::from(number) + 1, bound)?;
                 }
                 Some(number)
             }
@@ -109,13 +128,20 @@ impl Postings {
 
     /// All numbers.
     pub async fn collect(mut self, pace: &mut impl Pace) -> Vec<SeriesId> {
+        let Some(last) = self.last_max().map(u64::from) else { return Vec::new() };
         let (mut found, mut target) = (Vec::new(), 0);
-        while let Some(number) = self.seek(target) {
-            found.push(SeriesId(number));
-            target = u64::from(number) + 1;
-            if found.len().is_multiple_of(SLICE) {
-                pace.breathe().await;
+        while target <= last {
+            let bound = target + SLICE;
+            while let Some(number) = self.seek_within(target, bound) {
+                target = u64::from(number);
+                if target >= bound {
+                    break;
+                }
+                found.push(SeriesId(number));
+                target += 1;
             }
+            target = target.max(bound);
+            pace.breathe().await;
         }
         found
     }
@@ -137,11 +163,14 @@ impl List {
     }
 }
 
-fn seek_all(parts: &mut [Postings], mut target: u64) -> Option<u32> {
+fn seek_all(parts: &mut [Postings], mut target: u64, bound: u64) -> Option<u32> {
     'candidates: loop {
         let mut candidate = None;
         for part in &mut *parts {
-            let number = part.seek(target)?;
+            if target >= bound {
+                return None;
+            }
+            let number = part.seek_within(target, bound)?;
             if candidate.is_some_and(|candidate| candidate != number) {
                 target = u64::from(number);
                 continue 'candidates;

@@ -153,6 +153,7 @@ impl<F: File> IndexFile<F> {
                 if matchers.iter().all(holds) {
                     kept.push(*id);
                 }
+                pace.breathe().await;
             }
             pace.breathe().await;
         }
@@ -203,7 +204,7 @@ impl<F: File> IndexFile<F> {
             let selected = self.select(&others, pace).await?;
             if selected.len() < values.len() {
                 let taken = self.values_of(&selected, name, pace).await?;
-                values.retain(|(value, _)| taken.contains(value));
+                keep_those(&mut values, &taken, pace).await;
             } else {
                 self.keep_values(&mut values, &selected, pace).await?;
             }
@@ -227,7 +228,12 @@ impl<F: File> IndexFile<F> {
             pace.breathe().await;
         }
         let texts = self.texts(symbols.into_iter().collect(), pace).await?;
-        Ok(texts.iter().map(|(_, value)| value.to_owned()).collect())
+        let mut values = BTreeSet::new();
+        for (_, value) in texts.iter() {
+            values.insert(value.to_owned());
+            pace.breathe().await;
+        }
+        Ok(values)
     }
 
     /// Keeps the values of which a series stands in `selected`, by their lists.
@@ -250,7 +256,23 @@ impl<F: File> IndexFile<F> {
                 pace.breathe().await;
             }
         }
-        values.retain(|(value, _)| kept.contains(value));
+        keep_those(values, &kept, pace).await;
         Ok(())
     }
+}
+
+/// Keeps those of `values` that are among `kept`.
+async fn keep_those(
+    values: &mut Vec<(String, u64)>,
+    kept: &BTreeSet<String>,
+    pace: &mut impl Pace,
+) {
+    let mut left = Vec::new();
+    for (value, at) in std::mem::take(values) {
+        if kept.contains(&value) {
+            left.push((value, at));
+        }
+        pace.breathe().await;
+    }
+    *values = left;
 }

@@ -47,7 +47,7 @@ pub async fn delete<D: Disk>(
     range: TimeRange,
     pace: &mut impl Pace,
 ) -> Result<(usize, Vec<SpillError>), SpillError> {
-    let indexes = head.borrow().select(matchers);
+    let indexes = Head::select(head, matchers, pace).await;
     let (mut series, mut lost) = (0, Vec::new());
     for some in indexes.chunks(READ_SERIES) {
         let (read, errors) = read_across(head, spill, some, range, pace).await;

@@ -192,11 +192,8 @@ impl<D: Disk> Selected<D> {
                 };
                 note(&mut self.damage, error)?;
             }
-            let has_histograms = together.histograms.len() > before.histograms;
             together.merge_from(begin, before);
-            if has_histograms {
-                pace.breathe().await;
-            }
+            pace.breathe().await;
         }
         samples.merge(start, &mut of_line);
         Ok(())

@@ -49,6 +49,13 @@ impl HeadOrder {
         order
     }
 
+    /// How many bytes it takes, about.
+    pub fn held_bytes(&self) -> usize {
+        let numbers: usize = self.runs.iter().map(|run| size_of_val(run.as_slice())).sum();
+        let fronts = self.fronts.iter().map(|Reverse((labels, ..))| labels.as_bytes().len());
+        numbers + size_of_val(self.fronts.as_slice()) + fronts.sum::<usize>()
+    }
+
     /// The labels of the next series.
     pub fn front(&self) -> Option<&Labels> {
         self.fronts.peek().map(|Reverse((labels, ..))| labels)

@@ -59,6 +59,11 @@ impl<D: Disk> Line<D> {
         Ok(())
     }
 
+    /// How many bytes the series that are selected take.
+    pub fn held_bytes(&self) -> usize {
+        size_of_val(self.ids.as_slice())
+    }
+
     /// The labels of the next series.
     pub fn front(&self) -> Option<&Labels> {
         self.entries.front().map(|entry| &entry.labels)

@@ -117,7 +117,7 @@ impl<D: Disk> Selected<D> {
                 Err(error) => note(&mut damage, error)?,
             }
         }
-        let in_head = head.borrow().select(matchers);
+        let in_head = Head::select(&head, matchers, pace).await;
         // Without blocks none is looked up by its labels.
         let is_found = if lines.is_empty() { Vec::new() } else { vec![false; in_head.len()] };
         let (head_next, runs) = (0, VecDeque::new());
@@ -137,6 +137,14 @@ impl<D: Disk> Selected<D> {
             newest_only: false,
             _view: view,
         })
+    }
+
+    /// How many bytes it holds of what was selected, before anything is read, about.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let lines: usize = self.lines.iter().map(Line::held_bytes).sum();
+        let order = self.head_order.as_ref().map_or(0, HeadOrder::held_bytes);
+        size_of_val(self.in_head.as_slice()) + self.is_found.len() + lines + order
     }
 
     /// The same, with the starts of those samples that have one.
@@ -176,6 +184,7 @@ impl<D: Disk> Selected<D> {
             let fronts = self.lines.iter().filter_map(Line::front).chain(of_head);
             let Some(labels) = fronts.min().cloned() else { break };
             found.push(self.take(labels));
+            pace.breathe().await;
         }
         if found.is_empty() {
             self.next_of_head(&mut found, pace).await;
