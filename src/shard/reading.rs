@@ -59,7 +59,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             let mut selected = self
                 .select(life, leaf.matchers(), leaf.range(), &mut slice)
                 .await
-                .map_err(storage)?;
+                .map_err(storage)?
+                .through_cache();
             if leaf.wants_starts() {
                 selected = selected.with_starts();
             }
