@@ -203,7 +203,7 @@ impl<K: Copy + Eq + Hash, V: Item> S3Fifo<K, V> {
         assert_eq!(self.bytes, held.sum::<usize>());
         let small = self.items.values().filter(|slot| slot.is_small);
         assert_eq!(self.small_bytes, small.map(|slot| slot.item.held_bytes()).sum::<usize>());
-        let queued: HashSet<K> = self.small.iter().chain(&self.main).copied().collect();
+        let queued: HashSet<K, FixedState> = self.small.iter().chain(&self.main).copied().collect();
         assert_eq!(self.small.len() + self.main.len(), self.items.len());
         assert!(
             queued.len() == self.items.len() && queued.iter().all(|k| self.items.contains_key(k))
