@@ -274,15 +274,13 @@ mod tests {
             bytes_max in 0usize..60,
         ) {
             let mut cache = S3Fifo::new(bytes_max);
-            let mut count = 0;
-            for (key, what) in asked {
+            for (count, (key, what)) in (1..).zip(asked) {
                 if what == 0 {
                     cache.forget(|other| other % 4 == key % 4);
                     prop_assert!(cache.get(key).is_none());
                 } else {
                     ask(&mut cache, key, 1 + key as usize % 9);
                 }
-                count += 1;
                 cache.check();
                 prop_assert_eq!(cache.stats().hits + cache.stats().misses, count);
             }
