@@ -65,7 +65,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             let mut selected = self
                 .select(life, leaf.matchers(), leaf.range(), &mut slice)
                 .await
-                .map_err(storage)?;
+                .map_err(storage)?
+                .through_cache();
             let planned = selected.held_bytes();
             account.charge(planned)?;
             if leaf.wants_starts() {

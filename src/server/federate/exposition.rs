@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use super::format::{Format, Kind};
 use super::{protobuf, text};
-use crate::io::Pace;
 use crate::model::histogram::{BucketIndexes, FloatHistogram};
 use crate::model::labels::METRIC_NAME;
 use crate::model::{AnyHistogram, Labels, ResetHint, TimestampMs};
+use crate::rt::pace::Slice;
 use crate::server::json::slices::Slices;
 use crate::wire::metric_family::MetricType;
 
@@ -100,12 +100,12 @@ pub async fn exposition(
     mut found: BTreeMap<Labels, Newest>,
     external: &Labels,
     format: Format,
-    pace: &mut impl Pace,
+    slice: &mut Slice,
 ) -> Box<dyn Slices> {
     // By their metric's name, and in order of their labels.
     let mut families = BTreeMap::<String, Vec<Exposed>>::new();
     while let Some((labels, newest)) = found.pop_first() {
-        pace.breathe().await;
+        slice.breathe().await;
         let (t, value) = match newest {
             Newest::Float(t, v) => (t, Value::Float(v)),
             Newest::Histogram(t, h) => {
@@ -130,7 +130,7 @@ pub async fn exposition(
     let mut exposed = Vec::with_capacity(families.values().map(Vec::len).sum());
     for family in families.into_values() {
         exposed.extend(family);
-        pace.breathe().await;
+        slice.breathe().await;
     }
     let (exposed, external) = (exposed.into_iter(), External::new(external));
     match format.kind {
@@ -155,18 +155,19 @@ pub fn classic_buckets(h: &FloatHistogram) -> impl Iterator<Item = (f64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_lite::future::block_on;
 
     use super::*;
-    use crate::io::sim::NoPace;
     use crate::model::HistogramRef;
     use crate::model::histogram::Span;
     use crate::server::federate::format::Escaping;
     use crate::wire::metric_family::MetricFamily;
 
     fn written(found: BTreeMap<Labels, Newest>, external: &Labels, format: Format) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut exposition = block_on(exposition(found, external, format, &mut NoPace));
+        let (mut out, mut unpaced) = (Vec::new(), Slice::of(Duration::MAX));
+        let mut exposition = block_on(exposition(found, external, format, &mut unpaced));
         assert!(!exposition.fill(&mut out, usize::MAX));
         out
     }

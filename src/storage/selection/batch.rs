@@ -136,6 +136,8 @@ impl<D: Disk> Selected<D> {
             let references: Vec<_> = of_line.map(|chunk| chunk.meta.reference).collect();
             let chunks = if references.is_empty() {
                 Vec::new()
+            } else if self.through_cache {
+                line.block.block.read_chunks_through(&references, pace).await
             } else {
                 line.block.block.read_chunks(&references, pace).await
             };
@@ -219,8 +221,13 @@ impl<D: Disk> Selected<D> {
             of_runs.push(of_run);
             pace.breathe().await;
         }
-        let read =
-            if places.is_empty() { Vec::new() } else { self.spill.read(&places, pace).await };
+        let read = if places.is_empty() {
+            Vec::new()
+        } else if self.through_cache {
+            self.spill.read_through(&places, pace).await
+        } else {
+            self.spill.read(&places, pace).await
+        };
         OfHead { runs: of_runs.into_iter(), read: read.into_iter(), starts: starts.into_iter() }
     }
 

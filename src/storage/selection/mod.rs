@@ -60,6 +60,8 @@ pub struct Selected<D: Disk> {
     with_starts: bool,
     /// Is a series' newest sample in the range all that is wanted of it?
     newest_only: bool,
+    /// Are chunks kept for who asks next?
+    through_cache: bool,
     /// Keeps everything where it is that is still to be read.
     _view: Rc<View<D>>,
 }
@@ -135,6 +137,7 @@ impl<D: Disk> Selected<D> {
             damage,
             with_starts: false,
             newest_only: false,
+            through_cache: false,
             _view: view,
         })
     }
@@ -157,6 +160,12 @@ impl<D: Disk> Selected<D> {
     #[must_use]
     pub fn newest_only(self) -> Self {
         Self { newest_only: true, ..self }
+    }
+
+    /// The same for a query, which may come again: chunks are read through the cache. Others read past it.
+    #[must_use]
+    pub fn through_cache(self) -> Self {
+        Self { through_cache: true, ..self }
     }
 
     /// The same, with all series in order of labels.
