@@ -2,7 +2,7 @@
 //! ones again and again.
 //!
 //! Owns which are held, of blocks and of what has left the Head's memory alike; they were checked when they were read, and
-//! their files never change. What was damaged is not among them. Which of them stay is [`S3Fifo`]'s to say.
+//! their files never change. What was damaged is not among them. Which of them stay is `S3Fifo`'s to say.
 //! Invariants: only queries ask and add, not merges, cuts or remote read, which go through everything once; a file's chunks
 //! go with its [`KeptChunks`], and its key is never given twice.
 

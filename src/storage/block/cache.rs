@@ -1,6 +1,6 @@
 //! Pages of the indexes that one core reads, as many as a number of bytes allows.
 //!
-//! Which of them stay is [`S3Fifo`]'s to say: a query that reads all of an index leaves those alone that are asked for often.
+//! Which of them stay is `S3Fifo`'s to say: a query that reads all of an index leaves those alone that are asked for often.
 //! Invariant: a file's key is never given twice.
 
 use std::cell::{Cell, RefCell};
