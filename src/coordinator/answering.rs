@@ -66,7 +66,8 @@ impl Coordinator {
     ) -> Result<Answer, QueryError> {
         let grid = prepared.grid();
         let results = &self.0.results;
-        let is_kept = results.is_enabled() && prepared.is_divisible();
+        // What is kept has been read before, and for another query.
+        let is_kept = results.is_enabled() && prepared.is_divisible() && !options.counts_reads;
         if !is_kept || !(STEPS_MIN..=STEPS_MAX).contains(&grid.count) {
             return self.evaluate(prepared, timeout, account).await;
         }
@@ -96,14 +97,16 @@ impl Coordinator {
             let series = kept.piece.part(missing.kept).series;
             account.charge(series.iter().map(Series::held_bytes).sum())?;
             let value = AnswerValue::Matrix { grid, series };
-            return Ok(Answer { value, annotations: Annotations::default(), samples_read: 0 });
+            let annotations = Annotations::default();
+            return Ok(Answer { value, annotations, samples_read: 0, reads: None, held_max: 0 });
         }
         // What is kept from now on reaches as far back, or ahead, as both; the answer is a part of it.
         let from = if before.is_empty() { 0 } else { missing.kept.start };
         let to = if behind.is_empty() { missing.right } else { missing.kept.end };
         let start = missing.kept.start - from;
         let mut pieces = vec![kept.piece.part(from..to)];
-        let (mut samples_read, mut annotations) = (0, Annotations::default());
+        let (mut samples_read, mut held_max) = (0, 0);
+        let mut annotations = Annotations::default();
         for (steps, at) in [(before, 0), (behind, 1)] {
             if steps.is_empty() {
                 continue;
@@ -111,6 +114,7 @@ impl Coordinator {
             let left = timeout.saturating_sub(running.elapsed());
             let answer = self.evaluate_steps((text, options), grid, steps, left, account).await?;
             samples_read += answer.samples_read;
+            held_max = held_max.max(answer.held_max);
             annotations.merge(answer.annotations);
             let AnswerValue::Matrix { grid, series } = answer.value else {
                 return Err(QueryError::Internal("a range query without a matrix".to_owned()));
@@ -127,7 +131,7 @@ impl Coordinator {
             results.keep(question, Kept { piece, moments });
         }
         let value = AnswerValue::Matrix { grid, series };
-        Ok(Answer { value, annotations, samples_read })
+        Ok(Answer { value, annotations, samples_read, reads: None, held_max })
     }
 
     /// Evaluates some steps of `grid`. A single one is evaluated with a neighbour: a range of one step is an instant, and

@@ -491,6 +491,17 @@ pub fn is_legacy_name(name: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
+/// Does Go show `point` as itself? That is so for letters, marks, numbers, punctuation, symbols and the ASCII space.
+#[must_use]
+pub fn is_printable(point: char) -> bool {
+    if point.is_ascii() {
+        return matches!(point, ' '..='~');
+    }
+    // The standard library escapes exactly the code points that Go calls unprintable, and combining marks, but those
+    // only where nothing stands before them.
+    ['a', point].iter().collect::<String>().escape_debug().nth(1) == Some(point)
+}
+
 /// `text` in double quotes as Go's `%q` prints it: printable characters as they are, the rest escaped.
 ///
 /// # Errors
@@ -509,7 +520,9 @@ pub fn write_quoted(f: &mut impl std::fmt::Write, text: &str) -> std::fmt::Resul
             '\t' => f.write_str("\\t")?,
             '\u{b}' => f.write_str("\\v")?,
             c if (c as u32) < 0x20 || c as u32 == 0x7f => write!(f, "\\x{:02x}", c as u32)?,
-            c => f.write_char(c)?,
+            c if is_printable(c) => f.write_char(c)?,
+            c if (c as u32) < 0x1_0000 => write!(f, "\\u{:04x}", c as u32)?,
+            c => write!(f, "\\U{:08x}", c as u32)?,
         }
     }
     f.write_char('"')
@@ -535,6 +548,12 @@ mod tests {
     fn a_label_set_prints_as_prometheus_prints_it() {
         let labels = Labels::from_pairs([("b", "two\n\"2\""), ("a.b", "1")]).unwrap();
         assert_eq!(labels.to_string(), r#"{"a.b"="1", b="two\n\"2\""}"#);
+    }
+
+    #[test] // they went out as they came in, and nobody saw in a message why two label sets were not the same
+    fn characters_that_nobody_sees_are_printed_by_number() {
+        let labels = Labels::from_pairs([("a", "é\u{a0}\u{200b}\u{10ffff}")]).unwrap();
+        assert_eq!(labels.to_string(), r#"{a="é\u00a0\u200b\U0010ffff"}"#);
     }
 
     #[test]

@@ -23,6 +23,10 @@ const PATTERN_BYTES_MAX: usize = 64 << 10;
 /// What an automaton may keep of the states that it has been in.
 const STATES_BYTES_MAX: usize = 512 << 10;
 
+/// What is written out for the crate may have this many bytes. Each costs a tenth of a microsecond, and literal text of
+/// half that length compiles to more than [`COMPILED_BYTES_MAX`].
+const WRITTEN_BYTES_MAX: usize = 512 << 10;
+
 /// The written-out tree nests deeper than the pattern: every level may cost a few.
 const WRITTEN_NESTING_MAX: u32 = 8 * 1000;
 
@@ -102,6 +106,10 @@ impl GoRegex {
         written.text.push_str(if anchored == Anchored::Yes { "\\A(?:" } else { "(?:" });
         written.push(&parsed.tree);
         written.text.push_str(if anchored == Anchored::Yes { ")\\z" } else { ")" });
+        let refused = |what| RegexpError { what, expression: pattern.to_owned() };
+        if written.text.len() > WRITTEN_BYTES_MAX {
+            return Err(refused(TOO_LARGE));
+        }
         let build = |bytes_max| {
             RegexBuilder::new(&written.text)
                 .size_limit(bytes_max)
@@ -109,7 +117,6 @@ impl GoRegex {
                 .nest_limit(WRITTEN_NESTING_MAX)
                 .build()
         };
-        let refused = |what| RegexpError { what, expression: pattern.to_owned() };
         allowance::take_one().map_err(refused)?;
         let built = match build(SMALL_BYTES_MAX) {
             Err(regex::Error::CompiledTooBig(_)) => {
@@ -242,6 +249,10 @@ mod tests {
             ("\\p{Foo}", "invalid character class range: `\\p{Foo}`"),
             ("\\p{Grek}", "invalid character class range: `\\p{Grek}`"),
             ("\\p{sc=Greek}", "invalid character class range: `\\p{sc=Greek}`"),
+            ("\\p{greek}", "invalid character class range: `\\p{greek}`"),
+            ("\\p{Uppercase_Letter}", "invalid character class range: `\\p{Uppercase_Letter}`"),
+            ("\\p{Gree-k}", "invalid character class range: `\\p{Gree-k}`"),
+            ("\\pn", "invalid character class range: `\\pn`"),
             ("[\\pX]", "invalid character class range: `\\pX`"),
             ("\\p", "invalid character class range: `\\p`"),
             ("\\u0041", "invalid escape sequence: `\\u`"),
@@ -296,7 +307,7 @@ mod tests {
             ("(?m)a$\n^b", &["a\nb"], &[]),
             ("a\n^b", &[], &["a\nb"]),
             ("\\pN\\p{Lu}\\P{Greek}\\p{^Greek}", &["1Aaa"], &["1Aaω"]),
-            ("\\p{greek}\\p{Uppercase_Letter}\\p{any}", &["ωA!"], &[]),
+            ("\\p{Greek}\\p{Old_Italic}\\p{Any}", &["ω\u{10300}!"], &[]),
             ("\\p{Cs}", &[], &["", "a"]),
             ("[[:alpha:][:^ascii:]]", &["a", "é"], &["1"]),
             ("\\x{d800}", &[], &["", "a"]),
@@ -376,5 +387,10 @@ mod tests {
             refusal("\\pL{1000}"),
             "error parsing regexp: expression too large: `\\pL{1000}`"
         );
+        let folded = format!("(?i){}", "k".repeat(40_000));
+        assert!(refusal(&folded).starts_with("error parsing regexp: expression too large"));
+        let many = |count| format!("[{}]", "\\pZ".repeat(count));
+        assert!(matches(&many(1000), " "));
+        assert!(refusal(&many(1001)).starts_with("error parsing regexp: expression too large"));
     }
 }

@@ -178,7 +178,7 @@ async fn of_ratio<P: Pace>(
     let mut sampler = RatioSampler::new(ratio);
     for one in &mut series {
         evaluation.meter.spend(LABELS_POINTS + one.len()).await?;
-        let offset = sampler.offset(one.labels.as_ref(), false);
+        let offset = sampler.offset(one.labels.as_ref(), &[]);
         sampler.limit(one, offset);
     }
     drop_empty(&mut series, &evaluation.meter).await?;

@@ -34,6 +34,8 @@ pub enum Note {
     SortInRangeQuery,
     /// The metric's name does not end as a counter's does.
     PossibleNonCounter(String),
+    /// The metric's type, by its label, is not one that has counters; the metric's name and the type.
+    NonCounterType(String, String),
     /// Buckets of a classic histogram that count less than smaller ones.
     ForcedMonotonicity(ForcedMonotonicity),
     /// Operand types that an operator is not made for: left, operator, right.
@@ -127,6 +129,7 @@ impl Note {
             | Self::StartTimeOverlap(..)
             | Self::Damaged(_) => Severity::Warning,
             Self::PossibleNonCounter(_)
+            | Self::NonCounterType(..)
             | Self::ForcedMonotonicity(_)
             | Self::IgnoredInAggregation(_)
             | Self::IgnoredInMixedRange(_)
@@ -176,6 +179,11 @@ impl Note {
             }
             Self::PossibleNonCounter(metric) => format!(
                 "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
+                quoted(metric)
+            ),
+            Self::NonCounterType(metric, kind) => format!(
+                "PromQL info: metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got {}: {}",
+                quoted(kind),
                 quoted(metric)
             ),
             Self::ForcedMonotonicity(forced) => format!(

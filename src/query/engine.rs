@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::annotation::{Annotations, Note};
 use super::error::QueryError;
 use super::grid::Grid;
+use super::grouping::METRIC_LABELS;
 use super::leaf::Param;
 use super::leaf_fold::LeafPart;
 use super::memory::Account;
@@ -14,6 +15,7 @@ use super::pace::{LABELS_POINTS, Meter, Pace, Pacer};
 use super::plan::{MapFunction, Node, NodeId, NodeKind, VectorCall, VectorFunction};
 use super::point_map::PointMap;
 use super::prepare::Prepared;
+use super::reads::{self, Reads};
 use super::series_set::{
     MOVE_POINTS, Same, copied, drop_empty, drop_names, merge_same, sort_by, sort_by_labels,
 };
@@ -30,6 +32,10 @@ pub struct Answer {
     pub annotations: Annotations,
     /// How many samples the shards have read.
     pub samples_read: u64,
+    /// What each step of the answer has looked at, if that was to be counted.
+    pub reads: Option<Reads>,
+    /// How many samples were held at once on the core that put the answer together, at most.
+    pub held_max: usize,
 }
 
 /// What a node evaluates to.
@@ -53,6 +59,12 @@ pub(super) struct Evaluation<'a, P> {
     pub annotations: Annotations,
     /// Are metric names only taken off in the end?
     pub delayed: bool,
+    /// Does the label of a metric's type say whether it is a counter?
+    pub looks_at_types: bool,
+    /// Is it counted what each step looks at?
+    pub counts_reads: bool,
+    /// What the node that is being computed looks at besides its inputs.
+    pub own_reads: Option<Reads>,
     /// Each node's value, and how many uses of it are still to come.
     values: Vec<Option<(Value, usize, Weight)>>,
 }
@@ -81,16 +93,29 @@ pub async fn evaluate<P: Pace>(
         meter: Meter::new(pace, prepared.options.samples_max, account),
         annotations: Annotations::default(),
         delayed: prepared.options.delayed_name_removal,
+        looks_at_types: prepared.options.looks_at_types,
+        counts_reads: prepared.options.counts_reads,
+        own_reads: None,
         values: Vec::with_capacity(prepared.nodes.len()),
     };
+    let mut reads: Vec<Reads> = Vec::new();
+    let mut held_max = 0;
     let samples_read = parts.iter().flatten().map(LeafPart::samples_read).sum();
     let mut parts: Vec<Option<Vec<LeafPart>>> = parts.into_iter().map(Some).collect();
     for node in &prepared.nodes {
         evaluation.meter.spend(1).await?;
+        let before = evaluation.meter.held();
         let value = evaluation.compute(node, &mut parts).await?;
         let weight = value.weight(evaluation.meter.pacer()).await?;
         evaluation.meter.hold(weight.points)?;
         evaluation.meter.account().charge(weight.label_bytes)?;
+        // While a result is made, what it is made of is still there.
+        held_max = held_max.max(before.saturating_add(weight.points));
+        if evaluation.counts_reads {
+            let own = evaluation.own_reads.take();
+            held_max = held_max.max(before + own.as_ref().map_or(0, |own| own.held_max));
+            reads.push(reads::of_node(&node.kind, node.grid, own, |id| reads.get(id)));
+        }
         evaluation.values.push(Some((value, node.uses, weight)));
     }
     let last = prepared.nodes.len().wrapping_sub(1);
@@ -100,7 +125,10 @@ pub async fn evaluate<P: Pace>(
     // Until it is sent.
     let held = value.held_bytes(evaluation.meter.pacer()).await?;
     account.charge(held)?;
-    Ok(Answer { value, annotations: evaluation.annotations, samples_read })
+    // A subquery that is the whole query has a grid of its own.
+    let reads =
+        reads.pop().map(|all| if prepared.range.is_instant() { all.at_once() } else { all });
+    Ok(Answer { value, annotations: evaluation.annotations, samples_read, reads, held_max })
 }
 
 impl Value {
@@ -274,9 +302,19 @@ impl<P: Pace> Evaluation<'_, P> {
         }
     }
 
-    /// The series without their metric names, or marked to lose them in the end.
+    /// The series without the labels that describe their metric, or marked to lose them in the end.
     pub(super) async fn without_names(
         &mut self,
+        series: Vec<Series>,
+        same: Same,
+    ) -> Result<Vec<Series>, QueryError> {
+        self.without(METRIC_LABELS, series, same).await
+    }
+
+    /// The series without these labels of their metric, or marked to lose all of them in the end.
+    async fn without(
+        &mut self,
+        labels: &[&str],
         mut series: Vec<Series>,
         same: Same,
     ) -> Result<Vec<Series>, QueryError> {
@@ -287,7 +325,7 @@ impl<P: Pace> Evaluation<'_, P> {
             }
             return Ok(series);
         }
-        drop_names(&mut series, |_| true, &self.meter).await?;
+        drop_names(&mut series, labels, |_| true, &self.meter).await?;
         merge_same(series, same, &self.meter).await
     }
 
@@ -335,10 +373,11 @@ impl<P: Pace> Evaluation<'_, P> {
             }
         }
         drop_empty(&mut series, &self.meter).await?;
-        if !map.changes_metric() {
+        let dropped = map.drops();
+        if dropped.is_empty() {
             return Ok(series);
         }
-        let series = self.without_names(series, Same::Merge).await?;
+        let series = self.without(dropped, series, Same::Merge).await?;
         self.together(series, grid).await
     }
 
@@ -449,7 +488,7 @@ impl<P: Pace> Evaluation<'_, P> {
             Value::Vector(series) => series,
         };
         if self.delayed {
-            drop_names(&mut series, |series| series.drop_name, &self.meter).await?;
+            drop_names(&mut series, METRIC_LABELS, |series| series.drop_name, &self.meter).await?;
             series = merge_same(series, Same::Merge, &self.meter).await?;
         }
         if prepared.is_instant_vector() {

@@ -14,13 +14,16 @@ use super::functions::over_time::{Ends, Extreme, Scan};
 use super::functions::rate::{Extrapolated, LastStep, Turns};
 use super::functions::regression::Line;
 use super::functions::sliding_sum::SlidingSum;
+use super::grouping::METRIC_TYPE;
 use super::leaf::{Fold, RangeFunction, Shape};
 use super::mixed::{Either, MixedWindow, MixedWindows};
 use super::pace::{Pace, Pacer, SLICE_POINTS};
 use super::point_map::PointMap;
+use super::reads::Reads;
 use super::value::{ABSENT, HistogramAt, HistogramPoint, Point, is_absent};
 use super::window::{Gathered, Kernel, Newest, NewestTime, Window, Windows};
-use crate::model::{Sample, SamplesRef, is_stale_nan};
+use crate::model::labels::METRIC_NAME;
+use crate::model::{LabelsRef, Sample, SamplesRef, is_stale_nan};
 
 /// Folds series by one function, one at a time.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub(super) struct SeriesFold {
     non_counter: Option<String>,
     /// Is a name that is not a counter's worth a note?
     expects_counter: bool,
+    /// Does the label of the type say whether it is one, and not the name?
+    looks_at_types: bool,
     annotations: Annotations,
     /// Where annotations point to: the function's first argument.
     span: TextRange,
@@ -175,6 +180,74 @@ fn put(out: &mut Vec<f64>, run: Range<usize>, floats: &[(usize, f64)]) -> Range<
     if run.is_empty() { *first..last + 1 } else { run.start.min(*first)..run.end.max(last + 1) }
 }
 
+/// What a window of a series that is not floats alone becomes.
+fn mixed_value(
+    fold: &Fold,
+    window: &MixedWindow<'_>,
+    kernel: &mut AnyKernel,
+    oddities: &mut Oddities,
+) -> Option<Point> {
+    match fold {
+        Fold::Newest | Fold::Samples(_) => match window.last()?.value {
+            Either::Float(v) => (!is_stale_nan(v)).then_some(Point::Float(v)),
+            Either::Histogram(h) => {
+                (!h.is_stale()).then(|| Point::Histogram(std::sync::Arc::clone(h)))
+            }
+        },
+        Fold::NewestTime | Fold::NewestStart | Fold::InfoTime => {
+            let newest = window.last()?;
+            let is_stale = match newest.value {
+                Either::Float(v) => is_stale_nan(v),
+                Either::Histogram(h) => h.is_stale(),
+            };
+            let ms = if *fold == Fold::NewestStart { newest.start } else { newest.t };
+            match newest.value {
+                _ if is_stale => None,
+                Either::Histogram(h) if *fold == Fold::InfoTime => {
+                    Some(Point::Histogram(std::sync::Arc::clone(h)))
+                }
+                _ => Some(Point::Float(ms as f64 / 1000.0)),
+            }
+        }
+        Fold::Smoothed(reach) => extended::smoothed(*reach, window, oddities),
+        Fold::Range(function) => {
+            histograms::value(function, window, || of_floats(kernel, window), oddities)
+        }
+        Fold::Extended(function, reach) => extended::value(function, *reach, window, oddities),
+    }
+}
+
+/// Counts what a window of such a series looks at; `point` is what it has become.
+fn note_mixed(
+    reads: &mut Reads,
+    fold: &Fold,
+    window: &MixedWindow<'_>,
+    point: Option<&Point>,
+    end_step: i64,
+) {
+    let step = window.step;
+    let one = match (fold, point) {
+        (Fold::Range(_) | Fold::Extended(..), _) => {
+            let before = window.end.saturating_sub(end_step);
+            let is_new = |t: i64| step == 0 || (end_step > 0 && t > before);
+            let all = window.ts.iter().map(|t| (*t, 1));
+            let all = all.chain(window.histograms.iter().map(|(t, h)| (*t, h.points())));
+            let (mut seen, mut read) = (0, 0);
+            for (t, points) in all {
+                seen += points;
+                read += if is_new(t) { points } else { 0 };
+            }
+            reads.held_max = reads.held_max.max(seen);
+            return reads.note(step, seen, read);
+        }
+        // Upstream does not count what it draws lines between.
+        (Fold::Smoothed(_), _) | (_, None) => 0,
+        (Fold::Newest | Fold::Samples(_), Some(Point::Histogram(h))) => h.points(),
+        (_, Some(_)) => 1,
+    };
+    reads.note(step, one, one);
+}
+
 impl SeriesFold {
     /// A fold of series over windows of `shape`, of which at most `samples_max` samples may be held at once; notes point
     /// to `span`.
@@ -206,6 +279,7 @@ impl SeriesFold {
                 Fold::Range(RangeFunction::Rate | RangeFunction::Increase)
                     | Fold::Extended(RangeFunction::Rate | RangeFunction::Increase, _)
             ),
+            looks_at_types: false,
             annotations: Annotations::default(),
             span,
         }
@@ -219,6 +293,21 @@ impl SeriesFold {
     /// The same fold for whoever looks at nothing of histograms but their counts and sums.
     pub(super) fn for_stats_only(self, stats_only: bool) -> Self {
         Self { mixed: self.mixed.for_stats_only(stats_only), ..self }
+    }
+
+    /// The same fold, which goes by the label of a metric's type where it matters whether that is a counter.
+    pub(super) fn looking_at_types(self, looks_at_types: bool) -> Self {
+        Self { looks_at_types, ..self }
+    }
+
+    /// The same fold, which counts what each step looks at.
+    pub(super) fn counting_reads(self, counts: bool) -> Self {
+        if counts { Self { windows: self.windows.counting_reads(), ..self } } else { self }
+    }
+
+    /// What has been counted.
+    pub(super) fn reads_mut(&mut self) -> Option<&mut Reads> {
+        self.windows.reads_mut()
     }
 
     /// A new series begins.
@@ -242,10 +331,9 @@ impl SeriesFold {
     /// A window that holds more samples than a query may, or an evaluation that should stop.
     pub(super) async fn feed<P: Pace>(
         &mut self,
-        samples: impl IntoIterator<Item = Sample>,
+        mut samples: &[Sample],
         pacer: Pacer<'_, P>,
     ) -> Result<(), QueryError> {
-        let mut samples = samples.into_iter();
         loop {
             match self.windows.gather(&mut samples) {
                 Gathered::Ended => break,
@@ -270,7 +358,7 @@ impl SeriesFold {
     ) -> Result<(), QueryError> {
         if !self.mixed.is_active() {
             if samples.histograms.is_empty() && samples.starts.is_empty() {
-                return self.feed(samples.floats.iter().copied(), pacer).await;
+                return self.feed(samples.floats, pacer).await;
             }
             let (step, ts, vs) = self.windows.open();
             self.mixed.take_over(step, ts, vs);
@@ -285,7 +373,7 @@ impl SeriesFold {
     /// Windows that hold more samples than a query may, or an evaluation that should stop.
     pub(super) async fn feed_points<P: Pace>(
         &mut self,
-        floats: impl IntoIterator<Item = Sample>,
+        floats: &[Sample],
         histograms: Vec<HistogramAt>,
         pacer: Pacer<'_, P>,
     ) -> Result<(), QueryError> {
@@ -328,34 +416,15 @@ impl SeriesFold {
     }
 
     fn advance_mixed(&mut self, ended: bool, work: &mut usize) -> bool {
-        let Self { fold, mixed, kernel, oddities, out, .. } = self;
-        mixed.advance(ended, out, work, |window| match fold {
-            Fold::Newest | Fold::Samples(_) => match window.last()?.value {
-                Either::Float(v) => (!is_stale_nan(v)).then_some(Point::Float(v)),
-                Either::Histogram(h) => {
-                    (!h.is_stale()).then(|| Point::Histogram(std::sync::Arc::clone(h)))
-                }
-            },
-            Fold::NewestTime | Fold::NewestStart | Fold::InfoTime => {
-                let newest = window.last()?;
-                let is_stale = match newest.value {
-                    Either::Float(v) => is_stale_nan(v),
-                    Either::Histogram(h) => h.is_stale(),
-                };
-                let ms = if *fold == Fold::NewestStart { newest.start } else { newest.t };
-                match newest.value {
-                    _ if is_stale => None,
-                    Either::Histogram(h) if *fold == Fold::InfoTime => {
-                        Some(Point::Histogram(std::sync::Arc::clone(h)))
-                    }
-                    _ => Some(Point::Float(ms as f64 / 1000.0)),
-                }
+        let Self { fold, mixed, kernel, oddities, out, windows, .. } = self;
+        let end_step = windows.shape().end_step;
+        let mut reads = windows.reads_mut();
+        mixed.advance(ended, out, work, |window| {
+            let point = mixed_value(fold, window, kernel, oddities);
+            if let Some(reads) = reads.as_deref_mut() {
+                note_mixed(reads, fold, window, point.as_ref(), end_step);
             }
-            Fold::Smoothed(reach) => extended::smoothed(*reach, window, oddities),
-            Fold::Range(function) => {
-                histograms::value(function, window, || of_floats(kernel, window), oddities)
-            }
-            Fold::Extended(function, reach) => extended::value(function, *reach, window, oddities),
+            point
         })
     }
 
@@ -430,15 +499,25 @@ impl SeriesFold {
         self.windows.samples_read() + self.mixed.samples_read()
     }
 
-    /// The series that has just ended is called `metric`: notes what is odd about that and about its windows.
-    pub(super) fn note_metric(&mut self, metric: &str) {
+    /// The series that has just ended has these labels: notes what is odd about that and about its windows.
+    pub(super) fn note_metric(&mut self, labels: LabelsRef<'_>) {
+        let metric = labels.get(METRIC_NAME).unwrap_or_default();
         for oddity in self.oddities.take() {
             self.annotations.add(oddity.note(metric), self.span);
         }
-        let counter = |name: &str| {
-            ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix))
-        };
-        if !self.had_floats || !self.expects_counter || metric.is_empty() || counter(metric) {
+        if !self.had_floats || !self.expects_counter || metric.is_empty() {
+            return;
+        }
+        if self.looks_at_types {
+            let kind = labels.get(METRIC_TYPE).unwrap_or_default();
+            if !matches!(kind, "counter" | "histogram") {
+                let note = Note::NonCounterType(metric.to_owned(), kind.to_owned());
+                self.annotations.add(note, self.span);
+            }
+            return;
+        }
+        let endings = ["_total", "_sum", "_count", "_bucket"];
+        if endings.iter().any(|ending| metric.ends_with(ending)) {
             return;
         }
         if self.non_counter.as_deref() != Some(metric) {
@@ -600,12 +679,13 @@ mod tests {
         fold.begin();
         let points = Cell::new(0);
         let pacer = Pacer::new(&Unpaced, &points);
-        let before = (0..50).map(|t| Sample { t: TimestampMs(t * 999), v: f64::INFINITY });
-        block_on(fold.feed(before, pacer)).unwrap();
+        let before = |t: i64| Sample { t: TimestampMs(t * 999), v: f64::INFINITY };
+        let before: Vec<Sample> = (0..50).map(before).collect();
+        block_on(fold.feed(&before, pacer)).unwrap();
         block_on(fold.end(pacer)).unwrap();
         fold.begin();
         for piece in pieces {
-            block_on(fold.feed(piece.iter().copied(), pacer)).unwrap();
+            block_on(fold.feed(piece, pacer)).unwrap();
         }
         let Folded { first, values, .. } = block_on(fold.end(pacer)).unwrap();
         let mut steps = vec![ABSENT; shape.grid.count];
@@ -691,8 +771,9 @@ mod tests {
             SeriesFold::new(shape, &Fold::Range(RangeFunction::Sum), 5000, TextRange::default());
         fold.begin();
         let points = Cell::new(0);
-        let samples = (1..10_000).map(|t| Sample { t: TimestampMs(t), v: 1.0 });
-        let fed = block_on(fold.feed(samples, Pacer::new(&Unpaced, &points)));
+        let samples: Vec<Sample> =
+            (1..10_000).map(|t| Sample { t: TimestampMs(t), v: 1.0 }).collect();
+        let fed = block_on(fold.feed(&samples, Pacer::new(&Unpaced, &points)));
         assert_eq!(fed, Err(QueryError::TooManySamples));
     }
 }

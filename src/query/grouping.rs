@@ -6,7 +6,13 @@ use crate::model::labels::METRIC_NAME;
 use crate::model::{Label, Labels, LabelsRef};
 
 /// The labels that describe a metric and go where its name goes. Source: `schema.IsMetadataLabel` of Prometheus.
-pub(super) const METRIC_LABELS: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
+pub(super) const METRIC_LABELS: &[&str] = &[METRIC_NAME, METRIC_TYPE, "__unit__"];
+
+/// The label that says of which type a metric is.
+pub(super) const METRIC_TYPE: &str = "__type__";
+
+/// The name alone: `histogram_count` and its like leave the type and the unit.
+pub(super) const NAME_ALONE: &[&str] = &[METRIC_NAME];
 
 /// Stands between names and values in keys. No UTF-8 text contains it.
 const SEPARATOR: u8 = 0xff;
@@ -17,8 +23,8 @@ pub(super) struct Grouping {
     /// Sorted.
     labels: Vec<String>,
     without: bool,
-    /// Are series looked at as if they had no metric name?
-    unnamed: bool,
+    /// Series are looked at as if they did not have these.
+    hidden: &'static [&'static str],
 }
 
 impl Grouping {
@@ -26,30 +32,30 @@ impl Grouping {
     pub(super) fn of(aggregate: &Aggregate) -> Self {
         let mut labels = aggregate.grouping.clone();
         labels.sort_unstable();
-        Self { labels, without: aggregate.without, unnamed: false }
+        Self { labels, without: aggregate.without, hidden: &[] }
     }
 
-    /// The same grouping of series whose metric names are dropped before.
-    pub(super) fn of_unnamed(self) -> Self {
-        Self { unnamed: true, ..self }
+    /// The same grouping of series that lose these labels before.
+    pub(super) fn of_those_without(self, hidden: &'static [&'static str]) -> Self {
+        Self { hidden, ..self }
     }
 
     /// The signatures by which series of two vectors are paired.
     pub(super) fn of_matching(matching: &VectorMatching) -> Self {
         let mut labels = matching.labels.clone();
         labels.sort_unstable();
-        Self { labels, without: !matching.on, unnamed: false }
+        Self { labels, without: !matching.on, hidden: &[] }
     }
 
     /// The series that have the same in `labels`, which are sorted.
     pub(super) fn by(labels: &[&str]) -> Self {
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-        Self { labels, without: false, unnamed: false }
+        Self { labels, without: false, hidden: &[] }
     }
 
     /// All series in one group without labels.
     pub(super) fn one_group() -> Self {
-        Self { labels: Vec::new(), without: false, unnamed: false }
+        Self { labels: Vec::new(), without: false, hidden: &[] }
     }
 
     /// The same grouping with one more label to group by.
@@ -63,7 +69,7 @@ impl Grouping {
     }
 
     fn keeps(&self, label: Label<'_>) -> bool {
-        if self.unnamed && METRIC_LABELS.contains(&label.name) {
+        if self.hidden.contains(&label.name) {
             return false;
         }
         let listed = self.labels.iter().any(|name| name == label.name);
@@ -131,18 +137,13 @@ impl<'g> GroupIndex<'g> {
     }
 }
 
-/// The labels without those that describe the metric.
-pub(super) fn without_metric(labels: LabelsRef<'_>) -> Labels {
-    labels.to_owned().without(&METRIC_LABELS)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn grouping(labels: &[&str], without: bool, unnamed: bool) -> Grouping {
+    fn grouping(labels: &[&str], without: bool, hidden: &'static [&'static str]) -> Grouping {
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-        Grouping { labels, without, unnamed }
+        Grouping { labels, without, hidden }
     }
 
     fn series() -> Labels {
@@ -152,27 +153,30 @@ mod tests {
 
     #[test]
     fn by_keeps_what_is_named_and_without_the_rest_but_the_name() {
-        let by = grouping(&["__name__", "job"], false, false).group_labels(series().as_ref());
+        let by = grouping(&["__name__", "job"], false, &[]).group_labels(series().as_ref());
         assert_eq!(by.to_string(), r#"{__name__="x", job="a"}"#);
-        let without = grouping(&["pod"], true, false).group_labels(series().as_ref());
+        let without = grouping(&["pod"], true, &[]).group_labels(series().as_ref());
         assert_eq!(without.to_string(), r#"{__unit__="s", job="a"}"#);
     }
 
     #[test]
     fn a_function_that_drops_the_name_leaves_nothing_to_group_by_it() {
-        let by = grouping(&["__name__", "job"], false, true).group_labels(series().as_ref());
+        let by =
+            grouping(&["__name__", "job"], false, METRIC_LABELS).group_labels(series().as_ref());
         assert_eq!(by.to_string(), r#"{job="a"}"#);
+        let by = grouping(&["__name__", "__unit__"], false, NAME_ALONE);
+        assert_eq!(by.group_labels(series().as_ref()).to_string(), r#"{__unit__="s"}"#);
     }
 
     #[test]
     fn series_of_one_group_have_one_key() {
         let other = Labels::from_pairs([("job", "a"), ("pod", "q")]).unwrap();
         let (mut key, mut other_key) = (Vec::new(), Vec::new());
-        let by = grouping(&["job"], false, false);
+        let by = grouping(&["job"], false, &[]);
         by.write_key(series().as_ref(), &mut key);
         by.write_key(other.as_ref(), &mut other_key);
         assert_eq!(key, other_key);
-        grouping(&["pod"], false, false).write_key(other.as_ref(), &mut other_key);
+        grouping(&["pod"], false, &[]).write_key(other.as_ref(), &mut other_key);
         assert_ne!(key, other_key);
     }
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use super::ast::{AggregateOp, Extension, TextRange};
 use super::grid::Grid;
-use super::grouping::Grouping;
+use super::grouping::{Grouping, METRIC_LABELS, NAME_ALONE};
 use super::point_map::PointMap;
 use crate::model::matcher::Matcher;
-use crate::model::{TimeRange, TimestampMs};
+use crate::model::{Labels, TimeRange, TimestampMs};
 
 /// What one selector of a query asks each shard.
 #[derive(Clone, Debug)]
@@ -28,6 +28,10 @@ pub struct Leaf {
     pub(super) stats_only: bool,
     /// Are start timestamps of samples looked at?
     pub(super) wants_starts: bool,
+    /// Does the label of a metric's type say whether it is a counter?
+    pub(super) looks_at_types: bool,
+    /// Is it counted what each step looks at?
+    pub(super) counts_reads: bool,
     /// Where annotations point to: the first argument of the function around the selector.
     pub(super) span: TextRange,
     /// The most samples that one shard may hold for this leaf.
@@ -236,12 +240,35 @@ impl Param {
 /// What happens to a series' metric name, and to the labels that describe the metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NameRule {
-    /// It stays.
+    /// They stay.
     Keep,
-    /// It goes at once.
+    /// They go at once.
     Drop,
-    /// It stays until the answer is made: delayed name removal.
+    /// The name goes at once, and the other labels stay.
+    DropName,
+    /// They stay until the answer is made: delayed name removal.
     Mark,
+}
+
+impl NameRule {
+    /// The labels that go at once.
+    pub(super) fn dropped(self) -> &'static [&'static str] {
+        match self {
+            Self::Keep | Self::Mark => &[],
+            Self::DropName => NAME_ALONE,
+            Self::Drop => METRIC_LABELS,
+        }
+    }
+
+    /// What of `labels` is left at once.
+    pub(super) fn left_of(self, labels: Labels) -> Labels {
+        if self.drops() { labels.without(self.dropped()) } else { labels }
+    }
+
+    /// Does anything go at once?
+    pub(super) fn drops(self) -> bool {
+        !self.dropped().is_empty()
+    }
 }
 
 /// An aggregation that a shard can begin.
@@ -268,6 +295,13 @@ impl Leaf {
     #[must_use]
     pub fn wants_starts(&self) -> bool {
         self.wants_starts
+    }
+
+    /// Does it look at nothing but the newest sample of each series in its range?
+    #[must_use]
+    pub fn wants_newest_only(&self) -> bool {
+        let is_one_window = self.shape.grid.count == 1 || self.shape.end_step == 0;
+        is_one_window && matches!(self.fold, Fold::Newest | Fold::NewestTime)
     }
 
     /// How far beyond its range it looks, of samples that go as they are.

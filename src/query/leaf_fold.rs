@@ -12,13 +12,13 @@ use super::error::QueryError;
 use super::float_histogram::FloatHistogram;
 use super::fold::{Folded, SeriesFold};
 use super::functions::extended;
-use super::grouping::{METRIC_LABELS, without_metric};
 use super::leaf::{Fold, Leaf, NameRule, Reduce, Shape};
 use super::limit_ratio::RatioSampler;
 use super::memory::Account;
 use super::pace::{Pace, Pacer};
 use super::pages::Pages;
 use super::partial::Partial;
+use super::reads::Reads;
 use super::top::{Choice, Top};
 use super::value::{Column, HistogramAt, HistogramColumn, RawSeries, Series, present};
 use crate::model::labels::METRIC_NAME;
@@ -75,10 +75,11 @@ struct Raw {
 /// even if they live on two shards.
 #[derive(Debug)]
 pub(super) struct Identities {
+    dropped: &'static [&'static str],
     fingerprinter: Fingerprinter,
-    /// Of each series without its metric name.
+    /// Of each series without what it loses.
     pub seen: Vec<Fingerprint>,
-    /// Had any series a type or unit label?
+    /// Has any series lost more than its name?
     pub typed: bool,
 }
 
@@ -90,6 +91,8 @@ pub struct LeafPart {
     pub(super) identities: Option<Identities>,
     pub(super) annotations: Annotations,
     pub(super) samples_read: u64,
+    /// What each step has looked at, if that is counted.
+    pub(super) reads: Option<Reads>,
     /// Bytes that have been charged for it.
     pub(super) charged: usize,
 }
@@ -112,9 +115,11 @@ impl LeafFold {
         let samples_max = leaf.samples_max;
         let fold = SeriesFold::new(leaf.shape, &leaf.fold, samples_max, leaf.span)
             .with_maps(leaf.maps.clone())
-            .for_stats_only(leaf.stats_only);
-        let merges = leaf.reduce.is_some() && leaf.name == NameRule::Drop;
-        let identities = merges.then(Identities::new);
+            .for_stats_only(leaf.stats_only)
+            .counting_reads(leaf.counts_reads)
+            .looking_at_types(leaf.looks_at_types);
+        let merges = leaf.reduce.is_some() && leaf.name.drops();
+        let identities = merges.then(|| Identities::of_those_without(leaf.name.dropped()));
         Self {
             leaf: leaf.clone(),
             fold,
@@ -242,6 +247,9 @@ impl LeafFold {
             if held > 0 {
                 self.held += held;
                 self.samples_read += held as u64;
+                if let Some(reads) = self.fold.reads_mut() {
+                    reads.note(0, held, held);
+                }
                 series.push(RawSeries { labels: labels.to_owned(), samples, histograms });
                 self.label_bytes += size_of::<RawSeries>() + labels.as_bytes().len();
             }
@@ -271,7 +279,7 @@ impl LeafFold {
                 self.held = top.held();
             }
             Sink::Share(series, sampler) => {
-                let offset = sampler.offset(labels, name == NameRule::Drop);
+                let offset = sampler.offset(labels, name.dropped());
                 if sampler.may_take(offset) {
                     let mut one = series_of(labels, name, folded);
                     sampler.limit(&mut one, offset);
@@ -290,7 +298,7 @@ impl LeafFold {
             identities.note(labels);
         }
         if self.fold.asks_for_metric() {
-            self.fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
+            self.fold.note_metric(labels);
         }
         if self.held > self.leaf.samples_max {
             return Err(QueryError::TooManySamples);
@@ -320,10 +328,12 @@ impl LeafFold {
             }
         };
         let samples_read = self.samples_read + self.fold.samples_read();
-        let (identities, mut annotations) = (self.identities, self.fold.into_annotations());
+        let mut fold = self.fold;
+        let reads = fold.reads_mut().map(std::mem::take);
+        let (identities, mut annotations) = (self.identities, fold.into_annotations());
         annotations.merge(ignored);
         let charged = self.charged;
-        Ok(LeafPart { data, identities, annotations, samples_read, charged })
+        Ok(LeafPart { data, identities, annotations, samples_read, reads, charged })
     }
 }
 
@@ -331,7 +341,7 @@ impl LeafFold {
 fn series_of(labels: LabelsRef<'_>, name: NameRule, folded: Folded<'_>) -> Series {
     let column = Column::from_step(folded.first, folded.values).unwrap_or_default();
     let histograms = HistogramColumn::of(std::mem::take(folded.histograms));
-    let labels = if name == NameRule::Drop { without_metric(labels) } else { labels.to_owned() };
+    let labels = name.left_of(labels.to_owned());
     Series { labels, drop_name: name == NameRule::Mark, column, histograms }
 }
 
@@ -357,16 +367,16 @@ impl Sink {
 }
 
 impl Identities {
-    fn new() -> Self {
-        Self { fingerprinter: Fingerprinter::new(0), seen: Vec::new(), typed: false }
+    fn of_those_without(dropped: &'static [&'static str]) -> Self {
+        Self { dropped, fingerprinter: Fingerprinter::new(0), seen: Vec::new(), typed: false }
     }
 
     fn note(&mut self, labels: LabelsRef<'_>) {
-        let typed = &mut self.typed;
+        let (dropped, typed) = (self.dropped, &mut self.typed);
         let kept = labels.iter().filter(|label| {
-            let is_metric = METRIC_LABELS.contains(&label.name);
-            *typed |= is_metric && label.name != METRIC_NAME;
-            !is_metric
+            let goes = dropped.contains(&label.name);
+            *typed |= goes && label.name != METRIC_NAME;
+            !goes
         });
         let pairs = kept.map(|label| (label.name.as_bytes(), label.value.as_bytes()));
         self.seen.push(self.fingerprinter.of_pairs(pairs));

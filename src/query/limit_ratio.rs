@@ -10,7 +10,6 @@
 
 use twox_hash::XxHash64;
 
-use super::grouping::METRIC_LABELS;
 use super::leaf::Param;
 use super::value::Series;
 use crate::model::LabelsRef;
@@ -31,10 +30,10 @@ impl RatioSampler {
         Self { ratio, bytes: Vec::new() }
     }
 
-    /// Where a series lies between 0 and 1; with `unnamed`, what it is without its metric's labels.
-    pub(super) fn offset(&mut self, labels: LabelsRef<'_>, unnamed: bool) -> f64 {
+    /// Where a series lies between 0 and 1, as if it did not have the labels `hidden`.
+    pub(super) fn offset(&mut self, labels: LabelsRef<'_>, hidden: &[&str]) -> f64 {
         self.bytes.clear();
-        let kept = labels.iter().filter(|label| !unnamed || !METRIC_LABELS.contains(&label.name));
+        let kept = labels.iter().filter(|label| !hidden.contains(&label.name));
         for label in kept {
             push_text(&mut self.bytes, label.name);
             push_text(&mut self.bytes, label.value);
@@ -83,21 +82,22 @@ fn push_text(bytes: &mut Vec<u8>, text: &str) {
 mod tests {
     use super::*;
     use crate::model::Labels;
+    use crate::query::grouping::METRIC_LABELS;
     use crate::query::value::Column;
 
-    fn offset(pairs: &[(&str, &str)], unnamed: bool) -> f64 {
+    fn offset(pairs: &[(&str, &str)], hidden: &[&str]) -> f64 {
         let labels = Labels::from_pairs(pairs.iter().copied()).unwrap();
-        RatioSampler::new(Param::Same(1.0)).offset(labels.as_ref(), unnamed)
+        RatioSampler::new(Param::Same(1.0)).offset(labels.as_ref(), hidden)
     }
 
     #[test] // golden values: the choice is Prometheus's, and must not drift
     fn a_label_set_has_the_hash_that_prometheus_gives_it() {
         let of = |hash: u64| hash as f64 / u64::MAX as f64;
-        assert_eq!(offset(&[], false), of(0xef46_db37_51d8_e999));
+        assert_eq!(offset(&[], &[]), of(0xef46_db37_51d8_e999));
         let http = [("__name__", "http_requests"), ("group", "canary"), ("instance", "0")];
-        assert_eq!(offset(&http, false), of(0xf12f_993c_41e8_2344));
-        assert_eq!(offset(&http[1..], false), of(0xe1ac_5d66_201d_28bb));
-        assert_eq!(offset(&http, true), of(0xe1ac_5d66_201d_28bb));
+        assert_eq!(offset(&http, &[]), of(0xf12f_993c_41e8_2344));
+        assert_eq!(offset(&http[1..], &[]), of(0xe1ac_5d66_201d_28bb));
+        assert_eq!(offset(&http, METRIC_LABELS), of(0xe1ac_5d66_201d_28bb));
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
             (70000, 0xf6d6_0ac0_6c5a_5ee1u64),
         ] {
             let value = "v".repeat(len);
-            assert_eq!(offset(&[("a", &value)], false), golden as f64 / u64::MAX as f64, "{len}");
+            assert_eq!(offset(&[("a", &value)], &[]), golden as f64 / u64::MAX as f64, "{len}");
         }
     }
 

@@ -9,6 +9,7 @@ use super::grid::Grid;
 use super::leaf::NameRule;
 use super::leaf_fold::{Identities, LeafPart, PartData};
 use super::pace::{LABELS_POINTS, Pace};
+use super::reads::Reads;
 use super::series_set::{Same, append, merge_same, sort_by_labels, sort_labelled};
 use super::value::RawSeries;
 use crate::model::Fingerprint;
@@ -25,6 +26,7 @@ pub(super) async fn parts<P: Pace>(
     grid: Grid,
 ) -> Result<Value, QueryError> {
     let (mut series, mut samples, mut groups) = (Vec::new(), None, None);
+    let mut reads = evaluation.counts_reads.then(|| Reads::none(grid.count));
     let mut identities = Vec::new();
     let counts = parts.iter().map(|part| match &part.data {
         PartData::Series(series) => (series.len(), 0),
@@ -38,6 +40,10 @@ pub(super) async fn parts<P: Pace>(
         evaluation.meter.account().release(part.charged);
         evaluation.annotations.merge(part.annotations);
         identities.extend(part.identities);
+        if let (Some(reads), Some(of_part)) = (&mut reads, &part.reads) {
+            reads.add(of_part);
+            reads.held_max = reads.held_max.max(of_part.held_max);
+        }
         match part.data {
             PartData::Series(more) => {
                 append(&mut series, more.len(), more, evaluation.meter.pacer()).await?;
@@ -52,6 +58,7 @@ pub(super) async fn parts<P: Pace>(
             },
         }
     }
+    evaluation.own_reads = reads;
     if let Some(mut samples) = samples {
         sort_labelled(&mut samples, RawSeries::labels, evaluation.meter.pacer()).await?;
         return Ok(Value::Samples(samples));
@@ -67,7 +74,7 @@ pub(super) async fn parts<P: Pace>(
     if !one_name || identities.iter().any(|identities| identities.typed) {
         distinct(evaluation, identities).await?;
     }
-    if name == NameRule::Drop {
+    if name.drops() {
         series = merge_same(series, Same::Refuse, &evaluation.meter).await?;
     }
     if grid.count == 1 {

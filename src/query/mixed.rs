@@ -297,12 +297,12 @@ impl MixedWindows {
     /// Like [`feed`](Self::feed), of histograms that have been computed.
     pub(super) fn feed_points(
         &mut self,
-        floats: impl IntoIterator<Item = Sample>,
+        floats: &[Sample],
         histograms: Vec<HistogramAt>,
         samples_max: usize,
     ) -> Result<(), QueryError> {
         for sample in floats {
-            self.push_float(sample);
+            self.push_float(*sample);
         }
         for (t, histogram) in histograms {
             if self.is_seen(t) {

@@ -128,6 +128,11 @@ impl<'a, P: Pace> Meter<'a, P> {
         self.held_max
     }
 
+    /// How many samples are held.
+    pub(super) fn held(&self) -> usize {
+        self.held.get()
+    }
+
     /// Notes that `samples` more are held from now on.
     pub(super) fn hold(&self, samples: usize) -> Result<(), QueryError> {
         let held = self.held.get().saturating_add(samples);

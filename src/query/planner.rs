@@ -276,8 +276,7 @@ impl<'a> Planner<'a> {
             let Some(mut draft) = draft else {
                 return Ok(self.push(NodeKind::Empty, grid, expr.span));
             };
-            let unnamed = draft.leaf.name == NameRule::Drop;
-            let grouping = if unnamed { grouping.of_unnamed() } else { grouping };
+            let grouping = grouping.of_those_without(draft.leaf.name.dropped());
             let chooses = has_count_or_ratio(aggregate.op);
             let span = if chooses { expr.span } else { aggregate.expr.span };
             draft.leaf.reduce = Some(Reduce { op: aggregate.op, k, grouping, span });

@@ -56,6 +56,8 @@ impl Planner<'_> {
             reduce: None,
             stats_only: false,
             wants_starts: false,
+            looks_at_types: self.options.looks_at_types,
+            counts_reads: self.options.counts_reads,
             span,
             samples_max: self.options.samples_max,
         };

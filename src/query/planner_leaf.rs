@@ -10,6 +10,7 @@ use super::duration_expr::milliseconds;
 use super::error::QueryError;
 use super::functions::maths;
 use super::grid::Grid;
+use super::grouping::NAME_ALONE;
 use super::invariance::unwrap_parens;
 use super::leaf::{Fold, Leaf, NameRule, Param, Reach, Shape};
 use super::planner::Planner;
@@ -80,6 +81,8 @@ impl Planner<'_> {
             reduce,
             stats_only,
             wants_starts,
+            looks_at_types: self.options.looks_at_types,
+            counts_reads: self.options.counts_reads,
             span,
             samples_max,
         };
@@ -192,9 +195,11 @@ impl Planner<'_> {
         let Some(Some(mut draft)) = leaf else {
             return leaf;
         };
-        if map.changes_metric() && draft.leaf.name == NameRule::Keep {
-            draft.leaf.name = self.dropping();
-            if draft.leaf.name == NameRule::Drop && !draft.one_name {
+        let (before, after) = (draft.leaf.name, map.drops());
+        if after.len() > before.dropped().len() && before != NameRule::Mark {
+            let only_name = self.dropping() == NameRule::Drop && after == NAME_ALONE;
+            draft.leaf.name = if only_name { NameRule::DropName } else { self.dropping() };
+            if !before.drops() && draft.leaf.name.drops() && !draft.one_name {
                 return None;
             }
         }

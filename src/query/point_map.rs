@@ -9,6 +9,7 @@ use super::ast::{BinaryOp, TextRange};
 use super::float_histogram::FloatHistogram;
 use super::functions::date::{DatePart, part_of};
 use super::functions::maths;
+use super::grouping::{METRIC_LABELS, NAME_ALONE};
 use super::leaf::Param;
 use super::value::{ABSENT, HistogramPoint, Point, is_absent, present};
 
@@ -197,11 +198,12 @@ impl PointMap {
         }
     }
 
-    /// Does the metric become another one under it, so that its name no longer fits?
-    pub(super) fn changes_metric(&self) -> bool {
+    /// The labels of the metric that no longer fit what it becomes.
+    pub(super) fn drops(&self) -> &'static [&'static str] {
         match self {
-            Self::Scalar(op) => changes_metric(op.op) || op.return_bool,
-            _ => true,
+            Self::Scalar(op) if !changes_metric(op.op) && !op.return_bool => &[],
+            Self::Stat(_) => NAME_ALONE,
+            _ => METRIC_LABELS,
         }
     }
 }

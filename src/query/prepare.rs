@@ -23,6 +23,10 @@ pub struct Options {
     /// Do `rate`, `increase`, `irate` and `resets` look at the start timestamps of samples, and does `start_timestamp` answer?
     /// `use-start-timestamps`.
     pub use_start_timestamps: bool,
+    /// Does the label of a metric's type say whether it is a counter, and not its name? `type-and-unit-labels`.
+    pub looks_at_types: bool,
+    /// Is it counted what each step looks at?
+    pub counts_reads: bool,
     /// Which parts of the language are switched on.
     pub parse: ParseOptions,
 }
@@ -35,6 +39,8 @@ impl Default for Options {
             subquery_step_ms: 60 * 1000,
             delayed_name_removal: false,
             use_start_timestamps: false,
+            looks_at_types: false,
+            counts_reads: false,
             parse: ParseOptions::default(),
         }
     }
@@ -80,7 +86,9 @@ impl EvalRange {
         self.step
     }
 
-    pub(super) fn grid(&self) -> Grid {
+    /// The instants.
+    #[must_use]
+    pub fn grid(&self) -> Grid {
         if self.is_instant() {
             Grid::instant(self.start)
         } else {

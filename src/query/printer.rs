@@ -1,7 +1,8 @@
 //! Writes a tree back as text, in the one spelling that Prometheus gives it (`promql/parser/printer.go`).
 //!
 //! Whatever a text's white space, case of keywords and order of modifiers, equal trees read the same; and what is written
-//! parses to the same tree again, places aside. Matchers are sorted by their text. Caches and test runs rely on both.
+//! parses to the same tree again, places and a plus behind `offset` aside. Matchers are sorted by their text. Caches and
+//! test runs rely on both.
 
 use std::fmt;
 

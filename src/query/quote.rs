@@ -10,6 +10,8 @@
 
 use std::fmt::Write;
 
+use crate::model::labels::is_printable;
+
 /// The code point at `at` and how many bytes it takes. Bytes that are not UTF-8 are U+FFFD, one byte each.
 pub(super) fn code_point_at(text: &[u8], at: usize) -> Option<(char, usize)> {
     let rest = text.get(at..)?;
@@ -24,16 +26,6 @@ pub(super) fn code_point_at(text: &[u8], at: usize) -> Option<(char, usize)> {
     };
     let point = valid.chars().next();
     Some(point.map_or((char::REPLACEMENT_CHARACTER, 1), |point| (point, point.len_utf8())))
-}
-
-/// Does Go show `point` as itself?
-fn is_printable(point: char) -> bool {
-    if point.is_ascii() {
-        return matches!(point, ' '..='~');
-    }
-    // The standard library escapes exactly the code points that Go calls unprintable, and combining marks, but those
-    // only where nothing stands before them.
-    ['a', point].iter().collect::<String>().escape_debug().nth(1) == Some(point)
 }
 
 fn push_escaped(out: &mut String, point: char, quote: char) {

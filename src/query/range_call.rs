@@ -6,14 +6,12 @@ use super::engine::{Evaluation, Value, misfit};
 use super::error::QueryError;
 use super::float_histogram::FloatHistogram;
 use super::fold::SeriesFold;
-use super::grouping::without_metric;
 use super::leaf::{Fold, NameRule};
 use super::pace::{LABELS_POINTS, Pace};
 use super::plan::RangeCall;
 use super::series_set::{Same, merge_same};
 use super::value::{Column, HistogramColumn, Series};
 use crate::model::histogram::ResetHint;
-use crate::model::labels::METRIC_NAME;
 use crate::model::{Labels, Sample, TimestampMs};
 
 /// Evaluates a range function.
@@ -29,14 +27,16 @@ pub(super) async fn evaluate<P: Pace>(
     }
     let fold = Fold::Range(call.function.clone().with_params(&params));
     let samples_max = evaluation.meter.held_max();
-    let mut fold = SeriesFold::new(call.shape, &fold, samples_max, call.span);
-    let mut folded = Vec::new();
+    let mut fold = SeriesFold::new(call.shape, &fold, samples_max, call.span)
+        .counting_reads(evaluation.counts_reads)
+        .looking_at_types(evaluation.looks_at_types);
+    let (mut folded, mut floats) = (Vec::new(), Vec::new());
     match (source, call.inner) {
         (Value::Samples(series), None) => {
             for series in series {
                 evaluation.meter.spend(LABELS_POINTS + series.held()).await?;
                 fold.begin();
-                fold.feed_points(series.samples, series.histograms, evaluation.meter.pacer())
+                fold.feed_points(&series.samples, series.histograms, evaluation.meter.pacer())
                     .await?;
                 folded.extend(end(evaluation, &mut fold, series.labels, false, call.name).await?);
             }
@@ -47,17 +47,20 @@ pub(super) async fn evaluate<P: Pace>(
                 evaluation.meter.spend(LABELS_POINTS + points).await?;
                 fold.begin();
                 let sample = |(step, v)| Sample { t: TimestampMs(inner.time(step)), v };
+                floats.clear();
+                floats.extend(column.points().map(sample));
                 let histograms = histograms.points().iter();
                 let histograms = histograms.map(|(step, h)| (inner.time(*step), hintless(h)));
                 let pacer = evaluation.meter.pacer();
-                fold.feed_points(column.points().map(sample), histograms.collect(), pacer).await?;
+                fold.feed_points(&floats, histograms.collect(), pacer).await?;
                 folded.extend(end(evaluation, &mut fold, labels, drop_name, call.name).await?);
             }
         }
         _ => return Err(misfit("the source of a range function")),
     }
+    evaluation.own_reads = fold.reads_mut().map(std::mem::take);
     evaluation.annotations.merge(fold.into_annotations());
-    if call.name == NameRule::Drop {
+    if call.name.drops() {
         folded = merge_same(folded, Same::Refuse, &evaluation.meter).await?;
     }
     Ok(folded)
@@ -73,13 +76,13 @@ async fn end<P: Pace>(
 ) -> Result<Option<Series>, QueryError> {
     let folded = fold.end(evaluation.meter.pacer()).await?;
     if folded.is_empty() {
-        fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
+        fold.note_metric(labels.as_ref());
         return Ok(None);
     }
     let column = Column::from_step(folded.first, folded.values).unwrap_or_default();
     let histograms = HistogramColumn::of(std::mem::take(folded.histograms));
-    fold.note_metric(labels.get(METRIC_NAME).unwrap_or_default());
-    let labels = if name == NameRule::Drop { without_metric(labels.as_ref()) } else { labels };
+    fold.note_metric(labels.as_ref());
+    let labels = name.left_of(labels);
     let drop_name = drop_name || name == NameRule::Mark;
     Ok(Some(Series { labels, drop_name, column, histograms }))
 }

@@ -6,7 +6,6 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::error::QueryError;
-use super::grouping::without_metric;
 use super::pace::{LABELS_POINTS, Meter, Pace, Pacer};
 use super::value::Series;
 use crate::model::Labels;
@@ -256,15 +255,16 @@ impl SortKeys {
     }
 }
 
-/// Takes the metric names off the series for which `which` holds.
+/// Takes these labels off the series for which `which` holds.
 pub(super) async fn drop_names<P: Pace>(
     series: &mut [Series],
+    labels: &[&str],
     which: impl Fn(&Series) -> bool,
     meter: &Meter<'_, P>,
 ) -> Result<(), QueryError> {
     for one in series.iter_mut().filter(|one| which(one)) {
         meter.spend(LABELS_POINTS).await?;
-        one.labels = without_metric(one.labels.as_ref());
+        one.labels = one.labels.without(labels);
     }
     Ok(())
 }

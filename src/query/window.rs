@@ -12,11 +12,18 @@
 use super::functions::many::MANY;
 use super::grid::Grid;
 use super::leaf::Shape;
-use super::value::{ABSENT, present};
+use super::reads::Reads;
+use super::value::{ABSENT, is_absent, present};
 use crate::model::{Sample, is_stale_nan};
 
 /// Samples to gather before stepping on.
 const GATHER_SAMPLES: usize = 4096;
+
+/// Samples that are taken in together where nothing is odd about any of them.
+const TAKE_AT_ONCE: usize = 16;
+
+/// Windows that are found before their values are computed.
+pub(super) const RUN_WINDOWS: usize = 64;
 
 /// The samples of one step's window; never empty.
 pub(super) struct Window<'a> {
@@ -82,6 +89,49 @@ impl<'a> Window<'a> {
     }
 }
 
+/// The windows of neighbouring steps, [`RUN_WINDOWS`] at most, none of them empty.
+pub(super) struct Run<'a> {
+    /// All buffered times, in milliseconds.
+    pub ts: &'a [i64],
+    /// All buffered values.
+    pub vs: &'a [f64],
+    /// Of each window the first sample and the one behind its last one; neither ever falls.
+    pub bounds: &'a [(usize, usize)],
+    /// The first window ends here, in milliseconds.
+    pub end: i64,
+    /// How the windows lie.
+    pub shape: &'a Shape,
+    /// The step of the first window.
+    pub step: usize,
+}
+
+impl Run<'_> {
+    /// Each window and where it ends, in order.
+    #[inline(always)]
+    pub(super) fn ends(&self) -> impl Iterator<Item = ((usize, usize), i64)> {
+        let ends = std::iter::successors(Some(self.end), |end| {
+            Some(end.saturating_add(self.shape.end_step))
+        });
+        self.bounds.iter().copied().zip(ends)
+    }
+
+    /// The windows, in order.
+    #[inline(always)]
+    pub(super) fn windows(&self) -> impl Iterator<Item = Window<'_>> {
+        let Self { ts, vs, shape, step, .. } = *self;
+        (step..).zip(self.ends()).map(move |(step, ((lo, hi), end))| Window {
+            ts,
+            vs,
+            lo,
+            hi,
+            end,
+            length: shape.length,
+            step,
+            grid: &shape.grid,
+        })
+    }
+}
+
 /// What a window's samples become. Kernels may keep what they know of the buffered samples from window to window.
 pub(super) trait Kernel {
     /// Does the kernel look at nothing but the window's newest sample? Then `lo` is that sample.
@@ -100,6 +150,14 @@ pub(super) trait Kernel {
 
     /// The window's value, or [`ABSENT`].
     fn value(&mut self, window: &Window<'_>) -> f64;
+
+    /// The values of a run of windows, each at its place of `out`.
+    #[inline(always)]
+    fn values(&mut self, run: &Run<'_>, out: &mut [f64]) {
+        for (window, out) in run.windows().zip(out) {
+            *out = self.value(&window);
+        }
+    }
 }
 
 /// How far gathering samples has come.
@@ -134,6 +192,8 @@ pub(super) struct Windows {
     gather: usize,
     /// Samples buffered so far, of all series.
     samples_read: u64,
+    /// What each step looks at, if that is counted.
+    reads: Option<Reads>,
     /// The window of the next step is too long for its kernel.
     is_long: bool,
 }
@@ -163,8 +223,24 @@ impl Windows {
             written: 0..0,
             gather: GATHER_SAMPLES,
             samples_read: 0,
+            reads: None,
             is_long: false,
         }
+    }
+
+    /// The same windows, which count what each step looks at.
+    pub(super) fn counting_reads(self) -> Self {
+        Self { reads: Some(Reads::none(self.shape.grid.count)), ..self }
+    }
+
+    /// What has been counted.
+    pub(super) fn reads_mut(&mut self) -> Option<&mut Reads> {
+        self.reads.as_mut()
+    }
+
+    /// Which windows these are.
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// Forgets the series: another one begins.
@@ -199,37 +275,60 @@ impl Windows {
         (self.step, ts.unwrap_or_default(), vs.unwrap_or_default())
     }
 
-    /// Takes samples in until enough are there to step on, at most so many as can be looked at without a pause.
-    pub(super) fn gather(&mut self, samples: &mut impl Iterator<Item = Sample>) -> Gathered {
+    /// Takes samples off the front of `samples`, which are in order of time, until enough are there to step on, at most so many
+    /// as can be looked at without a pause.
+    pub(super) fn gather(&mut self, samples: &mut &[Sample]) -> Gathered {
         let before = self.shape.end(self.step).saturating_sub(self.shape.length);
         let last = self.shape.end(self.shape.grid.count.saturating_sub(1));
         if self.ts.len() < self.gather {
             self.ts.resize(self.gather, 0);
             self.vs.resize(self.gather, 0.0);
         }
-        let width = last.wrapping_sub(before).cast_unsigned();
-        let keeps_stale = self.keeps_stale;
+        let too_old = samples.partition_point(|sample| sample.t.0 <= before);
+        let visible = samples.partition_point(|sample| sample.t.0 <= last);
+        let mut rest = samples.get(too_old..visible).unwrap_or_default();
         let end = self.gather.min(self.len + MANY);
-        let room = self.ts.iter_mut().zip(&mut self.vs).take(end).skip(self.len);
-        for (t_slot, v_slot) in room {
-            (*t_slot, *v_slot) = loop {
-                let Some(Sample { t, v }) = samples.next() else {
-                    return Gathered::Ended;
-                };
-                // One comparison for both ends: what lies before the first window wraps around to the far side.
-                if t.0.wrapping_sub(before).wrapping_sub(1).cast_unsigned() >= width {
-                    continue;
-                }
-                if !is_stale_nan(v.abs()) {
-                    break (t.0, v);
-                }
-                if keeps_stale || !is_stale_nan(v) {
-                    break (t.0, if is_stale_nan(v) { v } else { present(v) });
-                }
+        while self.len < end && !rest.is_empty() {
+            let room = self.len..end.min(self.len + TAKE_AT_ONCE.min(rest.len()));
+            let (taken, behind) = rest.split_at_checked(room.len()).unwrap_or((rest, &[]));
+            let (Some(ts), Some(vs)) = (self.ts.get_mut(room.clone()), self.vs.get_mut(room))
+            else {
+                break;
             };
-            self.len += 1;
+            let mut any_odd = false;
+            for ((Sample { t, v }, t_slot), v_slot) in taken.iter().zip(ts).zip(vs) {
+                (*t_slot, *v_slot) = (t.0, *v);
+                any_odd |= is_stale_nan(v.abs());
+            }
+            if any_odd {
+                self.take_odd(taken);
+            } else {
+                self.len += taken.len();
+            }
+            rest = behind;
         }
-        if self.len < self.gather { Gathered::Some } else { Gathered::Enough }
+        *samples = rest;
+        match (self.len < self.gather, rest.is_empty()) {
+            (false, _) => Gathered::Enough,
+            (true, false) => Gathered::Some,
+            (true, true) => Gathered::Ended,
+        }
+    }
+
+    /// Takes in samples of which some have the bits of a stale marker, but for the sign. There is room for them.
+    #[cold]
+    fn take_odd(&mut self, samples: &[Sample]) {
+        for Sample { t, v } in samples {
+            if is_stale_nan(*v) && !self.keeps_stale {
+                continue;
+            }
+            if let (Some(t_slot), Some(v_slot)) =
+                (self.ts.get_mut(self.len), self.vs.get_mut(self.len))
+            {
+                (*t_slot, *v_slot) = (t.0, if is_stale_nan(*v) { *v } else { present(*v) });
+                self.len += 1;
+            }
+        }
     }
 
     /// The step behind the last one whose window may hold a sample that is buffered by now.
@@ -272,35 +371,77 @@ impl Windows {
         let mut end = shape.end(step);
         let (begun, mut scanned) = (step, 0);
         let mut limit = shape.grid.count.min(step.saturating_add((*work).max(1)));
+        let mut bounds = [(0, 0); RUN_WINDOWS];
         while step < limit && (ended || end < newest) {
-            let start = end.saturating_sub(shape.length);
-            if cursor.move_to::<K>(ts, start, end) {
-                let (lo, hi, length) = (cursor.lo, cursor.hi, shape.length);
-                let window = Window { ts, vs, lo, hi, end, length, step, grid: &shape.grid };
-                if K::SCANS && window.len() > MANY {
-                    self.is_long = true;
+            let (run_step, run_end, mut hi_before) = (step, end, cursor.hi);
+            let mut found = 0;
+            while step < limit && found < RUN_WINDOWS {
+                if !K::SCANS {
+                    let room = (limit - step).min(RUN_WINDOWS - found);
+                    let places = bounds.get_mut(found..found + room).unwrap_or_default();
+                    let strides = cursor.stride::<K>(ts, end, &shape, places);
+                    (found, step) = (found + strides, step + strides);
+                    end = shape.end(step);
+                }
+                let start = end.saturating_sub(shape.length);
+                if step >= limit || !(ended || end < newest) || !cursor.move_to::<K>(ts, start, end)
+                {
                     break;
                 }
-                if let Some(slot) = out.get_mut(step) {
-                    *slot = kernel.value(&window);
+                if K::SCANS && cursor.hi - cursor.lo > MANY {
+                    if found == 0 {
+                        self.is_long = true;
+                    }
+                    break;
                 }
+                let Some(place) = bounds.get_mut(found) else {
+                    break;
+                };
+                *place = (cursor.lo, cursor.hi);
+                found += 1;
                 if K::SCANS {
-                    scanned += window.len();
-                    limit = limit.saturating_sub(window.len()).max(step + 1);
+                    scanned += cursor.hi - cursor.lo;
+                    limit = limit.saturating_sub(cursor.hi - cursor.lo).max(step + 1);
                 }
                 step += 1;
-                behind = step;
                 end = end.saturating_add(shape.end_step);
-            } else {
-                step = match ts.get(cursor.hi) {
-                    Some(next) => step.saturating_add(steps_to(*next, end, shape.end_step)),
-                    None => shape.grid.count, // only reached when no more samples come
-                };
-                if behind <= first {
-                    (first, behind) = (step, step);
-                }
-                end = shape.end(step);
             }
+            if found > 0 {
+                let bounds = bounds.get(..found).unwrap_or_default();
+                let run = Run { ts, vs, bounds, end: run_end, shape: &shape, step: run_step };
+                let values = out.get_mut(run_step..step).unwrap_or_default();
+                kernel.values(&run, values);
+                if let Some(reads) = &mut self.reads {
+                    for ((step, (lo, hi)), value) in (run_step..).zip(bounds).zip(values) {
+                        if K::NEWEST_ONLY {
+                            let seen = usize::from(!is_absent(*value));
+                            reads.note(step, seen, seen);
+                        } else {
+                            reads.note(step, hi - lo, hi - (*lo).max(hi_before));
+                            reads.held_max = reads.held_max.max(hi - lo);
+                        }
+                        hi_before = *hi;
+                    }
+                }
+                behind = step;
+                continue;
+            }
+            if self.is_long {
+                if let Some(reads) = &mut self.reads {
+                    let Cursor { lo, hi, .. } = cursor;
+                    reads.note(step, hi - lo, hi - lo.max(hi_before));
+                    reads.held_max = reads.held_max.max(hi - lo);
+                }
+                break;
+            }
+            step = match ts.get(cursor.hi) {
+                Some(next) => step.saturating_add(steps_to(*next, end, shape.end_step)),
+                None => shape.grid.count, // only reached when no more samples come
+            };
+            if behind <= first {
+                (first, behind) = (step, step);
+            }
+            end = shape.end(step);
         }
         let done = step >= shape.grid.count || !(self.is_long || ended || end < newest);
         *work = work.saturating_sub(step.saturating_sub(begun) + scanned);
@@ -359,6 +500,47 @@ fn steps_to(next: i64, end: i64, end_step: i64) -> usize {
 }
 
 impl Cursor {
+    /// Moves on by as much as last time, once and again, for as long as that leads to windows of `shape`, the first of which
+    /// ends at `end`. Puts their bounds into `places` and says how many they are; the one after them may be found by
+    /// [`move_to`](Self::move_to).
+    #[inline(always)]
+    fn stride<K: Kernel>(
+        &mut self,
+        ts: &[i64],
+        mut end: i64,
+        shape: &Shape,
+        places: &mut [(usize, usize)],
+    ) -> usize {
+        let Self { mut lo, mut hi, lo_stride, hi_stride } = *self;
+        let reach = shape.end_step.saturating_mul(places.len() as i64);
+        let (Some(mut start), Some(_)) = (end.checked_sub(shape.length), end.checked_add(reach))
+        else {
+            return 0; // at the end of all time
+        };
+        let mut found = 0;
+        for place in places {
+            hi += hi_stride;
+            if K::NEWEST_ONLY {
+                lo = hi.saturating_sub(1);
+            } else {
+                lo += lo_stride;
+            }
+            let fits = if K::NEWEST_ONLY {
+                ts.get(lo).is_some_and(|t| *t > start)
+            } else {
+                is_first_after(ts, lo, start) && lo < hi
+            };
+            if !fits || !is_first_after(ts, hi, end) {
+                break;
+            }
+            *place = (lo, hi);
+            (self.lo, self.hi) = (lo, hi);
+            found += 1;
+            (start, end) = (start + shape.end_step, end + shape.end_step);
+        }
+        found
+    }
+
     /// Moves to the window `(start, end]`, which lies not before the last one; says whether it holds any sample.
     #[inline(always)]
     fn move_to<K: Kernel>(&mut self, ts: &[i64], start: i64, end: i64) -> bool {
@@ -370,6 +552,13 @@ impl Cursor {
         self.lo = self.hi.saturating_sub(1);
         self.hi > 0 && ts.get(self.lo).is_some_and(|t| *t > start)
     }
+}
+
+/// Is `ts[at]` the first after `bound`? Only said of times that are there, and not of the very first one.
+#[inline(always)]
+fn is_first_after(ts: &[i64], at: usize, bound: i64) -> bool {
+    let around = at.checked_sub(1).and_then(|before| ts.get(before..=at));
+    matches!(around, Some([before, after]) if *before <= bound && *after > bound)
 }
 
 /// The index of the first of `ts` after `bound`, searched from index `from` on; tries `stride` further first.

@@ -1,7 +1,7 @@
 //! The pace of CPU work that must stay on a shard's executor, such as a query (rule R2).
 //!
 //! glommio looks at sockets, disks and other cores only when nothing is runnable. A task that merely yields is
-//! runnable, so while it works a request waits for the preemption timer. A task that sleeps is not.
+//! runnable, so while it works a request waits for the preemption timer. A task that waits for a timer is not.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -10,18 +10,23 @@ use super::{task, timer};
 
 /// The longest stretch of work that others wait for.
 const SLICE: Duration = Duration::from_micros(200);
-/// Too short to matter (about 17 us with the timer), long enough to be a sleep.
-const BREATH: Duration = Duration::from_micros(5);
 /// What nobody waits for takes two fifths of the core at most.
 const LONG_BREATH: Duration = Duration::from_micros(300);
 
 /// However many share a core, nobody's stretch is shorter.
 const SLICE_MIN: Duration = Duration::from_micros(25);
 const PARTS_MAX: usize = 8;
+/// A pause in which nobody else works is shorter.
+const IDLE_PAUSE: Duration = Duration::from_micros(20);
+/// A part of a slice that is worked on at a time while others have much to do: what a write waits for has half a dozen parts, each
+/// of which waits for a pause.
+const CROWDED_PART: u32 = 4;
 
 thread_local! {
     /// How many share this core.
     static SHARERS: Cell<u32> = const { Cell::new(0) };
+    /// Was anybody else at work in the last pause?
+    static IS_CROWDED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// One of those who share a core's time for work such as queries: what they do without a pause, one after the other, takes no
@@ -43,10 +48,18 @@ impl Sharer {
         SHARERS.get()
     }
 
+    /// Into how many parts a slice is divided.
+    fn parts() -> u32 {
+        match Self::count() {
+            0 | 1 if IS_CROWDED.get() => CROWDED_PART,
+            count => count.max(1),
+        }
+    }
+
     /// One's share of an amount of work that takes about as long as a slice.
     #[must_use]
     pub fn part_of(work: usize) -> usize {
-        (work / Self::count().max(1) as usize).max(work / PARTS_MAX)
+        (work / Self::parts() as usize).max(work / PARTS_MAX)
     }
 }
 
@@ -61,7 +74,8 @@ impl Drop for Sharer {
 pub struct Slice {
     started: Cell<Instant>,
     length: Duration,
-    breath: Duration,
+    /// How long others have the core for themselves; `None`: for as long as they have something to do.
+    breath: Option<Duration>,
     /// Is the length shared with the other [`Sharer`]s of the core?
     is_shared: bool,
 }
@@ -76,7 +90,8 @@ impl Slice {
     /// The work begins now, and may hold the core for `length` at a time: for a shard that does not serve yet.
     #[must_use]
     pub fn of(length: Duration) -> Self {
-        Self { started: Cell::new(Instant::now()), length, breath: BREATH, is_shared: false }
+        let started = Cell::new(Instant::now());
+        Self { started, length, breath: None, is_shared: false }
     }
 
     /// The work begins now, that of a [`Sharer`].
@@ -88,7 +103,7 @@ impl Slice {
     /// The work begins now, and can wait: what it takes of the core is bounded, so that requests do not queue behind it.
     #[must_use]
     pub fn gentle() -> Self {
-        Self { breath: LONG_BREATH, ..Self::start() }
+        Self { breath: Some(LONG_BREATH), ..Self::start() }
     }
 
     /// The work begins anew: for after a wait, which was no work.
@@ -105,18 +120,23 @@ impl Slice {
     /// The same, for work whose parts share it.
     pub async fn breathe_between(&self) {
         let length = match self.is_shared {
-            true => (self.length / Sharer::count().max(1)).max(SLICE_MIN),
+            true => (self.length / Sharer::parts()).max(SLICE_MIN),
             false => self.length,
         };
         if self.started.get().elapsed() > length {
-            timer::sleep(self.breath).await;
+            match self.breath {
+                Some(breath) => timer::sleep(breath).await,
+                None => Self::pause().await,
+            }
             self.restart();
         }
     }
 
     /// Lets the rest of the shard go on, for work that measures its slices by itself.
     pub async fn pause() {
-        timer::sleep(BREATH).await;
+        let begun = Instant::now();
+        timer::look_around().await;
+        IS_CROWDED.set(begun.elapsed() > IDLE_PAUSE);
     }
 }
 
@@ -157,6 +177,20 @@ mod tests {
         assert_eq!(Sharer::count(), 1);
         drop(other);
         assert_eq!(Sharer::count(), 0);
+    }
+
+    #[test]
+    fn who_works_alone_works_in_shorter_stretches_while_others_have_something_to_do() {
+        on_one_shard(|_| async {
+            let _sharer = Sharer::begin();
+            let busy = task::spawn("busy", async {
+                let until = Instant::now() + Duration::from_millis(1);
+                while Instant::now() < until {}
+            });
+            Slice::pause().await;
+            busy.await.unwrap();
+            assert_eq!(Sharer::part_of(4000), 1000);
+        });
     }
 
     #[test]

@@ -43,7 +43,8 @@ pub fn features(settings: &Settings) -> Reply {
 }
 
 fn categories(settings: &Settings) -> Categories {
-    let Features { parse, delayed_name_removal, .. } = settings.features;
+    let Features { parse, delayed_name_removal, per_step_stats, type_and_unit_labels, .. } =
+        settings.features;
     let mut functions = BTreeMap::new();
     for function in function_table::TABLE {
         functions.insert(function.name, !function.experimental || parse.experimental_functions);
@@ -73,10 +74,10 @@ fn categories(settings: &Settings) -> Categories {
         ("offset", true),
         ("on", true),
         ("per_query_lookback_delta", true),
-        ("per_step_stats", false),
+        ("per_step_stats", per_step_stats),
         ("smoothed", parse.extended_range_selectors),
         ("subqueries", true),
-        ("type_and_unit_labels", false),
+        ("type_and_unit_labels", type_and_unit_labels),
         ("without", true),
     ];
     let api = [

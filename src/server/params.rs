@@ -158,15 +158,31 @@ pub fn limit(form: &Form) -> Result<Option<usize>, ParamError> {
 /// # Errors
 /// A text that Go's `strconv.ParseBool` takes for neither.
 pub fn truth(form: &Form, name: &'static str) -> Result<bool, ParamError> {
-    match form.get(name) {
+    parse_truth(form.get(name))
+        .map_err(|why| ParamError::invalid(name, format!("unable to parse boolean: {why}")))
+}
+
+/// Is `text` true? An empty one is not. As Go's `strconv.ParseBool`, whose texts clients see.
+///
+/// # Errors
+/// A text that is neither.
+pub fn parse_truth(text: &str) -> Result<bool, String> {
+    match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         text => {
             let text = quoted(text.as_bytes());
-            let why = "unable to parse boolean: strconv.ParseBool: parsing";
-            Err(ParamError::invalid(name, format!("{why} {text}: invalid syntax")))
+            Err(format!("strconv.ParseBool: parsing {text}: invalid syntax"))
         }
     }
+}
+
+/// The whole number of 32 bits that a text is; as Go's `strconv.ParseInt`.
+///
+/// # Errors
+/// A text that is none, or one of more bits.
+pub fn parse_int32(text: &str) -> Result<i32, String> {
+    whole(text, "ParseInt")
 }
 
 /// What `stats` asks for.
@@ -176,6 +192,8 @@ pub enum Stats {
     None,
     /// Statistics; by any text, but with a warning unless it is `true` or `all`.
     Asked {
+        /// Of each step, too?
+        each_step: bool,
         /// The text is to be refused by some later version of Prometheus.
         deprecated: bool,
     },
@@ -186,13 +204,20 @@ pub enum Stats {
 pub fn stats(form: &Form) -> Stats {
     match form.get("stats") {
         "" => Stats::None,
-        text => Stats::Asked { deprecated: !matches!(text, "true" | "all") },
+        text => {
+            Stats::Asked { each_step: text == "all", deprecated: !matches!(text, "true" | "all") }
+        }
     }
 }
 
 /// The whole number that a text is; as Go's `strconv.Atoi`, whose texts clients see.
 fn parse_whole(text: &str) -> Result<i64, String> {
-    let fail = |what| Err(format!("strconv.Atoi: parsing {text:?}: {what}"));
+    whole(text, "Atoi")
+}
+
+fn whole<T: std::str::FromStr>(text: &str, function: &str) -> Result<T, String> {
+    let fail =
+        |what| Err(format!("strconv.{function}: parsing {}: {what}", quoted(text.as_bytes())));
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return fail("invalid syntax");
@@ -372,7 +397,7 @@ mod tests {
     #[test]
     fn any_text_asks_for_statistics_but_only_two_are_not_deprecated() {
         assert_eq!(stats(&form("")), Stats::None);
-        assert_eq!(stats(&form("stats=all")), Stats::Asked { deprecated: false });
-        assert_eq!(stats(&form("stats=1")), Stats::Asked { deprecated: true });
+        assert_eq!(stats(&form("stats=all")), Stats::Asked { each_step: true, deprecated: false });
+        assert_eq!(stats(&form("stats=1")), Stats::Asked { each_step: false, deprecated: true });
     }
 }

@@ -14,7 +14,8 @@ use super::cli::Features;
 use super::form::Form;
 use super::home;
 use super::json::Notes;
-use super::json::answer::{AnswerSlices, Stats};
+use super::json::answer::AnswerSlices;
+use super::json::stats::Stats;
 use super::metrics::Counters;
 use super::params;
 use super::reply::{self, Reply};
@@ -73,12 +74,21 @@ async fn answer<S: Store>(
     let lookback_ms = params::lookback_delta_ms(form)?.unwrap_or(server.settings.lookback_delta_ms);
     let text = form.get("query");
     let samples_max = server.settings.query_samples_max;
-    let Features { parse, delayed_name_removal, use_start_timestamps } = server.settings.features;
+    let Features {
+        parse,
+        delayed_name_removal,
+        use_start_timestamps,
+        type_and_unit_labels,
+        per_step_stats,
+    } = server.settings.features;
+    let stats_asked = params::stats(form);
     let options = Options {
         lookback_ms,
         samples_max,
         delayed_name_removal,
         use_start_timestamps,
+        looks_at_types: type_and_unit_labels,
+        counts_reads: stats_asked != params::Stats::None,
         parse,
         ..Options::default()
     };
@@ -111,21 +121,23 @@ async fn answer<S: Store>(
         Ok(outcome) => outcome.map_err(|error| refusal(&error))?,
         Err(_) => return Err(refusal(&QueryError::Timeout)),
     };
-    let Answer { mut value, annotations, samples_read } = answer;
+    let Answer { mut value, annotations, samples_read, reads, held_max } = answer;
     server.counters.query_samples.add(samples_read);
     let mut notes = Notes { warnings: annotations.warnings(text), infos: annotations.infos(text) };
     if limit.is_some_and(|limit| truncate(&mut value, limit)) {
         notes.warnings.push(TRUNCATED.to_owned());
     }
-    let stats = match params::stats(form) {
+    let stats = match stats_asked {
         params::Stats::None => None,
-        params::Stats::Asked { deprecated } => {
+        params::Stats::Asked { each_step, deprecated } => {
             notes.warnings.extend(deprecated.then(|| deprecated_stats(form.get("stats"))));
             Some(Stats {
                 queue_seconds: waited.as_secs_f64(),
                 eval_seconds: took.as_secs_f64(),
                 preparation_seconds: prepared_in.as_secs_f64(),
-                samples_read,
+                reads: reads.unwrap_or_default(),
+                each_of: (each_step && per_step_stats).then(|| range.grid()),
+                held_max,
             })
         }
     };
@@ -199,7 +211,7 @@ mod tests {
     use super::*;
     use crate::model::{Labels, TimestampMs};
     use crate::query::value::{Column, Point, Series};
-    use crate::query::{Annotations, grid};
+    use crate::query::{Annotations, Reads, grid};
     use crate::rt::executor::testing::on_one_shard;
     use crate::rt::local::Event;
     use crate::rt::task;
@@ -208,7 +220,9 @@ mod tests {
     };
 
     fn answered(value: AnswerValue) -> Result<Answer, QueryError> {
-        Ok(Answer { value, annotations: Annotations::default(), samples_read: 3 })
+        let reads = Some(Reads { seen: vec![3], read: vec![2], ..Reads::default() });
+        let annotations = Annotations::default();
+        Ok(Answer { value, annotations, samples_read: 3, reads, held_max: 4 })
     }
 
     fn vector(series: usize) -> Result<Answer, QueryError> {
@@ -375,11 +389,34 @@ mod tests {
         on_one_shard(|_| async {
             let (answered, _) = ask_once(vector(1), get("/api/v1/query?query=up&stats=1")).await;
             let json: serde_json::Value = serde_json::from_str(&answered.body).unwrap();
-            assert_eq!(json["data"]["stats"]["samples"]["totalQueryableSamples"], 3);
+            let samples = serde_json::json!({
+                "totalQueryableSamples": 3, "samplesRead": 2, "peakSamples": 4
+            });
+            assert_eq!(json["data"]["stats"]["samples"], samples);
             assert_eq!(
                 json["warnings"][0],
                 "value \"1\" for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\""
             );
+        });
+    }
+
+    #[test]
+    fn each_step_is_told_of_if_a_flag_and_the_request_say_so() {
+        on_one_shard(|_| async {
+            let flag = "--enable-feature=promql-per-step-stats";
+            for (flags, uri, per_step) in [
+                (flag, "/api/v1/query?query=up&stats=all&time=2", serde_json::json!([[2, 3]])),
+                (flag, "/api/v1/query?query=up&stats=true", serde_json::Value::Null),
+                ("", "/api/v1/query?query=up&stats=all", serde_json::Value::Null),
+            ] {
+                let store = FakeStore::new();
+                *store.answer.borrow_mut() = Some(vector(1));
+                let answered = ask(&server(&store, flags), get(uri)).await;
+                let json: serde_json::Value = serde_json::from_str(&answered.body).unwrap();
+                let samples = &json["data"]["stats"]["samples"];
+                assert_eq!(samples["totalQueryableSamplesPerStep"], per_step, "{flags} {uri}");
+                assert!(store.question.borrow_mut().take().unwrap().options.counts_reads);
+            }
         });
     }
 

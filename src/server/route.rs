@@ -176,6 +176,8 @@ pub enum Miss {
     },
     /// The path's escapes are malformed.
     Path(form::FormError),
+    /// What stands for `:name`, unescaped, is not UTF-8.
+    Name(Vec<u8>),
     /// The path lies outside of the prefix; this is where its start page is.
     Outside {
         /// The prefix, with a slash at its end.
@@ -331,8 +333,7 @@ pub fn find(method: &Method, path: &str, prefix: &str) -> Result<Found, Miss> {
                 return Err(Miss::Method { allow: takes.allow() });
             }
             let name = form::unescape(name.as_bytes(), false).map_err(Miss::Path)?;
-            let name = String::from_utf8(name)
-                .map_err(|_| Miss::Path(form::FormError::NotUtf8(path.to_owned())))?;
+            let name = String::from_utf8(name).map_err(|error| Miss::Name(error.into_bytes()))?;
             return Ok(Found { endpoint: *endpoint, name });
         }
     }
@@ -388,7 +389,7 @@ mod tests {
         assert_eq!(name("/api/v1/label//values"), Err(Miss::NotFound));
         assert_eq!(name("/api/v1/label/a/b/values"), Err(Miss::NotFound));
         assert!(matches!(name("/api/v1/label/%zz/values"), Err(Miss::Path(_))));
-        assert!(matches!(name("/api/v1/label/%ff/values"), Err(Miss::Path(_))));
+        assert_eq!(name("/api/v1/label/a%ff/values"), Err(Miss::Name(b"a\xff".to_vec())));
     }
 
     #[test]

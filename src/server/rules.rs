@@ -27,7 +27,9 @@ pub async fn rules(form: &Form) -> Result<Reply, ApiError> {
         let why = format!("not supported value {}", quoted(kind.as_bytes()));
         return Err(invalid("type", &why));
     }
-    params::truth(form, "exclude_alerts")?;
+    params::parse_truth(&form.get("exclude_alerts").to_lowercase()).map_err(|why| {
+        invalid("exclude_alerts", &format!("error converting exclude_alerts: {why}"))
+    })?;
     let (limit, token) = (form.get("group_limit"), form.get("group_next_token"));
     match (limit, token) {
         ("", "") => {}
@@ -36,18 +38,11 @@ pub async fn rules(form: &Form) -> Result<Reply, ApiError> {
             return Err(invalid("group_next_token", why));
         }
         (limit, token) => {
-            match limit.parse::<i32>() {
-                Err(_) => {
-                    let limit = quoted(limit.as_bytes());
-                    let why = format!(
-                        "group_limit needs to be a valid number: strconv.ParseInt: parsing {limit}: invalid syntax"
-                    );
-                    return Err(invalid("group_limit", &why));
-                }
-                Ok(limit) if limit <= 0 => {
-                    return Err(invalid("group_limit", "group_limit needs to be greater than 0"));
-                }
-                Ok(_) => {}
+            let limit = params::parse_int32(limit).map_err(|why| {
+                invalid("group_limit", &format!("group_limit needs to be a valid number: {why}"))
+            })?;
+            if limit <= 0 {
+                return Err(invalid("group_limit", "group_limit needs to be greater than 0"));
             }
             if !token.is_empty() {
                 let why = format!("invalid group_next_token '{token}'. were rule groups changed?");
@@ -116,6 +111,14 @@ mod tests {
                 (
                     "group_next_token=a",
                     r#"invalid parameter \"group_next_token\": group_limit needs to be present in order to paginate over the groups"#,
+                ),
+                (
+                    "exclude_alerts=x",
+                    r#"invalid parameter \"exclude_alerts\": error converting exclude_alerts: strconv.ParseBool: parsing \"x\": invalid syntax"#,
+                ),
+                (
+                    "group_limit=2147483648",
+                    r#"invalid parameter \"group_limit\": group_limit needs to be a valid number: strconv.ParseInt: parsing \"2147483648\": value out of range"#,
                 ),
                 (
                     "group_limit=0",

@@ -55,15 +55,18 @@ pub async fn label_values<S: Store>(
 ) -> Result<Reply, ApiError> {
     let label = label_name::unescape(label);
     if label.is_empty() {
-        return Err(ApiError::bad_data(format!(
-            "invalid label name: {}",
-            quoted(label.as_bytes())
-        )));
+        return Err(invalid_label_name(label.as_bytes()));
     }
     let Asked { limit, range, selectors } = asked(form).await?;
     let Some(range) = range else { return Ok(list(None, name)) };
     let found = in_time(server, server.store.label_values(label, selectors, range, limit)).await?;
     Ok(list(Some(found), name))
+}
+
+/// What is to be said of a name that no label has.
+#[must_use]
+pub fn invalid_label_name(name: &[u8]) -> ApiError {
+    ApiError::bad_data(format!("invalid label name: {}", quoted(name)))
 }
 
 /// The parameters that both questions about labels have.
@@ -147,7 +150,12 @@ pub fn invalid_selector(why: String) -> ApiError {
 /// # Errors
 /// A text that is no selector, or one that every series passes, and why.
 pub async fn selectors(form: &Form) -> Result<Vec<Vec<Matcher>>, String> {
-    read_each(form, selector).await
+    // All are read first, and what does not parse is told before what would pass everything.
+    let selectors = read_each(form, matchers).await?;
+    if selectors.iter().any(|matchers| matchers.iter().all(Matcher::matches_empty)) {
+        return Err("match[] must contain at least one non-empty matcher".to_owned());
+    }
+    Ok(selectors)
 }
 
 /// What `read` makes of each `match[]`.
@@ -168,14 +176,6 @@ pub async fn read_each<T: Send + 'static>(
     }
     let all = move || texts.iter().map(|text| read(text)).collect();
     reading_texts::read(bytes, all).await.map_err(|error| error.to_string())?
-}
-
-fn selector(text: &str) -> Result<Vec<Matcher>, String> {
-    let matchers = matchers(text)?;
-    if matchers.iter().all(Matcher::matches_empty) {
-        return Err("match[] must contain at least one non-empty matcher".to_owned());
-    }
-    Ok(matchers)
 }
 
 /// A selector, compiled; every series may pass it.
@@ -225,9 +225,9 @@ mod tests {
 
     #[test]
     fn a_selector_that_everything_passes_is_refused() {
-        for text in ["{job=~\".*\"}", "{job=\"\"}"] {
+        for text in ["{job=~%22.*%22}", "{job=%22%22}"] {
             assert_eq!(
-                selector(text).unwrap_err(),
+                block_on(selectors(&form(&format!("match[]={text}")))).unwrap_err(),
                 "match[] must contain at least one non-empty matcher",
                 "{text}"
             );
@@ -236,8 +236,12 @@ mod tests {
 
     #[test]
     fn a_selector_that_does_not_parse_says_where() {
-        let error = selector("{a").unwrap_err();
-        assert!(error.starts_with("1:"), "{error}");
+        on_one_shard(|_| async {
+            for query in ["match[]={a", "match[]={}&match[]={a"] {
+                let error = selectors(&form(query)).await.unwrap_err();
+                assert!(error.starts_with("1:3: parse error: "), "{error}");
+            }
+        });
     }
 
     #[test]
@@ -321,6 +325,7 @@ mod tests {
                 "series?match[]={}",
                 "labels?start=x",
                 "label/U__/values",
+                "label/host.name%ff/values?start=x",
             ],
             |path, status, body| {
                 let error = match path {
@@ -334,7 +339,8 @@ mod tests {
                     "labels?start=x" => {
                         r#"invalid parameter \"start\": invalid time value for 'start': cannot parse \"x\" to a valid timestamp"#
                     }
-                    _ => r#"invalid label name: \"\""#,
+                    "label/U__/values" => r#"invalid label name: \"\""#,
+                    _ => r#"invalid label name: \"host.name\\xff\""#,
                 };
                 let expected =
                     format!(r#"{{"status":"error","errorType":"bad_data","error":"{error}"}}"#);

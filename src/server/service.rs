@@ -342,6 +342,8 @@ fn missed(miss: &Miss, path: &str) -> Reply {
         Miss::NotFound => reply::text(StatusCode::NOT_FOUND, "404 page not found"),
         Miss::Method { allow } => reply::method_not_allowed(allow),
         Miss::Path(error) => ApiError::bad_data(error.to_string()).reply(),
+        // Nothing else has a name that could be wrong: numbers are looked up.
+        Miss::Name(name) => series::invalid_label_name(name).reply(),
         Miss::Outside { home } => reply::found(home),
     }
 }

@@ -4,6 +4,8 @@
 //! `web/api/v1/api.go` (`scrapePools`, `scrapePoolConfig`, `targets`, `targetMetadata`, `targetRelabelSteps`,
 //! `alertmanagers`), Prometheus 3.14.
 
+use std::collections::BTreeMap;
+
 use super::api_error::ApiError;
 use super::form::Form;
 use super::json::text;
@@ -58,8 +60,13 @@ pub fn metadata(form: &Form) -> Result<Reply, ApiError> {
 /// # Errors
 /// Always: there is no pool of whatever name.
 pub fn relabel_steps(form: &Form) -> Result<Reply, ApiError> {
-    if !form.get("scrapePool").is_empty() && form.get("labels").is_empty() {
-        return Err(ApiError::bad_data("no labels parameter provided"));
+    if !form.get("scrapePool").is_empty() {
+        let labels = form.get("labels");
+        if labels.is_empty() {
+            return Err(ApiError::bad_data("no labels parameter provided"));
+        }
+        serde_json::from_str::<BTreeMap<String, String>>(labels)
+            .map_err(|error| ApiError::bad_data(format!("error parsing labels: {error}")))?;
     }
     Err(no_pool(form))
 }
@@ -126,6 +133,14 @@ mod tests {
                 ),
                 ("targets/relabel_steps", "no scrapePool parameter provided"),
                 ("targets/relabel_steps?scrapePool=a", "no labels parameter provided"),
+                (
+                    "targets/relabel_steps?scrapePool=a&labels=%7B",
+                    "error parsing labels: EOF while parsing an object at line 1 column 1",
+                ),
+                (
+                    "targets/relabel_steps?scrapePool=a&labels=%7B%22b%22:%22c%22%7D",
+                    r#"error retrieving scrape config: scrape pool \"a\" not found"#,
+                ),
                 ("targets/metadata?limit=x", "limit must be a number"),
                 (
                     "targets/metadata?match_target=%7B",

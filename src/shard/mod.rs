@@ -64,6 +64,7 @@ use crate::rt::local::Event;
 use crate::rt::pace::Slice;
 use crate::rt::task::{self, JoinHandle};
 use crate::storage::block::{BlockError, IndexCache};
+use crate::storage::chunk_cache::ChunkCache;
 use crate::storage::files;
 pub use crate::storage::files::FileOptions;
 use crate::storage::head::exemplars::AppendedExemplars;
@@ -204,7 +205,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let replaying = replaying.clone();
         let storage = self.0.storage.get().unwrap_or(storage);
         self.0.storage.set(Some(storage));
-        let cache = Rc::new(IndexCache::new(storage.index_cache_bytes));
+        let chunks = Rc::new(ChunkCache::new(storage.chunk_cache_of_shard(files.shards)));
+        let cache = Rc::new(IndexCache::with_chunks(storage.index_cache_bytes, chunks));
         let opening = Opening { disk, files, fingerprinter, replaying, work, cache };
         let (life, report) = self.begin_life(&opening, commit_layout, None).await?;
         opening.replaying.finish(self.0.id);

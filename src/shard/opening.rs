@@ -109,6 +109,7 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 (Served::after(&before.served, opened.blocks), Commits::after(&before.commits))
             }
         };
+        files.spill().keep_chunks_in(&opening.cache.chunks);
         // As late as can be: it may have changed while the files were read.
         head.set_window(self.storage().out_of_order_window_ms);
         head.set_float_chunks(self.storage().float_chunks);

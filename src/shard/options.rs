@@ -32,6 +32,8 @@ pub struct StorageOptions {
     pub max_block_ms: i64,
     /// How many bytes of the indexes of blocks one shard holds in memory.
     pub index_cache_bytes: usize,
+    /// How many bytes of chunks that queries have read are held in memory, of all shards together. Zero: none.
+    pub chunk_cache_bytes: usize,
     /// How far the cutting of blocks may be behind before writes are held back.
     pub backlog: Limits,
 }
@@ -41,6 +43,12 @@ impl StorageOptions {
     #[must_use]
     pub fn exemplars_of_shard(&self, shards: u16) -> usize {
         usize::try_from(self.exemplars_max.div_ceil(u64::from(shards))).unwrap_or(usize::MAX)
+    }
+
+    /// How many bytes of chunks one of so many shards holds.
+    #[must_use]
+    pub fn chunk_cache_of_shard(&self, shards: u16) -> usize {
+        self.chunk_cache_bytes / usize::from(shards.max(1))
     }
 
     /// How long blocks may become if data is kept for `retention_ms`: a tenth of that, but at least as long as they are cut,
@@ -62,6 +70,7 @@ impl Default for StorageOptions {
             exemplars_max: EXEMPLARS_MAX,
             max_block_ms: Self::max_block_ms(Some(RETENTION_MS)),
             index_cache_bytes: 64 << 20,
+            chunk_cache_bytes: 64 << 20,
             backlog: Limits::default(),
         }
     }

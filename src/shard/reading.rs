@@ -65,11 +65,15 @@ impl<C: Clock, D: Disk> Shard<C, D> {
             let mut selected = self
                 .select(life, leaf.matchers(), leaf.range(), &mut slice)
                 .await
-                .map_err(storage)?;
+                .map_err(storage)?
+                .through_cache();
             let planned = selected.held_bytes();
             account.charge(planned)?;
             if leaf.wants_starts() {
                 selected = selected.with_starts();
+            }
+            if leaf.wants_newest_only() {
+                selected = selected.newest_only();
             }
             let mut is_empty = true;
             while selected.read(&mut batch, &mut slice).await.map_err(storage)? {

@@ -3,8 +3,8 @@
 use super::Shard;
 use super::life::Life;
 use super::status::{
-    BlocksStatus, CompactionStatus, DamageStatus, IndexCacheStatus, LateStatus, ReadStatus,
-    ShardStatus, SpillStatus, TruncationStatus,
+    BlocksStatus, CompactionStatus, DamageStatus, LateStatus, ReadStatus, ShardStatus, SpillStatus,
+    TruncationStatus,
 };
 use crate::io::{Clock, Disk};
 use crate::model::{TimeRange, TimestampMs};
@@ -26,7 +26,6 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let view = life.served.view();
         let own = || view.blocks().iter().filter(|served| !served.is_mixed);
         let oldest = view.blocks().iter().map(|served| TimestampMs(served.block.meta().min_time));
-        let cache = life.cache.stats();
         let compactions = inner.compactions.borrow().clone();
         let cuts = inner.cuts.get();
         ShardStatus {
@@ -87,13 +86,8 @@ impl<C: Clock, D: Disk> Shard<C, D> {
                 chunks: inner.damaged_reads.get(),
                 answers: inner.damaged_answers.get(),
             },
-            index_cache: IndexCacheStatus {
-                hits: cache.hits,
-                misses: cache.misses,
-                evictions: cache.evictions,
-                bytes: cache.bytes as u64,
-                bytes_max: self.storage().index_cache_bytes as u64,
-            },
+            index_cache: life.cache.stats().into(),
+            chunk_cache: life.cache.chunks.stats().into(),
             reads: read_status(&life),
             backlog: inner.pressure.status(),
             panics: task::panics(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::model::{ChunkTally, RefusedSamples, ShardId, Tally, TimeRange, TimestampMs};
+use crate::storage::block::cache::CacheStats;
 use crate::storage::files::CheckpointCounts;
 pub use crate::storage::head::exemplars::ExemplarStats;
 pub use crate::storage::head::families::FamilyStats;
@@ -80,7 +81,9 @@ pub struct ShardStatus {
     /// Stored data that could not be read.
     pub damage: DamageStatus,
     /// The pages of blocks' indexes in memory.
-    pub index_cache: IndexCacheStatus,
+    pub index_cache: CacheStatus,
+    /// The chunks in memory that queries have read.
+    pub chunk_cache: CacheStatus,
     /// Reads of the disk for answers since the start.
     pub reads: ReadStatus,
     /// How far long work is behind.
@@ -238,19 +241,26 @@ pub struct DamageStatus {
     pub answers: u64,
 }
 
-/// The pages of blocks' indexes that a shard holds in memory.
+/// What a cache of a shard did, and holds: pages of blocks' indexes, or chunks.
 #[derive(Debug, Clone, Default)]
-pub struct IndexCacheStatus {
-    /// Pages asked for since the start that were there.
+pub struct CacheStatus {
+    /// Items asked for since the start that were there.
     pub hits: u64,
-    /// Pages asked for since the start that had to be read.
+    /// Items asked for since the start that had to be read.
     pub misses: u64,
-    /// Pages that went to make room.
+    /// Items that went to make room.
     pub evictions: u64,
     /// Bytes held now.
     pub bytes: u64,
     /// How many there may be.
     pub bytes_max: u64,
+}
+
+impl From<CacheStats> for CacheStatus {
+    fn from(stats: CacheStats) -> Self {
+        let CacheStats { hits, misses, evictions, bytes, bytes_max, .. } = stats;
+        Self { hits, misses, evictions, bytes: bytes as u64, bytes_max: bytes_max as u64 }
+    }
 }
 
 impl Default for ShardStatus {
@@ -289,7 +299,8 @@ impl Default for ShardStatus {
             retired_by_size: 0,
             cleanups: Tally::of_cleanups(),
             damage: DamageStatus::default(),
-            index_cache: IndexCacheStatus::default(),
+            index_cache: CacheStatus::default(),
+            chunk_cache: CacheStatus::default(),
             reads: ReadStatus::default(),
             backlog: BacklogStatus::default(),
             replay_ms: None,

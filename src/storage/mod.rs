@@ -4,6 +4,7 @@
 pub mod block;
 pub mod blocks;
 pub mod checkpoint;
+pub mod chunk_cache;
 pub mod compaction;
 pub mod cutting;
 pub mod files;
@@ -12,6 +13,7 @@ pub mod quarantine;
 pub mod reads;
 pub mod replay;
 mod replay_state;
+mod s3_fifo;
 pub mod selection;
 pub mod served;
 pub mod snapshot;

@@ -1,4 +1,4 @@
-//! Bytes on the network to nouns: remote write 1.0 and 2.0, remote read. No I/O, no clock; which HTTP status an error becomes is
+//! Bytes on the network to nouns: remote write 1.0 and 2.0, remote read, and what is scraped in protobuf. No I/O, no clock; which HTTP status an error becomes is
 //! `server`'s.
 //!
 //! One request takes three steps: [`negotiate`] reads the headers, [`Decompressor`] undoes the compression into a reused
@@ -9,6 +9,7 @@ pub mod body;
 pub mod content;
 pub mod counts;
 pub mod error;
+pub mod metric_family;
 pub mod proto;
 pub mod read;
 #[cfg(test)]

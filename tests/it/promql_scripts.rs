@@ -45,10 +45,16 @@ pub struct Suite {
 pub const OWN: Suite = Suite {
     dir: || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promql"),
     options: |path| {
-        // `*_delayed.test` are about delayed name removal, all others about what is the default.
-        let delayed_name_removal = path.to_str().unwrap().ends_with("_delayed.test");
-        let (parse, use_start_timestamps) = (ParseOptions::ALL, true);
-        Options { delayed_name_removal, use_start_timestamps, parse, ..Options::default() }
+        // `*_delayed.test` are about delayed name removal, `*_typed.test` about types by labels, all others about what is
+        // the default.
+        let is_for = |end: &str| path.to_str().unwrap().ends_with(end);
+        Options {
+            delayed_name_removal: is_for("_delayed.test"),
+            looks_at_types: is_for("_typed.test"),
+            use_start_timestamps: true,
+            parse: ParseOptions::ALL,
+            ..Options::default()
+        }
     },
 };
 

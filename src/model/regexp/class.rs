@@ -42,9 +42,16 @@ const POSIX: &[(&str, &[(u8, u8)])] = &[
     ("xdigit", &[(b'0', b'9'), (b'A', b'F'), (b'a', b'f')]),
 ];
 
+/// The general categories, but for surrogates, which no text has.
+const CATEGORIES: &[&str] = &[
+    "C", "Cc", "Cf", "Cn", "Co", "L", "LC", "Ll", "Lm", "Lo", "Lt", "Lu", "M", "Mc", "Me", "Mn",
+    "N", "Nd", "Nl", "No", "P", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S", "Sc", "Sk", "Sm",
+    "So", "Z", "Zl", "Zp", "Zs",
+];
+
 /// Scripts whose full name has four letters; any other name of four letters is an ISO 15924 code, which Go does not know.
 const SCRIPTS_OF_FOUR_LETTERS: &[&str] =
-    &["ahom", "cham", "kawi", "lisu", "miao", "modi", "newa", "thai", "toto"];
+    &["Ahom", "Cham", "Kawi", "Lisu", "Miao", "Modi", "Newa", "Thai", "Toto"];
 
 impl Item {
     /// `\d`, `\D`, `\s`, `\S`, `\w`, `\W` by the letter.
@@ -68,31 +75,19 @@ impl Item {
         Some(Self::Named { ranges, negated })
     }
 
-    /// `\p{name}` and `\P{name}`: a general category or a script, in any case, with or without `_`, `-` and spaces.
+    /// `\p{name}` and `\P{name}`: a general category or a script, spelled as Unicode's tables do. Go has since become
+    /// generous about that, but not the copy of its package that Prometheus uses.
     pub(super) fn unicode(name: &str, negated: bool) -> Option<Self> {
         let (name, negated) = match name.strip_prefix('^') {
             Some(name) => (name, !negated),
             None => (name, negated),
         };
-        let name: String = name
-            .chars()
-            .filter(|c| !matches!(c, '_' | '-' | ' '))
-            .map(|c| c.to_ascii_lowercase())
-            .collect();
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return None;
-        }
-        let property = match name.as_str() {
-            "any" | "assigned" | "ascii" => name,
+        let property = match name {
+            "Any" => "any".to_owned(),
             // Surrogates are not characters of a text: an empty set, as "no character at all" is spelled below.
-            "cs" | "surrogate" => {
-                return Some(Self::Unicode { property: "any".to_owned(), negated: !negated });
-            }
-            _ if is_property(&format!("gc={name}")) => format!("gc={name}"),
-            _ if name.len() == 4 && !SCRIPTS_OF_FOUR_LETTERS.contains(&name.as_str()) => {
-                return None;
-            }
-            _ if is_property(&format!("sc={name}")) => format!("sc={name}"),
+            "Cs" => return Some(Self::Unicode { property: "any".to_owned(), negated: !negated }),
+            _ if CATEGORIES.contains(&name) => format!("gc={name}"),
+            _ if is_script(name) => format!("sc={name}"),
             _ => return None,
         };
         Some(Self::Unicode { property, negated })
@@ -151,9 +146,16 @@ impl Class {
     }
 }
 
-/// Does the crate `regex` know this property?
-fn is_property(property: &str) -> bool {
-    ParserBuilder::new().build().parse(&format!("\\p{{{property}}}")).is_ok()
+/// Is `name` the full name of a script, such as `Greek` or `Old_Italic`? The crate `regex` knows them, in any spelling.
+fn is_script(name: &str) -> bool {
+    let is_title = |word: &str| {
+        let mut bytes = word.bytes();
+        bytes.next().is_some_and(|first| first.is_ascii_uppercase())
+            && bytes.all(|b| b.is_ascii_lowercase())
+    };
+    (name == "SignWriting" || (name != "Signwriting" && name.split('_').all(is_title)))
+        && (name.len() != 4 || SCRIPTS_OF_FOUR_LETTERS.contains(&name))
+        && ParserBuilder::new().build().parse(&format!("\\p{{sc={name}}}")).is_ok()
 }
 
 /// Surrogates cannot be spelled and occur in no text: they are left out.

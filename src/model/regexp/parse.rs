@@ -1,7 +1,8 @@
 //! Go's regular expression syntax, Perl flavour, read into a tree.
 //!
-//! Accepts what `regexp/syntax.Parse` of Go 1.26 accepts with the flags `Perl`, and names the same fault in the same
-//! part of the pattern where that one refuses. Source: `go doc regexp/syntax`; RE2, "Syntax".
+//! Accepts what `regexp/syntax.Parse` accepts with the flags `Perl`, and names the same fault in the same part of the
+//! pattern where that one refuses: the parser of the copy that Prometheus uses, `github.com/grafana/regexp`, which Go's own
+//! has since outgrown in how it takes the names of Unicode's tables. Source: `go doc regexp/syntax`; RE2, "Syntax".
 //!
 //! How large a pattern may become is not looked at here, only how deep: see [`super::GoRegex::new`].
 
@@ -11,6 +12,10 @@ use super::node::{Node, Times};
 
 /// A counted repetition, and the product of nested ones, is at most this.
 const REPEAT_MAX: u32 = 1000;
+
+/// How often a pattern may name a category or a script: each takes microseconds and kilobytes to look up. More of them
+/// rarely fit into what a pattern may compile to.
+const PROPERTIES_MAX: usize = 1000;
 
 /// A tree is at most this high: what walks it may recurse.
 const HEIGHT_MAX: usize = 1000;
@@ -58,6 +63,8 @@ struct Parser<'p> {
     outer: Vec<Group>,
     group: Group,
     names: Vec<String>,
+    /// How many categories and scripts have been named so far.
+    properties: usize,
 }
 
 /// Reads `pattern`; with `dot_newline` as if it stood in `(?s:…)`.
@@ -70,6 +77,7 @@ pub(super) fn parse(pattern: &str, dot_newline: bool) -> Result<Pattern, RegexpE
         outer: Vec::new(),
         group: Group::new(false, flags),
         names: Vec::new(),
+        properties: 0,
     };
     // Where a repetition starts that stands directly before what is read next.
     let mut repeated_at = None;
@@ -437,6 +445,13 @@ impl Parser<'_> {
             Some(_) => self.pattern.get(name_start..self.at),
             None => None,
         };
+        self.properties += 1;
+        if self.properties > PROPERTIES_MAX {
+            return Err(RegexpError {
+                what: "expression too large",
+                expression: self.pattern.to_owned(),
+            });
+        }
         let set = name.and_then(|name| Item::unicode(name, letter == b'P'));
         set.map(Some).ok_or_else(|| self.error("invalid character class range", start))
     }

@@ -3,8 +3,9 @@
 //!
 //! Source: `promql/functions.go`, `extrapolatedRate` and `instantValue`.
 
+use crate::query::leaf::Shape;
 use crate::query::value::ABSENT;
-use crate::query::window::{Kernel, Window};
+use crate::query::window::{Kernel, RUN_WINDOWS, Run, Window};
 
 /// How many neighbouring samples are looked at together for resets.
 const STRETCH: usize = 32;
@@ -14,9 +15,7 @@ const STRETCH: usize = 32;
 pub(in crate::query) struct Extrapolated {
     /// Falling values are resets?
     counter: bool,
-    /// Divide by the window's seconds?
-    per_second: bool,
-    /// The windows' length in seconds.
+    /// What the rise is divided by: the windows' length in seconds, or 1.
     seconds: f64,
     /// Buffered samples that are below the one before them, in order.
     resets: Vec<usize>,
@@ -25,13 +24,12 @@ pub(in crate::query) struct Extrapolated {
 impl Extrapolated {
     /// `rate` over windows of `length` milliseconds.
     pub(in crate::query) fn rate(length: i64) -> Self {
-        let seconds = length as f64 / 1000.0;
-        Self { counter: true, per_second: true, seconds, resets: Vec::new() }
+        Self { counter: true, seconds: length as f64 / 1000.0, resets: Vec::new() }
     }
 
     /// `increase`
     pub(in crate::query) fn increase() -> Self {
-        Self { per_second: false, ..Self::rate(0) }
+        Self { seconds: 1.0, ..Self::rate(0) }
     }
 
     /// `delta`
@@ -39,17 +37,113 @@ impl Extrapolated {
         Self { counter: false, ..Self::increase() }
     }
 
-    /// What the resets inside of the window have hidden, added to `rise` in order of time.
+    /// Adds to the rise of each window what the resets inside of it have hidden, in order of time.
+    fn add_resets(&self, run: &Run<'_>, rises: &mut [f64]) {
+        let (Some((lo, _)), Some((_, hi))) = (run.bounds.first(), run.bounds.last()) else {
+            return;
+        };
+        let mut windows = run.bounds;
+        let mut rises = rises.get_mut(..windows.len()).unwrap_or_default();
+        let before = self.resets.partition_point(|reset| reset <= lo);
+        for reset in self.resets.iter().skip(before).take_while(|reset| *reset < hi) {
+            let hidden = run.vs.get(reset - 1).copied().unwrap_or(0.0);
+            let passed = windows.iter().take_while(|(_, hi)| hi <= reset).count();
+            windows = windows.get(passed..).unwrap_or_default();
+            rises = rises.get_mut(passed..).unwrap_or_default();
+            let inside = windows.iter().zip(&mut *rises).take_while(|((lo, _), _)| lo < reset);
+            inside.for_each(|(_, rise)| *rise += hidden);
+        }
+    }
+
+    /// Writes the value of each window.
+    ///
+    /// Hardly a window needs more than a sum and two divisions: those are done for all of them without a branch, several
+    /// at a time, and what may need more is found and done anew.
     #[inline(always)]
-    fn with_resets(&self, mut rise: f64, window: &Window<'_>) -> f64 {
-        if self.resets.last().is_none_or(|last| *last <= window.lo) {
-            return rise;
+    fn extrapolate(&self, edges: &Edges, seconds: impl Fn(f64) -> f64 + Copy, out: &mut [f64]) {
+        let mut is_any_special = 0;
+        for ((gaps, rise, first), out) in edges.windows().zip(&mut *out) {
+            is_any_special |= u64::from(self.is_special(&gaps, rise, first, seconds));
+            let value = rise * (gaps.plain_factor(seconds) / self.seconds);
+            *out = if gaps.intervals == 0.0 { ABSENT } else { value };
         }
-        let before = self.resets.partition_point(|reset| *reset <= window.lo);
-        for reset in self.resets.iter().skip(before).take_while(|reset| **reset < window.hi) {
-            rise += window.sample(reset - 1).1;
+        if is_any_special == 0 {
+            return;
         }
-        rise
+        for ((gaps, rise, first), out) in edges.windows().zip(out) {
+            if self.is_special(&gaps, rise, first, seconds) && gaps.intervals > 0.0 {
+                let zero = self.begins(rise, first).then_some(first);
+                *out = rise * (gaps.factor(rise, zero, seconds) / self.seconds);
+            }
+        }
+    }
+
+    /// May a counter that rises by `rise` from `first` have begun in a window?
+    #[inline(always)]
+    fn begins(&self, rise: f64, first: f64) -> bool {
+        self.counter & (rise > 0.0) & (first >= 0.0)
+    }
+
+    /// May a window need more than [`Gaps::plain_factor`]?
+    #[inline(always)]
+    fn is_special(&self, gaps: &Gaps, rise: f64, first: f64, seconds: impl Fn(f64) -> f64) -> bool {
+        gaps.are_wide() | (self.begins(rise, first) & gaps.may_reach_zero(rise, first, seconds))
+    }
+}
+
+/// What is to be known of the windows of a run, each at its place: times in milliseconds.
+struct Edges {
+    /// By how much the last sample lies above the first one, resets undone.
+    rise: [f64; RUN_WINDOWS],
+    /// The first sample's value.
+    first: [f64; RUN_WINDOWS],
+    span: [f64; RUN_WINDOWS],
+    start: [f64; RUN_WINDOWS],
+    end: [f64; RUN_WINDOWS],
+    intervals: [f64; RUN_WINDOWS],
+}
+
+impl Edges {
+    #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "the loops over windows end at RUN_WINDOWS")]
+    fn of_run(run: &Run<'_>, number: impl Fn(i64) -> f64) -> Self {
+        let none = [0.0; RUN_WINDOWS];
+        let mut edges =
+            Self { rise: none, first: none, span: none, start: none, end: none, intervals: none };
+        let count = run.bounds.len().min(RUN_WINDOWS);
+        let (mut first_t, mut last_t) = ([0; RUN_WINDOWS], [0; RUN_WINDOWS]);
+        for i in 0..count {
+            let (lo, hi) = run.bounds[i];
+            let at = |i: usize| match (run.ts.get(i), run.vs.get(i)) {
+                (Some(t), Some(v)) => (*t, *v),
+                _ => (0, f64::NAN),
+            };
+            let ((from_t, from), (to_t, to)) = (at(lo), at(hi.wrapping_sub(1)));
+            (first_t[i], last_t[i]) = (from_t, to_t);
+            (edges.first[i], edges.rise[i]) = (from, to - from);
+            edges.intervals[i] = number((hi - lo - 1) as i64);
+        }
+        let mut window_end = run.end;
+        for i in 0..count {
+            let window_start = window_end.wrapping_sub(run.shape.length);
+            edges.span[i] = number(last_t[i].wrapping_sub(first_t[i]));
+            edges.start[i] = number(first_t[i].wrapping_sub(window_start));
+            edges.end[i] = number(window_end.wrapping_sub(last_t[i]));
+            window_end = window_end.wrapping_add(run.shape.end_step);
+        }
+        edges
+    }
+
+    /// The gaps, the rise and the first value of each window, and of those that are not there.
+    #[inline(always)]
+    fn windows(&self) -> impl Iterator<Item = (Gaps, f64, f64)> {
+        let Self { rise, first, span, start, end, intervals } = self;
+        let gaps = span.iter().zip(start).zip(end).zip(intervals);
+        gaps.zip(rise).zip(first).map(|((gaps, rise), first)| {
+            let (((span, start), end), intervals) = gaps;
+            let [span, start, end, intervals] = [*span, *start, *end, *intervals];
+            (Gaps { span, start, end, intervals }, *rise, *first)
+        })
     }
 }
 
@@ -89,32 +183,26 @@ impl Kernel for Extrapolated {
         });
     }
 
-    #[inline(always)]
     fn value(&mut self, window: &Window<'_>) -> f64 {
-        if window.len() < 2 {
-            return ABSENT;
-        }
-        let ((first_t, first), (last_t, last)) = (window.first(), window.last());
-        let mut rise = last - first;
-        if self.counter {
-            rise = self.with_resets(rise, window);
-        }
-        let gaps = Gaps {
-            span: (last_t - first_t) as f64,
-            start: first_t.saturating_sub(window.end.saturating_sub(window.length)) as f64,
-            end: (window.end - last_t) as f64,
-            intervals: (window.len() - 1) as f64,
-        };
-        let zero = (self.counter && rise > 0.0 && first >= 0.0).then_some(first);
-        let mut factor = if window.length < SHORT_MS {
-            gaps.factor(rise, zero, short_seconds)
+        let Window { ts, vs, lo, hi, end, length, step, grid } = *window;
+        let shape = Shape { grid: *grid, first_end: end, end_step: 0, length };
+        let mut values = [ABSENT];
+        self.values(&Run { ts, vs, bounds: &[(lo, hi)], end, shape: &shape, step }, &mut values);
+        let [value] = values;
+        value
+    }
+
+    #[inline(always)]
+    fn values(&mut self, run: &Run<'_>, out: &mut [f64]) {
+        if run.shape.length < SHORT_MS {
+            let mut edges = Edges::of_run(run, short_number);
+            self.add_resets(run, &mut edges.rise);
+            self.extrapolate(&edges, short_seconds, out);
         } else {
-            gaps.factor(rise, zero, |ms| ms / 1000.0)
-        };
-        if self.per_second {
-            factor /= self.seconds;
+            let mut edges = Edges::of_run(run, |ms| ms as f64);
+            self.add_resets(run, &mut edges.rise);
+            self.extrapolate(&edges, |ms| ms / 1000.0, out);
         }
-        rise * factor
     }
 }
 
@@ -139,8 +227,7 @@ impl Gaps {
         let [mut to_start, mut to_end] = [seconds(self.start), seconds(self.end)];
         let sampled = seconds(self.span);
         // A sample that is missing at an edge means that the series begins or ends there, half a spacing away.
-        let near = self.span * (1.1 - MARGIN);
-        if self.start * self.intervals >= near || self.end * self.intervals >= near {
+        if self.are_wide() {
             let spacing = sampled / self.intervals;
             let threshold = spacing * 1.1;
             if to_start >= threshold {
@@ -151,7 +238,7 @@ impl Gaps {
             }
         }
         if let Some(first) = zero
-            && first * sampled <= to_start * rise * (1.0 + MARGIN)
+            && reaches_zero(sampled, to_start, rise, first)
         {
             // A counter does not begin below zero.
             let to_zero = sampled * (first / rise);
@@ -161,10 +248,44 @@ impl Gaps {
         }
         if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled }
     }
+
+    /// The same where both edges are near, and zero is far.
+    #[inline(always)]
+    fn plain_factor(&self, seconds: impl Fn(f64) -> f64) -> f64 {
+        let [span, start, end] = [seconds(self.span), seconds(self.start), seconds(self.end)];
+        if span == 0.0 { 1.0 } else { (span + start + end) / span }
+    }
+
+    /// May a sample be missing at an edge?
+    #[inline(always)]
+    fn are_wide(&self) -> bool {
+        let near = self.span * (1.1 - MARGIN);
+        (self.start * self.intervals >= near) | (self.end * self.intervals >= near)
+    }
+
+    /// May a counter that rises by `rise` from `first` have begun inside of the window? With the wider gap that
+    /// [`are_wide`](Self::are_wide) may take away.
+    #[inline(always)]
+    fn may_reach_zero(&self, rise: f64, first: f64, seconds: impl Fn(f64) -> f64) -> bool {
+        reaches_zero(seconds(self.span), seconds(self.start), rise, first)
+    }
+}
+
+/// Does a line that rises by `rise` in `sampled` seconds from `first` come from zero within `to_start` seconds before, or nearly?
+#[inline(always)]
+fn reaches_zero(sampled: f64, to_start: f64, rise: f64, first: f64) -> bool {
+    first * sampled <= to_start * rise * (1.0 + MARGIN)
 }
 
 /// Windows shorter than this, some 18 hours, have times of at most 26 bits.
 const SHORT_MS: i64 = 1 << 26;
+
+/// A whole number from 0 up to [`SHORT_MS`] as a float, by the bits of 2^52 plus it: processors convert several of those at once.
+#[inline(always)]
+fn short_number(ms: i64) -> f64 {
+    const BIAS: f64 = (1_u64 << 52) as f64;
+    f64::from_bits(BIAS.to_bits() | ms.cast_unsigned()) - BIAS
+}
 
 /// A thousandth in two parts, of which the first has so few bits that a product with 26 more is exact.
 const MILLI: f64 = f64::from_bits(0.001_f64.to_bits() & !((1 << 26) - 1));

@@ -171,7 +171,8 @@ impl Parser<'_> {
             TokenKind::Number | TokenKind::Duration => {
                 Ok(self.length_number(Some(sign)).signed(sign))
             }
-            _ => Ok(self.length_operand()?.signed(sign)),
+            // Only here is a plus kept: `parse_query` shows it.
+            _ => Ok(self.length_operand()?.behind(sign)),
         }
     }
 }
@@ -211,9 +212,13 @@ impl Length {
             let kind = DurationExprKind::Number(number.signed(negative));
             return Self(DurationExpr { kind, wrapped: false, span });
         }
-        if !negative {
-            return self;
-        }
+        if negative { self.behind(sign) } else { self }
+    }
+
+    /// The same behind a sign that is kept, be it a plus.
+    fn behind(self, sign: Token) -> Self {
+        let negative = sign.kind == TokenKind::Binary(BinaryOp::Sub);
+        let span = merge(sign.span(), self.0.span);
         let kind = DurationExprKind::Unary { negative, expr: Box::new(self.0) };
         Self(DurationExpr { kind, wrapped: false, span })
     }
@@ -238,7 +243,7 @@ impl Length {
 
 #[cfg(test)]
 mod tests {
-    use crate::query::ast::{Duration, ExprKind};
+    use crate::query::ast::{Duration, DurationExprKind, ExprKind};
     use crate::query::parser::testing::{assert_fault, faults, grouped, parsed, printed};
 
     fn range(text: &str) -> Duration {
@@ -291,6 +296,18 @@ mod tests {
         ] {
             assert_eq!(grouped(text), want);
         }
+    }
+
+    #[test]
+    fn behind_offset_a_plus_before_a_call_is_kept_in_the_tree_but_not_printed() {
+        for call in ["step()", "range()", "min_of(1, 2)"] {
+            let expr = parsed(&format!("a offset +{call}"));
+            let ExprKind::Vector(selector) = &expr.kind else { panic!("a selector") };
+            let Duration::Expr(offset) = &selector.offset else { panic!("an expression") };
+            assert!(matches!(offset.kind, DurationExprKind::Unary { negative: false, .. }));
+            assert_eq!(expr.to_text(), format!("a offset {call}"));
+        }
+        assert!(matches!(range("+step()"), Duration::Expr(e) if e.kind == DurationExprKind::Step));
     }
 
     #[test]

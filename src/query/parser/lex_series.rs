@@ -32,7 +32,7 @@ impl Lexer<'_> {
     }
 
     fn read_between_values(&mut self) -> Read {
-        let Some(byte) = self.bump() else { return Ok(Some(TokenKind::Eof)) };
+        let Some(byte) = self.bump() else { return self.read_end() };
         Ok(Some(match byte {
             b'{' if self.peek() == Some(b'{') => {
                 self.at += 1;

@@ -44,7 +44,7 @@ pub(super) struct Lexer<'a> {
     bracket_just_open: bool,
     /// Has a colon been seen since the last `[`?
     colon_seen: bool,
-    /// Has a number or a word been seen behind any `[`?
+    /// Has a number been seen behind any `[` so far? Until then no colon may stand there, not even behind `step()`.
     duration_seen: bool,
     pub(super) value_mode: ValueMode,
 }
@@ -186,7 +186,7 @@ impl<'a> Lexer<'a> {
         Ok(Some(TokenKind::Binary(op)))
     }
 
-    fn read_end(&self) -> Read {
+    pub(super) fn read_end(&self) -> Read {
         if self.paren_depth != 0 {
             return Err("unclosed left parenthesis".to_owned());
         }
@@ -226,15 +226,10 @@ impl<'a> Lexer<'a> {
                 self.bracket_just_open = false;
                 self.read_number_or_duration().map(Some)
             }
-            _ => {
-                let word = self.read_duration_word();
-                // Upstream wants a number, and so refuses `[step():1m]` unless some bracket before has one.
-                self.duration_seen |= word.is_some();
-                match word {
-                    Some(word) => Ok(Some(word)),
-                    None => self.refuse("unexpected character in duration expression: "),
-                }
-            }
+            _ => match self.read_duration_word() {
+                Some(word) => Ok(Some(word)),
+                None => self.refuse("unexpected character in duration expression: "),
+            },
         }
     }
 
@@ -450,6 +445,9 @@ mod tests {
         assert_fault("a[5m", "", "unclosed left bracket");
         assert_fault("a[5m::]", ":]", "unexpected colon ':'");
         assert_fault("a[:5m]", "5m]", "unexpected colon before duration in duration expression");
+        assert_fault("a[step():]", "]", "unexpected colon before duration in duration expression");
+        let number_before = "rate(a[5m]) + rate(a[step():])";
+        assert_eq!(printed(number_before), number_before);
     }
 
     #[test]

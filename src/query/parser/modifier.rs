@@ -20,12 +20,14 @@ struct Modified {
     expr: Expr,
     /// Has it got a range that it cannot have? That is reported; what follows must not take it for a selector.
     misranged: bool,
+    /// Has it both extensions? That is reported again with each one more.
+    both_extensions: bool,
 }
 
 impl Parser<'_> {
     /// Applies all modifiers that come next.
     pub(super) fn modifiers(&mut self, expr: Expr) -> Parsed<Expr> {
-        let mut modified = Modified { expr, misranged: false };
+        let mut modified = Modified { expr, misranged: false, both_extensions: false };
         loop {
             match self.peek() {
                 TokenKind::LeftBracket => self.range_or_subquery(&mut modified)?,
@@ -97,6 +99,7 @@ impl Parser<'_> {
         *modified = Modified {
             expr: Expr { kind: ExprKind::Subquery(Box::new(subquery)), span },
             misranged: false,
+            both_extensions: false,
         };
         Ok(())
     }
@@ -221,12 +224,15 @@ impl Parser<'_> {
             self.report(span, format!("{name} modifier is experimental and not enabled"));
             return;
         }
+        let mut both = modified.both_extensions;
         match modified.target() {
             Target::Selector(selector) => {
-                if selector.extension.is_some_and(|other| other != extension) {
+                both |= selector.extension.is_some_and(|other| other != extension);
+                if both {
                     self.report(span, BOTH_EXTENSIONS);
                 }
                 selector.extension = Some(extension);
+                modified.both_extensions = both;
             }
             Target::Misranged => {}
             Target::Subquery(_) => {
@@ -383,6 +389,7 @@ mod tests {
             "a",
             "anchored and smoothed modifiers cannot be used together",
         );
+        assert_eq!(faults("a anchored smoothed smoothed").len(), 2);
         assert_fault(
             "a[5m:] smoothed",
             "a[5m:]",

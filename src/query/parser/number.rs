@@ -140,8 +140,13 @@ pub(super) fn value(word: &[u8]) -> Result<f64, NumberError> {
     };
     let digits: String = word.iter().filter(|b| **b != b'_').map(|b| char::from(*b)).collect();
     match digits.parse::<f64>() {
-        Ok(value) if value.is_finite() && underscores_stand_between_digits(word) => Ok(value),
-        Ok(value) if value.is_infinite() => Err(refuse("value out of range", value)),
+        Ok(value) if underscores_stand_between_digits(word) => {
+            if value.is_finite() {
+                Ok(value)
+            } else {
+                Err(refuse("value out of range", value))
+            }
+        }
         _ => Err(refuse("invalid syntax", 0.0)),
     }
 }
@@ -271,6 +276,7 @@ mod tests {
         want(".5.5", "invalid syntax");
         want("1_", "invalid syntax");
         want("1_.5", "invalid syntax");
+        want("1e400_", "invalid syntax");
     }
 
     proptest::proptest! {

@@ -91,12 +91,18 @@ impl Parser<'_> {
     }
 
     fn series(&mut self) -> Parsed<SeriesDescription> {
-        let labels = self.metric()?;
+        let (pairs, span) = self.metric()?;
         let items = self.values()?;
+        let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let labels = Labels::from_pairs(pairs).unwrap_or_else(|error| {
+            self.report(span, error.to_string());
+            Labels::empty()
+        });
         Ok(SeriesDescription { labels, items })
     }
 
-    fn metric(&mut self) -> Parsed<Labels> {
+    /// The labels, of which several may have the same name, and where the metric's name stands.
+    fn metric(&mut self) -> Parsed<(Vec<(String, String)>, TextRange)> {
         let mut pairs = Vec::new();
         let mut span = self.last_span();
         let mut name = None;
@@ -111,12 +117,7 @@ impl Parser<'_> {
             pairs.retain(|(label, _)| label != METRIC_NAME);
             pairs.push((METRIC_NAME.to_owned(), name));
         }
-        let labels =
-            Labels::from_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        Ok(labels.unwrap_or_else(|error| {
-            self.report(span, error.to_string());
-            Labels::empty()
-        }))
+        Ok((pairs, span))
     }
 
     /// `{a="b"}`; the brace comes next.
@@ -403,8 +404,20 @@ mod tests {
             format!("1:5: parse error: {repetition} \"99999999999999999999\": value out of range")
         );
         assert_eq!(
+            message("a {{ schema:1}}"),
+            "1:6: parse error: unexpected \"<Item 57372>\" \"schema\" in series values"
+        );
+        let of_paren = parse_series_description("(a").unwrap_err();
+        let messages: Vec<&str> = of_paren.errors().iter().map(|e| e.message.as_str()).collect();
+        assert_eq!(messages, ["unexpected \"(\" in series values", "unclosed left parenthesis"]);
+        assert_eq!(
             message("{a=\"1\",a=\"2\"} 1"),
             "1:1: parse error: label name \"a\" is not unique"
+        );
+        assert_eq!(
+            message("{a=\"1\",a=\"2\"} $"),
+            "1:15: parse error: unexpected character in series sequence: '$'",
+            "what the text has twice is said after what cannot be read"
         );
     }
 }

@@ -263,8 +263,8 @@ impl TokenKind {
             Self::Number => format!("number {}", cut(word)),
             Self::Duration => format!("duration {}", cut(word)),
             Self::String => format!("string {}", cut(word)),
-            Self::HistogramKey(_) => format!("histogram key {}", cut(word)),
-            Self::ResetHint(_) => format!("counter reset hint {}", cut(word)),
+            Self::HistogramKey(key) => item(key.upstream_number(), word),
+            Self::ResetHint(hint) => item(reset_hint_number(hint), word),
             Self::Binary(_) | Self::RegexMatch | Self::RegexNoMatch | Self::At => {
                 format!("<op:{shown}>")
             }
@@ -272,6 +272,40 @@ impl TokenKind {
             Self::Keyword(_) => format!("<{shown}>"),
             _ => cut(word),
         }
+    }
+}
+
+/// Upstream has no names for the words inside of histograms, so its messages show their numbers.
+fn item(number: u32, word: &[u8]) -> String {
+    format!("\"<Item {number}>\" {}", cut(word))
+}
+
+impl HistogramKey {
+    /// What the generated parser of Prometheus 3.14 calls it.
+    fn upstream_number(self) -> u32 {
+        match self {
+            Self::Sum => 57370,
+            Self::Count => 57371,
+            Self::Schema => 57372,
+            Self::Offset => 57373,
+            Self::NegativeOffset => 57374,
+            Self::Buckets => 57375,
+            Self::NegativeBuckets => 57376,
+            Self::ZeroBucket => 57377,
+            Self::ZeroBucketWidth => 57378,
+            Self::CustomValues => 57379,
+            Self::CounterResetHint => 57380,
+        }
+    }
+}
+
+/// What the generated parser of Prometheus 3.14 calls a hint.
+fn reset_hint_number(hint: ResetHint) -> u32 {
+    match hint {
+        ResetHint::Unknown => 57445,
+        ResetHint::Reset => 57446,
+        ResetHint::NotReset => 57447,
+        ResetHint::Gauge => 57448,
     }
 }
 
@@ -309,6 +343,10 @@ mod tests {
         assert_eq!(TokenKind::Comma.describe(b","), "\",\"");
         assert_eq!(TokenKind::String.describe(b"\"0123456789\""), "string \"\\\"012345678\"...");
         assert_eq!(TokenKind::Eof.describe(b""), "end of input");
+        let schema = TokenKind::HistogramKey(HistogramKey::Schema);
+        assert_eq!(schema.describe(b"schema"), "\"<Item 57372>\" \"schema\"");
+        let hint = TokenKind::ResetHint(ResetHint::NotReset);
+        assert_eq!(hint.describe(b"not_reset"), "\"<Item 57447>\" \"not_reset\"");
     }
 
     #[test]

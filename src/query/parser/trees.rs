@@ -94,6 +94,17 @@ fn duration() -> BoxedStrategy<Duration> {
     prop_oneof![literal, (length(), any::<bool>()).prop_map(unwrap_calls)].boxed()
 }
 
+/// The range of a subquery: no colon is read before there has been a number in brackets.
+fn range_before_colon() -> BoxedStrategy<Duration> {
+    let number = |duration| match duration {
+        Duration::Expr(expr) if !expr.to_string().contains(|c: char| c.is_ascii_digit()) => {
+            Duration::Ms(1)
+        }
+        duration => duration,
+    };
+    duration().prop_map(number).boxed()
+}
+
 fn offset() -> BoxedStrategy<Duration> {
     let negative = (-100_000_000_000_i64..0).prop_map(Duration::Ms);
     prop_oneof![3 => Just(Duration::Ms(0)), 1 => negative, 2 => duration()].boxed()
@@ -218,7 +229,7 @@ fn aggregate(inner: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
 }
 
 fn subquery(inner: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
-    (inner, duration(), proptest::option::of(duration()), offset(), at())
+    (inner, range_before_colon(), proptest::option::of(duration()), offset(), at())
         .prop_map(|(inner, range, step, offset, at)| {
             let subquery = Subquery { expr: paren(inner), range, step, offset, at };
             call("max_over_time", vec![expr(ExprKind::Subquery(Box::new(subquery)))])

@@ -60,6 +60,8 @@ pub const CONFORMANCE: Options = Options {
     subquery_step_ms: 60_000,
     delayed_name_removal: true,
     use_start_timestamps: true,
+    looks_at_types: false,
+    counts_reads: false,
     parse: ParseOptions::ALL,
 };
 

@@ -14,6 +14,10 @@ pub struct Features {
     pub delayed_name_removal: bool,
     /// Do queries look at start timestamps?
     pub use_start_timestamps: bool,
+    /// Do queries look at the labels that describe metrics?
+    pub type_and_unit_labels: bool,
+    /// Are statistics of each step there for who asks for them?
+    pub per_step_stats: bool,
 }
 
 /// Features of Prometheus that are not switched on here by their names, and why.
@@ -36,7 +40,6 @@ const OTHERS: &[(&str, &str)] = &[
     ("promql-at-modifier", ALWAYS),
     ("promql-duration-expr", ALWAYS),
     ("promql-negative-offset", ALWAYS),
-    ("promql-per-step-stats", "statistics are of a query as a whole"),
     (
         "remote-write-receiver",
         "remote writes are taken unless --no-web.enable-remote-write-receiver",
@@ -44,7 +47,6 @@ const OTHERS: &[(&str, &str)] = &[
     ("search-api", "there is no such API yet"),
     ("st-storage", "start timestamps are kept where storage.tsdb.chunk_encoding.floats is xor2"),
     ("st-synthesis", NO_SCRAPES),
-    ("type-and-unit-labels", "no such labels are made"),
     ("use-uncached-io", "the page cache is not used in any case"),
     ("xor2-encoding", "set storage.tsdb.chunk_encoding.floats to xor2 in the configuration file"),
 ];
@@ -65,6 +67,9 @@ impl Features {
                 "promql-extended-range-selectors" => features.parse.extended_range_selectors = true,
                 "promql-binop-fill-modifiers" => features.parse.binop_fill_modifiers = true,
                 "promql-delayed-name-removal" => features.delayed_name_removal = true,
+                "promql-per-step-stats" => features.per_step_stats = true,
+                // Scrapes would put them there, and nothing is scraped here.
+                "type-and-unit-labels" => features.type_and_unit_labels = true,
                 "use-start-timestamps" => features.use_start_timestamps = true,
                 other => {
                     let known = OTHERS.iter().find(|(known, _)| *known == other);
@@ -88,12 +93,16 @@ mod tests {
             "promql-extended-range-selectors",
             "promql-binop-fill-modifiers",
             "promql-delayed-name-removal",
+            "promql-per-step-stats",
+            "type-and-unit-labels",
             "use-start-timestamps",
         ]);
         let all = Features {
             parse: ParseOptions::ALL,
             delayed_name_removal: true,
             use_start_timestamps: true,
+            type_and_unit_labels: true,
+            per_step_stats: true,
         };
         assert_eq!(features, all);
         assert!(warnings.is_empty(), "{warnings:?}");

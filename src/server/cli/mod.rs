@@ -421,10 +421,11 @@ mod tests {
         assert_eq!(serve("floodplain").storage(), StorageOptions::default());
         let flags = serve(
             "floodplain --storage.tsdb.out-of-order-time-window=0 \
-             --storage.tsdb.index-cache-bytes-per-shard=1MB",
+             --storage.tsdb.index-cache-bytes-per-shard=1MB --storage.chunk-cache-size=0",
         );
         assert_eq!(flags.storage().out_of_order_window_ms, 0);
         assert_eq!(flags.storage().index_cache_bytes, 1 << 20);
+        assert_eq!(flags.storage().chunk_cache_bytes, 0);
     }
 
     #[test]

@@ -99,6 +99,10 @@ pub struct ServeFlags {
     )]
     pub index_cache_bytes: ByteSize,
 
+    /// How many bytes of chunks that queries have read are held in memory, of all cores together; 0 holds none
+    #[arg(long = "storage.chunk-cache-size", value_name = "SIZE", default_value = "64MiB")]
+    pub chunk_cache_bytes: ByteSize,
+
     /// How many cores to use, each with its own part of the data [default: all of them]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub shards: Option<u16>,
@@ -361,6 +365,7 @@ impl ServeFlags {
                 .max_block_duration
                 .map_or_else(|| StorageOptions::max_block_ms(retention_ms), milliseconds),
             index_cache_bytes: self.index_cache_bytes.0,
+            chunk_cache_bytes: self.chunk_cache_bytes.0,
             exemplars_max: self.exemplars_max,
             ..StorageOptions::default()
         }

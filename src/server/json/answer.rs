@@ -11,7 +11,8 @@
 use std::sync::Arc;
 
 use super::slices::{Slices, labels};
-use super::{Notes, SUCCESS, end_of_success, histogram, number, object, text};
+use super::stats::Stats;
+use super::{Notes, SUCCESS, end_of_success, histogram, number, text};
 use crate::model::{Labels, TimestampMs};
 use crate::query::AnswerValue;
 use crate::query::float_histogram::FloatHistogram;
@@ -63,19 +64,6 @@ impl Stamps {
         let range = start.unwrap_or(0)..self.ends.get(step).copied().unwrap_or(0);
         self.text.get(range).unwrap_or_default()
     }
-}
-
-/// What a query cost, for who asks.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stats {
-    /// How long it waited for its turn, in seconds.
-    pub queue_seconds: f64,
-    /// How long it ran, in seconds.
-    pub eval_seconds: f64,
-    /// How much of that went by until it was parsed and planned.
-    pub preparation_seconds: f64,
-    /// How many samples were read for it.
-    pub samples_read: u64,
 }
 
 impl AnswerSlices {
@@ -210,24 +198,8 @@ impl AnswerSlices {
 
     fn end(&self, out: &mut Vec<u8>) {
         out.push(b']');
-        if let Some(stats) = self.stats {
-            let Stats { queue_seconds, eval_seconds, preparation_seconds, samples_read } = stats;
-            out.extend_from_slice(b",\"stats\":{\"timings\":");
-            let timings = [
-                ("evalTotalTime", eval_seconds),
-                // Answers are sorted while they are made.
-                ("resultSortTime", 0.0),
-                ("queryPreparationTime", preparation_seconds),
-                ("innerEvalTime", (eval_seconds - preparation_seconds).max(0.0)),
-                ("execQueueTime", queue_seconds),
-                ("execTotalTime", queue_seconds + eval_seconds),
-            ];
-            object(out, timings, number::bare_value);
-            out.extend_from_slice(b",\"samples\":{\"totalQueryableSamples\":");
-            number::unsigned(out, samples_read);
-            out.extend_from_slice(b",\"samplesRead\":");
-            number::unsigned(out, samples_read);
-            out.extend_from_slice(b"}}");
+        if let Some(stats) = &self.stats {
+            stats.write(out);
         }
         out.push(b'}');
         end_of_success(out, &self.notes);
@@ -346,6 +318,7 @@ mod tests {
 
     use super::*;
     use crate::model::Sample;
+    use crate::query::Reads;
     use crate::query::value::{ABSENT, Column, HistogramColumn, RawSeries};
     use crate::server::json::slices::testing::read;
 
@@ -463,13 +436,15 @@ mod tests {
             queue_seconds: 0.5,
             eval_seconds: 1.25,
             preparation_seconds: 0.25,
-            samples_read: 7,
+            reads: Reads { seen: vec![7], read: vec![5], ..Reads::default() },
+            each_of: None,
+            held_max: 9,
         };
         let notes = Notes { warnings: vec!["w".to_owned()], infos: vec!["i".to_owned()] };
         let mut slices = AnswerSlices::new(value, Some(stats), notes);
         assert_eq!(
             read(&mut slices, usize::MAX).0,
-            r#"{"status":"success","data":{"resultType":"scalar","result":[0,"1"],"stats":{"timings":{"evalTotalTime":1.25,"resultSortTime":0,"queryPreparationTime":0.25,"innerEvalTime":1,"execQueueTime":0.5,"execTotalTime":1.75},"samples":{"totalQueryableSamples":7,"samplesRead":7}}},"warnings":["w"],"infos":["i"]}"#
+            r#"{"status":"success","data":{"resultType":"scalar","result":[0,"1"],"stats":{"timings":{"evalTotalTime":1.25,"resultSortTime":0,"queryPreparationTime":0.25,"innerEvalTime":1,"execQueueTime":0.5,"execTotalTime":1.75},"samples":{"totalQueryableSamples":7,"samplesRead":5,"peakSamples":9}}},"warnings":["w"],"infos":["i"]}"#
         );
     }
 

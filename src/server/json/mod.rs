@@ -4,13 +4,14 @@
 //! success   {"status":"success","data":…,"warnings":[…],"infos":[…]}         the lists only if they have something
 //! error     {"status":"error","errorType":"bad_data","error":"…"}
 //! ```
-//! Owns the envelope; numbers are `number`'s, strings `text`'s, lists too long for one buffer `slices`'.
+//! Owns the envelope; numbers are `number`'s, strings `text`'s, lists too long for one buffer `slices`', what a query cost `stats`'.
 //! Source: `web/api/v1/api.go` (`Response`), `util/annotations`, Prometheus 3.14.
 
 pub mod answer;
 mod histogram;
 pub mod number;
 pub mod slices;
+pub mod stats;
 pub mod text;
 
 /// Of warnings and of infos, an answer carries this many each, and says how many more there are.

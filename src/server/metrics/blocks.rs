@@ -1,4 +1,4 @@
-//! Metrics of what is on disk for good: blocks, how they come to be and go, late samples, damage, the index cache.
+//! Metrics of what is on disk for good: blocks, how they come to be and go, late samples, damage, the caches of index pages and of chunks.
 
 use super::Scrape;
 use super::exposition::{Buckets, Exposition, Kind};
@@ -313,6 +313,34 @@ impl Scrape<'_> {
             "floodplain_index_cache_limit_bytes",
             "How many bytes of them there may be.",
             self.sum(|s| s.index_cache.bytes_max) as f64,
+        );
+    }
+
+    pub(super) fn chunk_cache(&self, to: &mut Exposition) {
+        to.counter(
+            "floodplain_chunk_cache_hits_total",
+            "Chunks of blocks and of spill files that queries asked for and that were in memory.",
+            self.sum(|s| s.chunk_cache.hits),
+        );
+        to.counter(
+            "floodplain_chunk_cache_misses_total",
+            "Chunks that queries asked for and that had to be read.",
+            self.sum(|s| s.chunk_cache.misses),
+        );
+        to.counter(
+            "floodplain_chunk_cache_evictions_total",
+            "Chunks that went to make room.",
+            self.sum(|s| s.chunk_cache.evictions),
+        );
+        to.gauge(
+            "floodplain_chunk_cache_bytes",
+            "Chunks in memory that queries have read, with what it takes to find them.",
+            self.sum(|s| s.chunk_cache.bytes) as f64,
+        );
+        to.gauge(
+            "floodplain_chunk_cache_limit_bytes",
+            "How many bytes of them there may be.",
+            self.sum(|s| s.chunk_cache.bytes_max) as f64,
         );
     }
 }

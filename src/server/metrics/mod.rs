@@ -74,6 +74,7 @@ impl Scrape<'_> {
         self.compactions(&mut to);
         self.damage(&mut to);
         self.index_cache(&mut to);
+        self.chunk_cache(&mut to);
         self.reads(&mut to);
         self.backlog(&mut to);
         self.shards(&mut to);
@@ -93,8 +94,8 @@ mod tests {
 
     use super::*;
     use crate::coordinator::api::status::{
-        BacklogStatus, BlocksStatus, CheckpointStatus, CompactionStatus, DamageStatus,
-        IndexCacheStatus, LateStatus, ReadStatus, Reads, SpillStatus, TruncationStatus,
+        BacklogStatus, BlocksStatus, CacheStatus, CheckpointStatus, CompactionStatus, DamageStatus,
+        LateStatus, ReadStatus, Reads, SpillStatus, TruncationStatus,
     };
     use crate::coordinator::api::{RefusedSamples, StorageOptions};
     use crate::model::{Refusal, RefusalReason, ShardId, TimeRange};
@@ -153,7 +154,8 @@ mod tests {
                 refused_writes: 7,
                 ..BacklogStatus::default()
             },
-            index_cache: IndexCacheStatus { hits: 8, bytes: 100, ..Default::default() },
+            index_cache: CacheStatus { hits: 8, bytes: 100, ..Default::default() },
+            chunk_cache: CacheStatus { misses: 3, bytes_max: 50, ..Default::default() },
             replay_ms: Some(1500),
             ..ShardStatus::default()
         }
@@ -239,6 +241,8 @@ mod tests {
             "floodplain_damaged_blocks 2",
             "floodplain_damaged_chunks_total 4",
             "floodplain_index_cache_hits_total 16",
+            "floodplain_chunk_cache_misses_total 6",
+            "floodplain_chunk_cache_limit_bytes 100",
             "floodplain_disk_reads_total{of=\"block_index\"} 0",
             "floodplain_disk_reads_total{of=\"block_chunks\"} 6",
             "floodplain_disk_read_bytes_total{of=\"block_chunks\"} 24576",

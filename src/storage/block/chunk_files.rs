@@ -1,4 +1,4 @@
-//! The chunk segments of a block: many chunks at once, past the cache, in few and long reads.
+//! The chunk segments of a block: many chunks at once, in few and long reads. What queries read is kept in a cache.
 //!
 //! How long a chunk is stands in front of it. So each is first taken to be as long as chunks of floats are; one that is
 //! longer is read again. A segment or a chunk that is broken, or that the disk does not give, costs itself: what was to be
@@ -9,6 +9,8 @@ use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::BlockError;
 use super::cache::IndexCache;
 use super::coalesce::coalesce;
@@ -16,6 +18,8 @@ use crate::encoding::block::chunks::{
     self, ChunkError, ChunkRef, HEADER_BYTES, check_header, split_chunk,
 };
 use crate::io::{BLOCK_BYTES, Disk, File, Pace, may_pass, same_error};
+pub use crate::storage::chunk_cache::ChunkBytes;
+use crate::storage::chunk_cache::{KEPT_AT_ONCE, KeptChunks};
 
 /// As long as a chunk is taken to be before it is looked at, in bytes.
 const CHUNK_BYTES: u64 = 1280;
@@ -23,15 +27,6 @@ const CHUNK_BYTES: u64 = 1280;
 const CHUNK_BYTES_MAX: u64 = 64 << 20;
 /// Reads that are done together, each a mebibyte at most.
 const READS: usize = 16;
-
-/// One chunk, out of its segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChunkBytes {
-    /// The number of its encoding.
-    pub encoding: u8,
-    /// The encoded samples.
-    pub bytes: Box<[u8]>,
-}
 
 /// What was asked of one chunk.
 pub type ChunkResult = Result<ChunkBytes, BlockError>;
@@ -44,6 +39,8 @@ pub(super) struct ChunkFiles<F> {
     pub bytes: u64,
     /// Counts what is read.
     cache: Rc<IndexCache>,
+    /// Those that queries have read.
+    kept: KeptChunks,
 }
 
 /// Why nothing can be read of a segment.
@@ -60,14 +57,15 @@ type Wanted = (usize, Range<u64>);
 impl<F: File> ChunkFiles<F> {
     /// Opens all segments in the directory `dir`.
     ///
-    /// - `cache`: counts what is read of them later.
+    /// - `cache`: counts what is read of them later, and has the cache of chunks.
     pub async fn open<D: Disk<File = F>>(
         disk: &D,
         dir: String,
         cache: Rc<IndexCache>,
     ) -> Result<Self, BlockError> {
         let entries = disk.list(&dir).await.map_err(BlockError::io(&dir, "list"))?;
-        let mut found = Self { dir, segments: BTreeMap::new(), bytes: 0, cache };
+        let kept = KeptChunks::new(Rc::clone(&cache.chunks));
+        let mut found = Self { dir, segments: BTreeMap::new(), bytes: 0, cache, kept };
         for entry in entries.into_iter().filter(|entry| !entry.is_dir) {
             let Some(index) = entry.name.parse::<usize>().ok().and_then(|n| n.checked_sub(1))
             else {
@@ -117,7 +115,39 @@ impl<F: File> ChunkFiles<F> {
         BlockError::Io { path: self.path(at.segment_index()), action: "read", source }
     }
 
-    /// Reads the chunks at `references`, in that order.
+    /// The chunks at `references`, in that order, through the cache: only those that it does not have are read.
+    pub async fn read_through(
+        &self,
+        references: &[ChunkRef],
+        pace: &mut impl Pace,
+    ) -> Vec<ChunkResult> {
+        if !self.kept.is_on() {
+            return self.read(references, pace).await;
+        }
+        let kept = |reference: &ChunkRef| self.kept.get(reference.0).map(Ok);
+        let mut found: Vec<Option<ChunkResult>> = references.iter().map(kept).collect();
+        let is_missing =
+            |(found, reference): (&Option<_>, &ChunkRef)| found.is_none().then_some(*reference);
+        let missing: Vec<_> = found.iter().zip(references).filter_map(is_missing).collect();
+        pace.breathe().await;
+        if missing.is_empty() {
+            return found.into_iter().flatten().collect();
+        }
+        let read = self.read(&missing, pace).await;
+        for some in missing.iter().zip(&read).collect::<Vec<_>>().chunks(KEPT_AT_ONCE) {
+            for (reference, chunk) in some {
+                if let Ok(chunk) = chunk {
+                    self.kept.insert(reference.0, chunk);
+                }
+            }
+            pace.breathe().await;
+        }
+        let mut read = read.into_iter();
+        found.iter_mut().filter(|found| found.is_none()).for_each(|found| *found = read.next());
+        found.into_iter().flatten().collect()
+    }
+
+    /// Reads the chunks at `references`, in that order, past the cache.
     pub async fn read(&self, references: &[ChunkRef], pace: &mut impl Pace) -> Vec<ChunkResult> {
         let mut order: Vec<(ChunkRef, usize)> = references.iter().copied().zip(0..).collect();
         order.sort_unstable();
@@ -204,7 +234,8 @@ impl<F: File> ChunkFiles<F> {
                     };
                     let chunk = match split_chunk(rest.unwrap_or_default()) {
                         Ok((chunk, _)) => {
-                            Ok(ChunkBytes { encoding: chunk.encoding, bytes: chunk.data.into() })
+                            let bytes = Bytes::copy_from_slice(chunk.data);
+                            Ok(ChunkBytes { encoding: chunk.encoding, bytes })
                         }
                         Err(ChunkError::Cut { needed, .. })
                             if needed > range.end - range.start

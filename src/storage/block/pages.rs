@@ -231,7 +231,7 @@ mod tests {
                     }
                 }
                 drop(file);
-                assert_eq!(cache.stats().pages, 0);
+                assert_eq!(cache.stats().items, 0);
             });
         }
     }

@@ -4,7 +4,7 @@
 //! 01BKGV7JBM69T2G1BGBGM6KB12/
 //! ├── meta.json          which time it covers, what it came from
 //! ├── index              series, and by which labels they are found       through the cache
-//! ├── chunks/000001 ...  samples                                          past the cache
+//! ├── chunks/000001 ...  samples                                          those that queries read through a cache of their own
 //! └── tombstones         what is not to be seen any more; may be missing
 //! ```
 //! Reads go past the kernel's page cache. What is in memory is what Prometheus holds of an index, every 32nd entry, and
@@ -181,13 +181,23 @@ impl<D: Disk> Block<D> {
     }
 
     /// The chunks at these places, in this order. They are best asked for in the order of the series. A chunk or a segment
-    /// that is broken, or that the disk does not give, is an error in its place.
+    /// that is broken, or that the disk does not give, is an error in its place. What is read is not kept: this is for who
+    /// reads everything once.
     pub async fn read_chunks(
         &self,
         references: &[ChunkRef],
         pace: &mut impl Pace,
     ) -> Vec<ChunkResult> {
         self.chunks.read(references, pace).await
+    }
+
+    /// The same for a query, which may ask for the same chunks again soon: through the cache of chunks.
+    pub async fn read_chunks_through(
+        &self,
+        references: &[ChunkRef],
+        pace: &mut impl Pace,
+    ) -> Vec<ChunkResult> {
+        self.chunks.read_through(references, pace).await
     }
 
     /// The error for a chunk that could be read and is not what it should be.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use super::cache::IndexCache;
+use super::cache::{CacheStats, IndexCache};
 use super::testing::{DIR, Files, Series, disk, files, labels, open, open_with, put, samples};
 use super::{Block, BlockError};
 use crate::encoding::block::chunks::{ChunkRef, push_chunk};
@@ -16,6 +16,7 @@ use crate::encoding::xor::XorReader;
 use crate::io::sim::{NoPace, SimDisk, run};
 use crate::model::matcher::MatchOp;
 use crate::model::{Labels, Matcher, Sample, SeriesId, TimeRange};
+use crate::storage::chunk_cache::ChunkCache;
 
 const VERSIONS: [Version; 2] = [Version::V1, Version::V2];
 
@@ -193,6 +194,89 @@ fn what_an_answer_reads_is_counted_and_what_opening_reads_is_not() {
     let read = cache.chunk_reads.reads();
     assert!(read.count < references.len() as u64, "near ones are read at once: {read:?}");
     assert!(read.bytes >= 4096 && read.bytes.is_multiple_of(4096), "{read:?}");
+}
+
+/// A cache of index pages, and one of chunks of so many bytes.
+fn with_chunks(bytes_max: usize) -> (Rc<IndexCache>, Rc<ChunkCache>) {
+    let chunks = Rc::new(ChunkCache::new(bytes_max));
+    (Rc::new(IndexCache::with_chunks(1 << 20, Rc::clone(&chunks))), chunks)
+}
+
+#[test]
+fn chunks_that_a_query_has_read_are_not_read_again_until_their_block_goes() {
+    let files = files(&many(), Version::V2);
+    let (cache, chunks) = with_chunks(8 << 20);
+    let block = open_with(&disk(&files), Rc::clone(&cache)).unwrap();
+    let once = run(block.read_chunks(&files.chunks, &mut NoPace));
+    assert_eq!(
+        chunks.stats(),
+        CacheStats { bytes_max: 8 << 20, ..CacheStats::default() },
+        "a merge reads past it"
+    );
+    let once: Vec<_> = once.into_iter().map(Result::unwrap).collect();
+    let (some, rest) = files.chunks.split_at(files.chunks.len() / 2);
+    let through = |wanted: &[ChunkRef]| -> (Vec<_>, u64) {
+        let before = cache.chunk_reads.reads().count;
+        let read = run(block.read_chunks_through(wanted, &mut NoPace));
+        (read.into_iter().map(Result::unwrap).collect(), cache.chunk_reads.reads().count - before)
+    };
+    let half = once.len() / 2;
+    let (read, reads) = through(some);
+    assert!(reads > 0 && read == once[..half]);
+    assert!(through(some) == (once[..half].to_vec(), 0));
+    // Some of them are there, and one is wanted twice.
+    let wanted = [some[1], rest[0], some[0], rest[0]];
+    let expected = [1, half, 0, half].map(|at| once[at].clone());
+    assert!(through(&wanted) == (expected.to_vec(), 1));
+    assert!(through(&wanted).1 == 0);
+    assert!(through(&files.chunks).0 == once && through(&files.chunks) == (once.clone(), 0));
+    assert_eq!(chunks.stats().items, once.len());
+    drop(block);
+    assert_eq!((chunks.stats().items, chunks.stats().bytes), (0, 0));
+}
+
+#[test]
+fn chunks_are_read_each_time_if_none_are_kept_and_no_more_are_kept_than_allowed() {
+    let files = files(&many(), Version::V2);
+    for bytes_max in [0, 4096] {
+        let (cache, chunks) = with_chunks(bytes_max);
+        let block = open_with(&disk(&files), Rc::clone(&cache)).unwrap();
+        let once = run(block.read_chunks(&files.chunks, &mut NoPace));
+        for _ in 0..3 {
+            let before = cache.chunk_reads.reads().count;
+            let read = run(block.read_chunks_through(&files.chunks, &mut NoPace));
+            assert!(
+                read.iter().zip(&once).all(|(a, b)| a.as_ref().unwrap() == b.as_ref().unwrap())
+            );
+            assert!(cache.chunk_reads.reads().count > before);
+            assert!(chunks.stats().bytes <= bytes_max);
+        }
+        assert_eq!(chunks.stats().hits + chunks.stats().misses > 0, bytes_max > 0);
+    }
+}
+
+#[test]
+fn what_is_damaged_or_not_given_is_not_kept() {
+    let mut files = files(&many(), Version::V2);
+    let broken = files.chunks[500];
+    files.segment[usize::try_from(broken.offset()).unwrap() + 9] ^= 4;
+    let disk = disk(&files);
+    let (cache, chunks) = with_chunks(8 << 20);
+    let block = open_with(&disk, Rc::clone(&cache)).unwrap();
+    disk.spoil(&format!("{DIR}/chunks/000001"), 8192..12_288);
+    let read = run(block.read_chunks_through(&files.chunks, &mut NoPace));
+    let lost = read.iter().filter(|chunk| chunk.is_err()).count();
+    assert!(lost > 2 && read[500].is_err());
+    assert_eq!(chunks.stats().items, read.len() - lost);
+    disk.heal();
+    let read = run(block.read_chunks_through(&files.chunks, &mut NoPace));
+    for (i, chunk) in read.iter().enumerate() {
+        assert_eq!(chunk.is_err(), i == 500, "chunk {i}");
+    }
+    assert_eq!(chunks.stats().items, read.len() - 1);
+    let before = cache.chunk_reads.reads().count;
+    assert!(run(block.read_chunks_through(&[broken], &mut NoPace))[0].is_err());
+    assert_eq!(cache.chunk_reads.reads().count, before + 1);
 }
 
 #[test]

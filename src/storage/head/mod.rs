@@ -374,9 +374,17 @@ impl Head {
     #[must_use]
     pub fn labels(&self, index: u32) -> Option<Labels> {
         let pairs = &self.rest.get(index)?.pairs;
-        let bytes: Vec<u8> =
-            pairs.iter().flat_map(|pair| self.pairs.text_of(*pair)).copied().collect();
+        let texts = pairs.iter().map(|pair| self.pairs.text_of(*pair));
+        let mut bytes = Vec::with_capacity(texts.clone().map(<[u8]>::len).sum());
+        texts.for_each(|text| bytes.extend_from_slice(text));
         Some(LabelsRef::trusted(&bytes).to_owned())
+    }
+
+    /// The newest sample of the series at `index`, without a look into any chunk: `None` if it is not within `range`, or not
+    /// known without one.
+    #[must_use]
+    pub fn newest(&self, index: u32, range: TimeRange) -> Option<Sample> {
+        self.series.get(index)?.last().filter(|sample| range.contains(sample.t))
     }
 
     /// Appends the samples within `range` of the series at `index` that are in memory to `out`, oldest first, each instant

@@ -1,4 +1,4 @@
-//! Full chunks leave memory for files, and are read back from them.
+//! Full chunks leave memory for files, and are read back from them. What queries read is kept in a cache.
 //!
 //! ```text
 //! shard-000/head/
@@ -10,7 +10,7 @@
 //! nothing more goes into that file; a number is not used twice. One spill at a time, none while a checkpoint is
 //! written: then what a log repeats of a checkpoint is in memory after a restart.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
@@ -25,6 +25,7 @@ use crate::encoding::record::SpillPlace;
 use crate::encoding::spilled::{self, SpilledError, SpilledHeader};
 use crate::io::{BLOCK_BYTES, Disk, File, Pace, same_error};
 use crate::model::{Samples, TimeRange, TimestampMs};
+use crate::storage::chunk_cache::{ChunkBytes, ChunkCache, KEPT_AT_ONCE, KeptChunks};
 use crate::storage::quarantine::Marked;
 use crate::storage::reads::ReadCounter;
 use crate::storage::replay::Damage;
@@ -104,6 +105,10 @@ pub struct SpillFiles<D: Disk> {
     dir: String,
     /// Files that are open, by number.
     open: RefCell<BTreeMap<u32, Rc<D::File>>>,
+    /// Where chunks are kept that queries have read; `None`: nowhere.
+    cache: OnceCell<Rc<ChunkCache>>,
+    /// Those of each file, as long as it is needed.
+    kept: RefCell<BTreeMap<u32, KeptChunks>>,
     /// Files that take another batch, by the end of their range.
     writing: RefCell<BTreeMap<TimestampMs, Writing<D::File>>>,
     next_number: Cell<u32>,
@@ -159,6 +164,8 @@ impl<D: Disk> SpillFiles<D> {
             writing: RefCell::default(),
             next_number: Cell::new(u32::MAX),
             filling: RefCell::default(),
+            cache: OnceCell::new(),
+            kept: RefCell::default(),
             reads: ReadCounter::default(),
             lens: RefCell::default(),
             counts: Cell::default(),
@@ -175,6 +182,11 @@ impl<D: Disk> SpillFiles<D> {
         files.next_number.set(numbers.keys().next_back().map_or(1, |last| last.saturating_add(1)));
         files.lens.replace(numbers);
         Ok(files)
+    }
+
+    /// What is read [through the cache](Self::read_through) goes into this one from now on.
+    pub fn keep_chunks_in(&self, cache: &Rc<ChunkCache>) {
+        let _ = self.cache.set(Rc::clone(cache));
     }
 
     /// What the files take on disk, in bytes; of those that are written here.
@@ -318,7 +330,60 @@ impl<D: Disk> SpillFiles<D> {
         held
     }
 
-    /// Reads the chunks at these places, in their order: what lies close together at once.
+    /// The chunks at these places, in their order, through the cache if there is one: only those that it does not have are
+    /// read.
+    pub async fn read_through(
+        &self,
+        places: &[SpillPlace],
+        pace: &mut impl Pace,
+    ) -> Vec<ReadChunk> {
+        let Some(cache) = self.cache.get().filter(|cache| cache.is_on()) else {
+            return self.read(places, pace).await;
+        };
+        let mut found = self.kept(cache, places);
+        let is_missing =
+            |(found, place): (&Option<_>, &SpillPlace)| found.is_none().then_some(*place);
+        let missing: Vec<_> = found.iter().zip(places).filter_map(is_missing).collect();
+        pace.breathe().await;
+        if missing.is_empty() {
+            return found.into_iter().flatten().collect();
+        }
+        let read = self.read(&missing, pace).await;
+        for some in missing.iter().zip(&read).collect::<Vec<_>>().chunks(KEPT_AT_ONCE) {
+            self.keep(cache, some);
+            pace.breathe().await;
+        }
+        let mut read = read.into_iter();
+        found.iter_mut().filter(|found| found.is_none()).for_each(|found| *found = read.next());
+        found.into_iter().flatten().collect()
+    }
+
+    /// What the cache has of these places.
+    fn kept(&self, cache: &Rc<ChunkCache>, places: &[SpillPlace]) -> Vec<Option<ReadChunk>> {
+        let mut kept = self.kept.borrow_mut();
+        let of_place = |place: &SpillPlace| {
+            let of_file = kept.entry(place.file).or_insert_with(|| KeptChunks::new(cache.clone()));
+            let chunk = of_file.get(u64::from(place.offset))?;
+            (chunk.encoding == place.encoding).then_some(Ok(chunk.bytes))
+        };
+        places.iter().map(of_place).collect()
+    }
+
+    /// Adds what could be read to the cache, but for what is of a file that is gone meanwhile.
+    fn keep(&self, cache: &Rc<ChunkCache>, read: &[(&SpillPlace, &ReadChunk)]) {
+        let (mut kept, open) = (self.kept.borrow_mut(), self.open.borrow());
+        for (place, chunk) in read {
+            let Ok(bytes) = chunk else { continue };
+            if open.contains_key(&place.file) {
+                let of_file =
+                    kept.entry(place.file).or_insert_with(|| KeptChunks::new(cache.clone()));
+                let chunk = ChunkBytes { encoding: place.encoding, bytes: bytes.clone() };
+                of_file.insert(u64::from(place.offset), &chunk);
+            }
+        }
+    }
+
+    /// Reads the chunks at these places, in their order, past the cache: what lies close together at once.
     pub async fn read(&self, places: &[SpillPlace], pace: &mut impl Pace) -> Vec<ReadChunk> {
         let mut order: Vec<(usize, SpillPlace)> = places.iter().copied().enumerate().collect();
         order.sort_by_key(|(_, place)| (place.file, place.offset));
@@ -427,6 +492,7 @@ impl<D: Disk> SpillFiles<D> {
         keep.extend(self.filling.borrow().iter().flatten());
         self.writing.borrow_mut().retain(|_, writing| keep.contains(&writing.number));
         self.open.borrow_mut().retain(|number, _| keep.contains(number));
+        self.kept.borrow_mut().retain(|number, _| keep.contains(number));
         for number in list(&self.disk, &self.dir).await?.into_keys() {
             if keep.contains(&number) {
                 continue;

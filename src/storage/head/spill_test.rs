@@ -2,15 +2,20 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use bytes::Bytes;
 
 use super::doubt::resolve;
 
 use super::spill::{SpillCounts, SpillFiles, list};
 use super::testing::{index_of, keys, request, restore, sample, saved, send};
 use super::*;
+use crate::encoding::record::SpillPlace;
 use crate::io::Disk as _;
 use crate::io::sim::{Faults, NoPace, SimDisk, run};
 use crate::model::{RefusalReason, SeriesRef};
+use crate::storage::chunk_cache::ChunkCache;
 use crate::storage::quarantine::{Marked, mark_cut};
 use crate::storage::reads::Reads;
 use crate::storage::replay::Damage;
@@ -132,6 +137,68 @@ fn files_are_as_long_as_is_told_and_what_is_read_of_them_is_counted() {
     assert_eq!(opened.bytes(), on_disk(), "after a restart");
     run(files.remove_unused(&BTreeSet::new(), &Marked::default())).unwrap();
     assert_eq!((files.bytes(), on_disk()), (0, 0));
+}
+
+/// Where all chunks lie that have left memory.
+fn places(head: &Head) -> Vec<SpillPlace> {
+    let all = |series| head.pieces(index_of(head, series).unwrap(), TimeRange::ALL);
+    (0..SERIES).flat_map(all).filter_map(|piece| piece.place()).collect()
+}
+
+#[test]
+fn chunks_that_a_query_has_read_are_not_read_again_until_their_file_goes() {
+    let disk = SimDisk::new(1);
+    let (head, files) = spilled(&disk);
+    let places = places(&head.borrow());
+    let cache = Rc::new(ChunkCache::new(1 << 20));
+    let reads = |read_through: bool, places: &[SpillPlace]| -> (Vec<Bytes>, u64) {
+        let before = files.reads.reads().count;
+        let read = match read_through {
+            true => run(files.read_through(places, &mut NoPace)),
+            false => run(files.read(places, &mut NoPace)),
+        };
+        (read.into_iter().map(Result::unwrap).collect(), files.reads.reads().count - before)
+    };
+    let once = reads(false, &places);
+    assert_eq!(reads(true, &places), once, "without a cache");
+    files.keep_chunks_in(&cache);
+    reads(false, &places);
+    assert_eq!(cache.stats(), ChunkCache::new(1 << 20).stats(), "a cut reads past it");
+    let half = places.len() / 2;
+    assert!(reads(true, &places[half..]).1 > 0);
+    assert_eq!(reads(true, &places[half..]), (once.0[half..].to_vec(), 0));
+    assert!(reads(true, &places).0 == once.0 && reads(true, &places) == (once.0.clone(), 0));
+    assert_eq!(cache.stats().items, places.len());
+
+    run(files.remove_unused(&[2].into(), &Marked::default())).unwrap();
+    let left: Vec<_> = places.iter().copied().filter(|place| place.file == 2).collect();
+    assert_eq!((cache.stats().items, reads(true, &left).1), (left.len(), 0));
+    let gone = places.iter().copied().find(|place| place.file == 1).unwrap();
+    assert!(run(files.read_through(&[gone], &mut NoPace))[0].is_err());
+    drop(files);
+    assert_eq!((cache.stats().items, cache.stats().bytes), (0, 0));
+}
+
+#[test]
+fn a_chunk_that_is_damaged_or_not_given_is_not_kept() {
+    let disk = SimDisk::new(1);
+    let (head, files) = spilled(&disk);
+    let places = places(&head.borrow());
+    let cache = Rc::new(ChunkCache::new(1 << 20));
+    files.keep_chunks_in(&cache);
+    let errors = || {
+        let read = run(files.read_through(&places, &mut NoPace));
+        read.iter().filter(|chunk| chunk.is_err()).count()
+    };
+    disk.spoil("head/chunks-00000002", 700..701);
+    disk.flip_bit("head/chunks-00000003", 8 * 700);
+    for asked in 1..3 {
+        assert_eq!((errors(), cache.stats().items), (2, places.len() - 2));
+        assert_eq!(files.counts().damaged, 2 * asked);
+    }
+    disk.heal();
+    disk.flip_bit("head/chunks-00000003", 8 * 700);
+    assert_eq!((errors(), cache.stats().items), (0, places.len()));
 }
 
 #[test]

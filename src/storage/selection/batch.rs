@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::{BlockChunk, FoundSeries, Selected, note, note_text};
 use crate::encoding::chunk;
 use crate::io::{Disk, Pace};
-use crate::model::{Labels, Samples, SamplesMark, SamplesRef, TimeRange, TimestampMs};
+use crate::model::{Labels, Sample, Samples, SamplesMark, SamplesRef, TimeRange, TimestampMs};
 use crate::storage::block::BlockError;
 use crate::storage::block::reader::ChunkResult;
 use crate::storage::head::pieces::{ChunkPiece, PieceSource, read_pieces};
@@ -136,6 +136,8 @@ impl<D: Disk> Selected<D> {
             let references: Vec<_> = of_line.map(|chunk| chunk.meta.reference).collect();
             let chunks = if references.is_empty() {
                 Vec::new()
+            } else if self.through_cache {
+                line.block.block.read_chunks_through(&references, pace).await
             } else {
                 line.block.block.read_chunks(&references, pace).await
             };
@@ -201,26 +203,41 @@ impl<D: Disk> Selected<D> {
 
     /// What the Head has of all runs: pieces here, and those read that have left memory, each in the order of the runs.
     async fn read_head(&self, runs: &VecDeque<Run>, pace: &mut impl Pace) -> OfHead {
-        let (mut pieces, mut places) = (Vec::with_capacity(runs.len()), Vec::new());
+        let (mut of_runs, mut places) = (Vec::with_capacity(runs.len()), Vec::new());
         let mut starts = Vec::new();
         for run in runs {
             let of_run = match run.series.head {
-                Some(index) => self.head.borrow().pieces(index, run.window),
-                None => Vec::new(),
+                Some(index) => self.of_head(index, run),
+                None => RunOfHead::Pieces(Vec::new()),
             };
             if self.with_starts {
                 let head = self.head.borrow();
                 let of_series = run.series.head.map(|index| head.starts(index).to_vec());
                 starts.push(of_series.unwrap_or_default());
             }
-            places.extend(of_run.iter().filter_map(ChunkPiece::place));
-            pieces.push(of_run);
+            if let RunOfHead::Pieces(pieces) = &of_run {
+                places.extend(pieces.iter().filter_map(ChunkPiece::place));
+            }
+            of_runs.push(of_run);
             pace.breathe().await;
         }
-        let read =
-            if places.is_empty() { Vec::new() } else { self.spill.read(&places, pace).await };
-        let (pieces, read) = (pieces.into_iter(), read.into_iter());
-        OfHead { pieces, read, starts: starts.into_iter() }
+        let read = if places.is_empty() {
+            Vec::new()
+        } else if self.through_cache {
+            self.spill.read_through(&places, pace).await
+        } else {
+            self.spill.read(&places, pace).await
+        };
+        OfHead { runs: of_runs.into_iter(), read: read.into_iter(), starts: starts.into_iter() }
+    }
+
+    /// What is needed of the Head for one run of the series at `index`.
+    fn of_head(&self, index: u32, run: &Run) -> RunOfHead {
+        let head = self.head.borrow();
+        // A block may have what is newer, and what has a start is looked up with it.
+        let is_newest_enough = self.newest_only && !self.with_starts && run.chunks.is_empty();
+        let newest = is_newest_enough.then(|| head.newest(index, run.window)).flatten();
+        newest.map_or_else(|| RunOfHead::Pieces(head.pieces(index, run.window)), RunOfHead::Newest)
     }
 
     /// Merges what the Head has of one run into `samples[start..]`.
@@ -231,8 +248,16 @@ impl<D: Disk> Selected<D> {
         start: SamplesMark,
         samples: &mut Samples,
     ) {
+        let pieces = match of_head.runs.next() {
+            Some(RunOfHead::Pieces(pieces)) => pieces,
+            Some(RunOfHead::Newest(sample)) => {
+                samples.floats.push(sample);
+                return;
+            }
+            None => return,
+        };
         let mut here = Vec::new();
-        for piece in of_head.pieces.next().unwrap_or_default() {
+        for piece in pieces {
             match piece.source {
                 PieceSource::Bytes(bytes) => here.push((piece.encoding, bytes, piece.late)),
                 PieceSource::Spilled(_) => match of_head.read.next() {
@@ -265,11 +290,19 @@ pub(super) struct ReadRuns {
 /// What the Head has of some runs.
 #[derive(Default)]
 struct OfHead {
-    pieces: std::vec::IntoIter<Vec<ChunkPiece>>,
+    runs: std::vec::IntoIter<RunOfHead>,
     /// Those of the pieces that have left memory.
     read: std::vec::IntoIter<ReadChunk>,
     /// Since when their counters count, if that is wanted.
     starts: std::vec::IntoIter<Vec<starts::Run>>,
+}
+
+/// What the Head has of one run.
+enum RunOfHead {
+    /// All its samples, to be read.
+    Pieces(Vec<ChunkPiece>),
+    /// The one sample that is wanted.
+    Newest(Sample),
 }
 
 enum DecodeError {

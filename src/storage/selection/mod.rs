@@ -58,6 +58,10 @@ pub struct Selected<D: Disk> {
     damage: Vec<String>,
     /// Are the starts of samples read as well?
     with_starts: bool,
+    /// Is a series' newest sample in the range all that is wanted of it?
+    newest_only: bool,
+    /// Are chunks kept for who asks next?
+    through_cache: bool,
     /// Keeps everything where it is that is still to be read.
     _view: Rc<View<D>>,
 }
@@ -132,6 +136,8 @@ impl<D: Disk> Selected<D> {
             read_runs: ReadRuns::default(),
             damage,
             with_starts: false,
+            newest_only: false,
+            through_cache: false,
             _view: view,
         })
     }
@@ -148,6 +154,18 @@ impl<D: Disk> Selected<D> {
     #[must_use]
     pub fn with_starts(self) -> Self {
         Self { with_starts: true, ..self }
+    }
+
+    /// The same for who looks at nothing but the newest sample of each series: others may be left out.
+    #[must_use]
+    pub fn newest_only(self) -> Self {
+        Self { newest_only: true, ..self }
+    }
+
+    /// The same for a query, which may come again: chunks are read through the cache. Others read past it.
+    #[must_use]
+    pub fn through_cache(self) -> Self {
+        Self { through_cache: true, ..self }
     }
 
     /// The same, with all series in order of labels.

@@ -15,6 +15,7 @@ use crate::model::{Fingerprinter, Sample, TimestampMs, ValueRef, route_hash};
 use crate::storage::block::IndexCache;
 use crate::storage::block::reader::Block;
 use crate::storage::block::writer::{BlockWriter, ChunkToWrite, WriterOptions};
+use crate::storage::chunk_cache::ChunkCache;
 use crate::storage::served::{Served, ServedBlock};
 
 /// Series to time to value.
@@ -77,7 +78,8 @@ pub async fn block_of(
     let (min, max) = (ranges().map(|r| r.min().0).min(), ranges().map(|r| r.max().0).max());
     let meta = BlockMeta::new(ulid, min.unwrap(), max.unwrap() + 1);
     writer.finish(meta, &mut NoPace).await.unwrap();
-    let cache = Rc::new(IndexCache::new(1 << 20));
+    let chunks = Rc::new(ChunkCache::new(2048));
+    let cache = Rc::new(IndexCache::with_chunks(1 << 20, chunks));
     let dir = crate::storage::block::dir("", ulid);
     let block = Block::open(disk, &dir, cache, &mut NoPace).await.unwrap();
     ServedBlock { block, is_mixed: true }
@@ -94,7 +96,8 @@ proptest! {
     fn what_is_read_is_what_the_first_source_said(
         blocks in proptest::collection::vec(any_series(0..300), 0..4),
         in_head in any_series(200..400),
-        range in (0i64..400, 0i64..400), samples_a_chunk in 1usize..30, odd_only: bool, in_order: bool,
+        range in (0i64..400, 0i64..400), samples_a_chunk in 1usize..30,
+        odd_only: bool, in_order: bool, newest_only: bool, through_cache: bool,
     ) {
         let range = TimeRange::new(TimestampMs(range.0), TimestampMs(range.0 + range.1)).unwrap();
         let owns = move |route: u64| !odd_only || route % 2 == 1;
@@ -120,7 +123,7 @@ proptest! {
                 head.replay_sample(index, Sample { t: TimestampMs(*t), v: *v });
             }
         }
-        let read = run(async {
+        let mut read = run(async {
             let mut opened = Vec::new();
             for (number, series) in &numbered {
                 opened.push(Rc::new(block(&disk, *number, series, samples_a_chunk).await));
@@ -128,28 +131,46 @@ proptest! {
             let (served, head) = (Served::new(opened), Rc::new(RefCell::new(head)));
             let matcher = Matcher::new("__name__", MatchOp::Equal, "m").unwrap();
             let owns: Rc<dyn Fn(u64) -> bool> = Rc::new(owns);
-            let mut selected =
-                Selected::find(Rc::clone(&head), Rc::new(SpillFiles::of(disk.clone(), "head".to_owned())), served.view(), &[matcher], range, &owns, &mut NoPace).await.unwrap();
-            if in_order {
-                selected = selected.in_order(&mut NoPace).await;
-            }
-            let (mut batch, mut read, mut last) = (Batch::default(), Model::new(), None);
-            while selected.read(&mut batch, &mut NoPace).await.unwrap() {
-                for (run, samples) in batch.take_runs() {
-                    assert!(run.is_first && run.is_last, "there are few chunks");
-                    let name = run.series.labels(&head).unwrap();
-                    assert!(!in_order || last.replace(name.clone()).is_none_or(|last| last < name));
-                    let series: u8 = name.get("series").unwrap().parse().unwrap();
-                    let map: BTreeMap<_, _> = samples.floats.iter().map(|s| (s.t.0, s.v)).collect();
-                    assert_eq!(map.len(), samples.len(), "a sample stands twice");
-                    if !map.is_empty() {
-                        assert!(read.insert(series, map).is_none(), "a series comes twice");
+            let mut answers = Vec::new();
+            // The second time chunks come from memory if they may.
+            for _ in 0..2 {
+                let mut selected =
+                    Selected::find(Rc::clone(&head), Rc::new(SpillFiles::of(disk.clone(), "head".to_owned())), served.view(), std::slice::from_ref(&matcher), range, &owns, &mut NoPace).await.unwrap();
+                if through_cache {
+                    selected = selected.through_cache();
+                }
+                if in_order {
+                    selected = selected.in_order(&mut NoPace).await;
+                }
+                if newest_only {
+                    selected = selected.newest_only();
+                }
+                let (mut batch, mut read, mut last) = (Batch::default(), Model::new(), None);
+                while selected.read(&mut batch, &mut NoPace).await.unwrap() {
+                    for (run, samples) in batch.take_runs() {
+                        assert!(run.is_first && run.is_last, "there are few chunks");
+                        let name = run.series.labels(&head).unwrap();
+                        assert!(!in_order || last.replace(name.clone()).is_none_or(|last| last < name));
+                        let series: u8 = name.get("series").unwrap().parse().unwrap();
+                        let map: BTreeMap<_, _> = samples.floats.iter().map(|s| (s.t.0, s.v)).collect();
+                        assert_eq!(map.len(), samples.len(), "a sample stands twice");
+                        if !map.is_empty() {
+                            assert!(read.insert(series, map).is_none(), "a series comes twice");
+                        }
                     }
                 }
+                assert_eq!(selected.take_damage(), [""; 0]);
+                answers.push(read);
             }
-            assert_eq!(selected.take_damage(), [""; 0]);
+            let read = answers.pop().unwrap();
+            assert_eq!(answers, std::slice::from_ref(&read));
             read
         });
+        if newest_only {
+            for samples in read.values_mut().chain(model.values_mut()) {
+                *samples = samples.pop_last().into_iter().collect();
+            }
+        }
         prop_assert_eq!(read, model);
     }
 }
