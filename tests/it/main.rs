@@ -19,6 +19,7 @@ mod crash;
 mod crash_blocks;
 mod crash_history;
 mod crash_snapshot;
+mod crash_store;
 mod delete;
 mod differential;
 mod exemplars;
