@@ -14,6 +14,7 @@ pub mod commit;
 pub mod cursor;
 pub mod deleting;
 mod exemplars;
+pub mod folding;
 mod found;
 mod life;
 mod maintenance;

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::asking::Asking;
+use super::folding::fold_leaf;
 use super::found::Found;
 use super::life::Life;
 use super::{FoldRequest, Selection, Shard};
@@ -16,7 +17,7 @@ use crate::rt::pace::{Sharer, Slice};
 use crate::storage::block::BlockError;
 use crate::storage::head::Head;
 use crate::storage::head::pairs::PairId;
-use crate::storage::selection::{Batch, Selected};
+use crate::storage::selection::Selected;
 
 /// Series that are asked for a sample without a pause: some 20 us.
 const SERIES_AT_ONCE: usize = 1024;
@@ -58,41 +59,19 @@ impl<C: Clock, D: Disk> Shard<C, D> {
         let account = request.asking.account();
         let mut parts = Vec::with_capacity(request.leaves.len());
         let _sharer = Sharer::begin();
-        let (mut slice, mut batch) = (Slice::shared(), Batch::default());
+        let mut slice = Slice::shared();
         let pace = FoldPace { asking: &request.asking };
         for leaf in &request.leaves {
             let mut fold = LeafFold::new(leaf).charging(account);
-            let mut selected = self
+            let selected = self
                 .select(life, leaf.matchers(), leaf.range(), &mut slice)
                 .await
                 .map_err(storage)?
                 .through_cache();
             let planned = selected.held_bytes();
             account.charge(planned)?;
-            if leaf.wants_starts() {
-                selected = selected.with_starts();
-            }
-            if leaf.wants_newest_only() {
-                selected = selected.newest_only();
-            }
-            let mut is_empty = true;
-            while selected.read(&mut batch, &mut slice).await.map_err(storage)? {
-                for (run, samples) in batch.take_runs() {
-                    if run.is_first {
-                        fold.begin();
-                        is_empty = true;
-                    }
-                    if !samples.is_empty() {
-                        is_empty = false;
-                        fold.feed(samples, &pace).await?;
-                    }
-                    if run.is_last && !is_empty {
-                        let labels = run.series.labels(&life.head).unwrap_or_else(Labels::empty);
-                        fold.end(labels.as_ref(), &pace).await?;
-                    }
-                    slice.breathe().await;
-                }
-            }
+            let folding = fold_leaf(leaf, selected, &mut fold, &life.head, &mut slice, &pace);
+            let mut selected = folding.await?;
             self.tell_damage(&mut selected, |what| fold.note_damage(what));
             parts.push(fold.finish(&pace).await?);
             account.release(planned);

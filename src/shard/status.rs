@@ -242,7 +242,7 @@ pub struct DamageStatus {
 }
 
 /// What a cache of a shard did, and holds: pages of blocks' indexes, or chunks.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct CacheStatus {
     /// Items asked for since the start that were there.
     pub hits: u64,

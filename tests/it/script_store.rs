@@ -15,7 +15,9 @@ use floodplain::model::{
 };
 use floodplain::query::script::{Loaded, Shards};
 use floodplain::query::{Leaf, LeafFold, LeafPart, QueryError, Unpaced};
+use floodplain::shard::folding::fold_leaf;
 use floodplain::storage::block::{self, Block, IndexCache};
+use floodplain::storage::chunk_cache::ChunkCache;
 use floodplain::storage::cutting;
 use floodplain::storage::files::{dirs, shard_dir};
 use floodplain::storage::head::cut::Truncation;
@@ -24,7 +26,7 @@ use floodplain::storage::head::doubt::resolve;
 use floodplain::storage::head::remove::Removal;
 use floodplain::storage::head::spill::SpillFiles;
 use floodplain::storage::head::{FloatChunks, Head};
-use floodplain::storage::selection::{Batch, Selected};
+use floodplain::storage::selection::Selected;
 use floodplain::storage::served::{Served, ServedBlock};
 use floodplain::storage::wal::LogBuffer;
 
@@ -143,6 +145,10 @@ impl Shard {
             disk.create_dir(&dir).await.unwrap();
             SpillFiles::open(disk.clone(), dir).await.unwrap()
         });
+        // So small that it is full after a few scripts' chunks.
+        let chunks = Rc::new(ChunkCache::new(1 << 14));
+        spill.keep_chunks_in(&chunks);
+        let cache = Rc::new(IndexCache::with_chunks(1 << 18, chunks));
         Self {
             own,
             keys,
@@ -151,7 +157,7 @@ impl Shard {
             log: RefCell::default(),
             spill: Rc::new(spill),
             served: Served::new(Vec::new()),
-            cache: Rc::new(IndexCache::new(1 << 18)),
+            cache,
             owns: Rc::new(move |route| shard_of(route, own.shards).0 == own.shard),
             next_name: Cell::new(1),
         }
@@ -258,27 +264,11 @@ impl Shard {
         let (view, pace) = (self.served.view(), &mut NoPace);
         let found =
             Selected::find(head, spill, view, leaf.matchers(), leaf.range(), &self.owns, pace);
-        let mut selected = found.await.unwrap();
-        if leaf.wants_starts() {
-            selected = selected.with_starts();
-        }
-        let (mut fold, mut batch, mut is_empty) = (LeafFold::new(leaf), Batch::default(), true);
-        while selected.read(&mut batch, &mut NoPace).await.unwrap() {
-            for (run, samples) in batch.take_runs() {
-                if run.is_first {
-                    fold.begin();
-                    is_empty = true;
-                }
-                if !samples.is_empty() {
-                    is_empty = false;
-                    fold.feed(samples, &Unpaced).await?;
-                }
-                if run.is_last && !is_empty {
-                    let labels = run.series.labels(&self.head).unwrap();
-                    fold.end(labels.as_ref(), &Unpaced).await?;
-                }
-            }
-        }
+        let selected = found.await.unwrap().through_cache();
+        let mut fold = LeafFold::new(leaf);
+        let slice = &mut NoPace;
+        let folding = fold_leaf(leaf, selected, &mut fold, &self.head, slice, &Unpaced);
+        let mut selected = folding.await?;
         assert_eq!(selected.take_damage(), Vec::<String>::new());
         fold.finish(&Unpaced).await
     }
