@@ -3,7 +3,7 @@
 use super::Scrape;
 use super::exposition::{Buckets, Exposition, Kind};
 use crate::coordinator::api::ShardStatus;
-use crate::coordinator::api::status::{ReadStatus, Reads};
+use crate::coordinator::api::status::{CacheStatus, ReadStatus, Reads};
 use crate::model::Tally;
 
 /// Name, help, and where a shard's number is.
@@ -15,7 +15,7 @@ type Observed = (&'static str, &'static str, fn(&ShardStatus) -> &Tally);
 type ReadOf = (&'static str, fn(&ReadStatus) -> Reads);
 
 impl Scrape<'_> {
-    fn sum(&self, of: fn(&ShardStatus) -> u64) -> u64 {
+    fn sum(&self, of: impl Fn(&ShardStatus) -> u64) -> u64 {
         self.shards.iter().map(of).sum()
     }
 
@@ -289,58 +289,56 @@ impl Scrape<'_> {
     }
 
     pub(super) fn index_cache(&self, to: &mut Exposition) {
-        to.counter(
-            "floodplain_index_cache_hits_total",
-            "Pages of blocks' indexes that were asked for and in memory.",
-            self.sum(|s| s.index_cache.hits),
-        );
-        to.counter(
-            "floodplain_index_cache_misses_total",
-            "Pages of blocks' indexes that had to be read.",
-            self.sum(|s| s.index_cache.misses),
-        );
-        to.counter(
-            "floodplain_index_cache_evictions_total",
-            "Pages of blocks' indexes that went to make room.",
-            self.sum(|s| s.index_cache.evictions),
-        );
-        to.gauge(
-            "floodplain_index_cache_bytes",
-            "Pages of blocks' indexes in memory.",
-            self.sum(|s| s.index_cache.bytes) as f64,
-        );
-        to.gauge(
-            "floodplain_index_cache_limit_bytes",
-            "How many bytes of them there may be.",
-            self.sum(|s| s.index_cache.bytes_max) as f64,
-        );
+        let texts = [
+            (
+                "floodplain_index_cache_hits_total",
+                "Pages of blocks' indexes that were asked for and in memory.",
+            ),
+            (
+                "floodplain_index_cache_misses_total",
+                "Pages of blocks' indexes that had to be read.",
+            ),
+            (
+                "floodplain_index_cache_evictions_total",
+                "Pages of blocks' indexes that went to make room.",
+            ),
+            ("floodplain_index_cache_bytes", "Pages of blocks' indexes in memory."),
+            ("floodplain_index_cache_limit_bytes", "How many bytes of them there may be."),
+        ];
+        self.cache(to, |shard| shard.index_cache, texts);
     }
 
     pub(super) fn chunk_cache(&self, to: &mut Exposition) {
-        to.counter(
-            "floodplain_chunk_cache_hits_total",
-            "Chunks of blocks and of spill files that queries asked for and that were in memory.",
-            self.sum(|s| s.chunk_cache.hits),
-        );
-        to.counter(
-            "floodplain_chunk_cache_misses_total",
-            "Chunks that queries asked for and that had to be read.",
-            self.sum(|s| s.chunk_cache.misses),
-        );
-        to.counter(
-            "floodplain_chunk_cache_evictions_total",
-            "Chunks that went to make room.",
-            self.sum(|s| s.chunk_cache.evictions),
-        );
-        to.gauge(
-            "floodplain_chunk_cache_bytes",
-            "Chunks in memory that queries have read, with what it takes to find them.",
-            self.sum(|s| s.chunk_cache.bytes) as f64,
-        );
-        to.gauge(
-            "floodplain_chunk_cache_limit_bytes",
-            "How many bytes of them there may be.",
-            self.sum(|s| s.chunk_cache.bytes_max) as f64,
-        );
+        let texts = [
+            (
+                "floodplain_chunk_cache_hits_total",
+                "Chunks of blocks and of spill files that queries asked for and that were in memory.",
+            ),
+            (
+                "floodplain_chunk_cache_misses_total",
+                "Chunks that queries asked for and that had to be read.",
+            ),
+            ("floodplain_chunk_cache_evictions_total", "Chunks that went to make room."),
+            (
+                "floodplain_chunk_cache_bytes",
+                "Chunks in memory that queries have read, with what it takes to find them.",
+            ),
+            ("floodplain_chunk_cache_limit_bytes", "How many bytes of them there may be."),
+        ];
+        self.cache(to, |shard| shard.chunk_cache, texts);
+    }
+
+    /// Name and help text of a cache's hits, misses, evictions, bytes and limit.
+    fn cache(
+        &self,
+        to: &mut Exposition,
+        of: impl Fn(&ShardStatus) -> CacheStatus,
+        [hits, misses, evictions, bytes, limit]: [(&'static str, &'static str); 5],
+    ) {
+        to.counter(hits.0, hits.1, self.sum(|s| of(s).hits));
+        to.counter(misses.0, misses.1, self.sum(|s| of(s).misses));
+        to.counter(evictions.0, evictions.1, self.sum(|s| of(s).evictions));
+        to.gauge(bytes.0, bytes.1, self.sum(|s| of(s).bytes) as f64);
+        to.gauge(limit.0, limit.1, self.sum(|s| of(s).bytes_max) as f64);
     }
 }
