@@ -5,10 +5,12 @@
 
 mod aggregate;
 pub mod annotation;
+mod any_kernel;
 mod arithmetic;
 pub mod ast;
 mod ast_spine;
 mod binary;
+mod cursor;
 mod divisible;
 mod duration_expr;
 pub mod durations;

@@ -38,6 +38,12 @@ impl Reads {
         }
     }
 
+    /// Step `step` looks at a window of `seen` samples, of which `read` are new, and that are held at once.
+    pub(super) fn note_window(&mut self, step: usize, seen: usize, read: usize) {
+        self.held_max = self.held_max.max(seen);
+        self.note(step, seen, read);
+    }
+
     /// What `other` counts is looked at as well.
     pub(super) fn add(&mut self, other: &Self) {
         for (mine, theirs) in [(&mut self.seen, &other.seen), (&mut self.read, &other.read)] {

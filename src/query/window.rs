@@ -9,6 +9,7 @@
 //! window            (start             end]              left-open
 //! ```
 
+use super::cursor::Cursor;
 use super::functions::many::MANY;
 use super::grid::Grid;
 use super::leaf::Shape;
@@ -198,16 +199,6 @@ pub(super) struct Windows {
     is_long: bool,
 }
 
-/// The bounds of a window among the buffered samples.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cursor {
-    lo: usize,
-    hi: usize,
-    /// By how much the bounds moved last time: with regular samples, by how much they will move next.
-    lo_stride: usize,
-    hi_stride: usize,
-}
-
 impl Windows {
     /// Windows of `shape`, before any sample.
     pub(super) fn new(shape: Shape, keeps_stale: bool) -> Self {
@@ -383,14 +374,15 @@ impl Windows {
                     (found, step) = (found + strides, step + strides);
                     end = shape.end(step);
                 }
-                let start = end.saturating_sub(shape.length);
+                let (start, before) = (end.saturating_sub(shape.length), cursor);
                 if step >= limit || !(ended || end < newest) || !cursor.move_to::<K>(ts, start, end)
                 {
                     break;
                 }
                 if K::SCANS && cursor.hi - cursor.lo > MANY {
-                    if found == 0 {
-                        self.is_long = true;
+                    self.is_long = found == 0;
+                    if found > 0 {
+                        cursor = before; // it is found anew once those before it are done
                     }
                     break;
                 }
@@ -417,8 +409,7 @@ impl Windows {
                             let seen = usize::from(!is_absent(*value));
                             reads.note(step, seen, seen);
                         } else {
-                            reads.note(step, hi - lo, hi - (*lo).max(hi_before));
-                            reads.held_max = reads.held_max.max(hi - lo);
+                            reads.note_window(step, hi - lo, hi - (*lo).max(hi_before));
                         }
                         hi_before = *hi;
                     }
@@ -429,8 +420,7 @@ impl Windows {
             if self.is_long {
                 if let Some(reads) = &mut self.reads {
                     let Cursor { lo, hi, .. } = cursor;
-                    reads.note(step, hi - lo, hi - lo.max(hi_before));
-                    reads.held_max = reads.held_max.max(hi - lo);
+                    reads.note_window(step, hi - lo, hi - lo.max(hi_before));
                 }
                 break;
             }
@@ -497,96 +487,6 @@ fn steps_to(next: i64, end: i64, end_step: i64) -> usize {
     let ahead = next.saturating_sub(end).max(1);
     let steps = if end_step > 0 { (ahead - 1) / end_step + 1 } else { 1 };
     usize::try_from(steps).unwrap_or(usize::MAX)
-}
-
-impl Cursor {
-    /// Moves on by as much as last time, once and again, for as long as that leads to windows of `shape`, the first of which
-    /// ends at `end`. Puts their bounds into `places` and says how many they are; the one after them may be found by
-    /// [`move_to`](Self::move_to).
-    #[inline(always)]
-    fn stride<K: Kernel>(
-        &mut self,
-        ts: &[i64],
-        mut end: i64,
-        shape: &Shape,
-        places: &mut [(usize, usize)],
-    ) -> usize {
-        let Self { mut lo, mut hi, lo_stride, hi_stride } = *self;
-        let reach = shape.end_step.saturating_mul(places.len() as i64);
-        let (Some(mut start), Some(_)) = (end.checked_sub(shape.length), end.checked_add(reach))
-        else {
-            return 0; // at the end of all time
-        };
-        let mut found = 0;
-        for place in places {
-            hi += hi_stride;
-            if K::NEWEST_ONLY {
-                lo = hi.saturating_sub(1);
-            } else {
-                lo += lo_stride;
-            }
-            let fits = if K::NEWEST_ONLY {
-                ts.get(lo).is_some_and(|t| *t > start)
-            } else {
-                is_first_after(ts, lo, start) && lo < hi
-            };
-            if !fits || !is_first_after(ts, hi, end) {
-                break;
-            }
-            *place = (lo, hi);
-            (self.lo, self.hi) = (lo, hi);
-            found += 1;
-            (start, end) = (start + shape.end_step, end + shape.end_step);
-        }
-        found
-    }
-
-    /// Moves to the window `(start, end]`, which lies not before the last one; says whether it holds any sample.
-    #[inline(always)]
-    fn move_to<K: Kernel>(&mut self, ts: &[i64], start: i64, end: i64) -> bool {
-        self.hi = first_after(ts, self.hi, end, &mut self.hi_stride);
-        if !K::NEWEST_ONLY {
-            self.lo = first_after(ts, self.lo, start, &mut self.lo_stride);
-            return self.lo < self.hi;
-        }
-        self.lo = self.hi.saturating_sub(1);
-        self.hi > 0 && ts.get(self.lo).is_some_and(|t| *t > start)
-    }
-}
-
-/// Is `ts[at]` the first after `bound`? Only said of times that are there, and not of the very first one.
-#[inline(always)]
-fn is_first_after(ts: &[i64], at: usize, bound: i64) -> bool {
-    let around = at.checked_sub(1).and_then(|before| ts.get(before..=at));
-    matches!(around, Some([before, after]) if *before <= bound && *after > bound)
-}
-
-/// The index of the first of `ts` after `bound`, searched from index `from` on; tries `stride` further first.
-#[inline(always)]
-fn first_after(ts: &[i64], from: usize, bound: i64, stride: &mut usize) -> usize {
-    let guess = from + *stride;
-    let reached = guess == from || ts.get(guess - 1).is_some_and(|t| *t <= bound);
-    if reached && guess <= ts.len() && ts.get(guess).is_none_or(|t| *t > bound) {
-        return guess;
-    }
-    let found = match ts.get(from) {
-        Some(t) if *t <= bound => search_after(ts, from, bound),
-        _ => from,
-    };
-    *stride = found - from;
-    found
-}
-
-/// Like [`first_after`], by doubling steps: `ts[from]` is known not to lie after `bound`.
-fn search_after(ts: &[i64], from: usize, bound: i64) -> usize {
-    let mut width = 1;
-    let mut at = from;
-    while ts.get(at + width).is_some_and(|t| *t <= bound) {
-        at += width;
-        width *= 2;
-    }
-    let rest = ts.get(at + 1..ts.len().min(at + width)).unwrap_or_default();
-    at + 1 + rest.partition_point(|t| *t <= bound)
 }
 
 /// The newest sample of each window, unless it is a stale marker.
