@@ -226,6 +226,11 @@ impl Top {
         let order = |a: &Entry, b: &Entry| {
             compare(choice, a.0, b.0).then_with(|| labels(a.1).cmp(labels(b.1)))
         };
+        let loses = |v: f64, worst: f64| match choice {
+            Choice::Largest => v < worst,
+            Choice::Smallest => v > worst,
+            Choice::First => false,
+        };
         let mut enter = |ranks: &mut Vec<Entry>, k: usize, v: f64| {
             let entry = (v, new);
             if ranks.len() < k {
@@ -246,7 +251,11 @@ impl Top {
         if !values.is_empty() {
             let ranks = group.grown_to(first, first + values.len(), &Vec::new());
             for ((step, v), ranks) in (first..).zip(values).zip(ranks) {
-                enter(ranks, if is_absent(*v) { 0 } else { count_at(&self.k, step) }, *v);
+                let k = if is_absent(*v) { 0 } else { count_at(&self.k, step) };
+                // Most are beaten at nearly every step: that is told by one number.
+                if ranks.len() < k || !ranks.first().is_some_and(|(worst, _)| loses(*v, *worst)) {
+                    enter(ranks, k, *v);
+                }
             }
         }
         for (step, _) in series.histograms.points() {

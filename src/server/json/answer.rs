@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use super::point_line::{self, Stamp};
 use super::slices::{Slices, labels};
 use super::stats::Stats;
 use super::{Notes, SUCCESS, end_of_success, histogram, number, text};
@@ -33,37 +34,10 @@ pub struct AnswerSlices {
     series: usize,
     /// Of that series, the next value; the histograms are counted behind the numbers.
     value_index: usize,
-    stamps: Stamps,
+    stamps: Vec<Stamp>,
     begun: bool,
     /// What its memory is charged to.
     account: Option<Account>,
-}
-
-/// What stands before each value of a matrix, made once for all its series: `[1.5,`.
-#[derive(Default)]
-struct Stamps {
-    text: Vec<u8>,
-    /// Where each ends.
-    ends: Vec<usize>,
-}
-
-impl Stamps {
-    fn of(grid: &Grid) -> Self {
-        let mut stamps = Self::default();
-        for t in grid.times() {
-            stamps.text.push(b'[');
-            number::timestamp(&mut stamps.text, t);
-            stamps.text.push(b',');
-            stamps.ends.push(stamps.text.len());
-        }
-        stamps
-    }
-
-    fn get(&self, step: usize) -> &[u8] {
-        let start = step.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
-        let range = start.unwrap_or(0)..self.ends.get(step).copied().unwrap_or(0);
-        self.text.get(range).unwrap_or_default()
-    }
 }
 
 impl AnswerSlices {
@@ -76,7 +50,7 @@ impl AnswerSlices {
             notes,
             series: 0,
             value_index: 0,
-            stamps: Stamps::default(),
+            stamps: Vec::new(),
             begun: false,
             account: None,
         }
@@ -110,7 +84,7 @@ impl Slices for AnswerSlices {
             if let AnswerValue::Matrix { grid, series } = &self.value
                 && !series.is_empty()
             {
-                self.stamps = Stamps::of(grid);
+                self.stamps = grid.times().map(Stamp::of).collect();
             }
         }
         while self.next(out) {
@@ -248,19 +222,20 @@ fn point(out: &mut Vec<u8>, t: TimestampMs, v: f64) {
 /// Appends some of a series' points from the value `from` on; the first value not looked at, unless that was all.
 fn column(
     out: &mut Vec<u8>,
-    (grid, stamps): (&Grid, &Stamps),
+    (grid, stamps): (&Grid, &[Stamp]),
     series: &Series,
     from: usize,
 ) -> Option<usize> {
     let (first, values) = series.column.run();
     let end = from.saturating_add(VALUES_AT_ONCE).min(values.len());
-    for (i, v) in values.iter().enumerate().take(end).skip(from) {
-        // The first value of a column is never absent, so only it stands behind the list's name.
+    if from == 0 && end > 0 {
+        out.extend_from_slice(b",\"values\":[");
+    }
+    let stamps = stamps.get(first..).unwrap_or_default();
+    for (i, (v, stamp)) in values.iter().zip(stamps).enumerate().take(end).skip(from) {
+        // The first value of a column is never absent, so only it has no comma before it.
         if !is_absent(*v) {
-            open_list(out, i == 0, b",\"values\":[");
-            out.extend_from_slice(stamps.get(first + i));
-            number::value(out, *v);
-            out.push(b']');
+            point_line::point(out, i > 0, stamp, *v);
         }
     }
     let points = series.histograms.points().iter();

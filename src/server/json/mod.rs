@@ -10,6 +10,7 @@
 pub mod answer;
 mod histogram;
 pub mod number;
+mod point_line;
 pub mod slices;
 pub mod stats;
 pub mod text;

@@ -19,15 +19,27 @@ pub fn value(out: &mut Vec<u8>, v: f64) {
     out.push(b'"');
 }
 
+/// The magnitude of a value that is an integer below 2^53 and prints with the same digits.
+#[inline]
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "below 2^53, and whether it is whole is the question"
+)]
+pub fn whole(v: f64) -> Option<u64> {
+    let magnitude = v.abs();
+    let whole = magnitude as i64; // which processors turn back at once, unlike a number without a sign
+    (magnitude < WHOLE_MAX && whole as f64 == magnitude).then_some(whole.cast_unsigned())
+}
+
 /// Appends a value without quotes, as the text exposition format wants it, too.
-#[expect(clippy::cast_possible_truncation, reason = "whole and at most 2^53 was just checked")]
 pub fn bare_value(out: &mut Vec<u8>, v: f64) {
     let magnitude = v.abs();
-    if magnitude < WHOLE_MAX && v.trunc() == v {
+    if let Some(whole) = whole(v) {
         if v.is_sign_negative() {
             out.push(b'-');
         }
-        unsigned(out, magnitude as u64);
+        unsigned(out, whole);
     } else if magnitude == f64::INFINITY {
         out.extend_from_slice(if v > 0.0 { b"+Inf" } else { b"-Inf" });
     } else if v.is_nan() {
@@ -104,7 +116,7 @@ pub fn signed(out: &mut Vec<u8>, n: i64) {
 /// The shortest digits with as many zeros as it takes. Writing to a `Vec` does not fail.
 fn plain(out: &mut Vec<u8>, v: f64) {
     // Where nothing has to be filled up with zeros, which is nearly always, there is a faster way.
-    if (1e-3..WHOLE_MAX).contains(&v.abs()) && v.trunc() != v {
+    if (1e-3..WHOLE_MAX).contains(&v.abs()) && whole(v).is_none() {
         out.extend_from_slice(zmij::Buffer::new().format_finite(v).as_bytes());
     } else {
         let _ = write!(out, "{v}");
