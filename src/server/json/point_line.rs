@@ -92,12 +92,12 @@ impl Line<'_> {
         let end = self.len + count;
         let mut at = end;
         while n >= 100 {
-            let pair = (n % 100) as usize;
+            let pair = PAIRS[(n % 100) as usize];
             n /= 100;
             at -= 2;
-            self.bytes[at..at + 2].copy_from_slice(&PAIRS[pair]);
+            self.bytes[at..at + 2].copy_from_slice(&pair);
         }
-        let pair = PAIRS[n as usize];
+        let pair = PAIRS[(n % 100) as usize];
         if n >= 10 {
             self.bytes[at - 2] = pair[0];
         }
@@ -107,11 +107,13 @@ impl Line<'_> {
 }
 
 /// The numbers below 100, with two digits each.
-const PAIRS: [[u8; 2]; 100] = {
+static PAIRS: [[u8; 2]; 100] = {
     let mut pairs = [[b'0'; 2]; 100];
+    let mut left: &mut [[u8; 2]] = &mut pairs;
     let mut n = 0;
-    while n < 100 {
-        pairs[n] = [b'0' + n as u8 / 10, b'0' + n as u8 % 10];
+    while let Some((pair, rest)) = left.split_first_mut() {
+        *pair = [b'0' + n / 10, b'0' + n % 10];
+        left = rest;
         n += 1;
     }
     pairs
