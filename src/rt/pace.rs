@@ -27,6 +27,27 @@ thread_local! {
     static SHARERS: Cell<u32> = const { Cell::new(0) };
     /// Was anybody else at work in the last pause?
     static IS_CROWDED: Cell<bool> = const { Cell::new(false) };
+    /// How many writes this core has given to the kernel that are not done.
+    static WRITES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A write or a flush that the kernel is at: its own threads end it, on this core as likely as on another, and they have to wait
+/// for a time slice of the scheduler (some milliseconds) unless this thread gives way. Ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct KernelWrite(());
+
+impl KernelWrite {
+    /// The kernel is given one more.
+    pub(super) fn begin() -> Self {
+        WRITES.set(WRITES.get() + 1);
+        Self(())
+    }
+}
+
+impl Drop for KernelWrite {
+    fn drop(&mut self) {
+        WRITES.set(WRITES.get().saturating_sub(1));
+    }
 }
 
 /// One of those who share a core's time for work such as queries: what they do without a pause, one after the other, takes no
@@ -132,8 +153,11 @@ impl Slice {
         }
     }
 
-    /// Lets the rest of the shard go on, for work that measures its slices by itself.
+    /// Lets the rest of the shard go on, and the kernel with the shard's writes: for work that measures its slices by itself.
     pub async fn pause() {
+        if WRITES.get() > 0 {
+            std::thread::yield_now();
+        }
         let begun = Instant::now();
         timer::look_around().await;
         IS_CROWDED.set(begun.elapsed() > IDLE_PAUSE);

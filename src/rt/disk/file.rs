@@ -11,6 +11,7 @@ use glommio::io::{DmaFile, ReadResult};
 
 use super::os_error;
 use crate::io::{BLOCK_BYTES, File};
+use crate::rt::pace::KernelWrite;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 /// The longest write handed to the kernel at once: large enough for the disk's full speed.
@@ -87,6 +88,7 @@ impl RealFile {
     async fn write_piece(&self, piece: &[u8], offset: u64) -> io::Result<()> {
         let mut buffer = self.file.alloc_dma_buffer(piece.len());
         buffer.as_bytes_mut().copy_from_slice(piece);
+        let _under_way = KernelWrite::begin();
         let written = self.file.write_at(buffer, offset).await.map_err(os_error)?;
         check_written(written, piece.len(), offset)
     }
@@ -195,6 +197,7 @@ impl File for RealFile {
                 "an earlier flush of this file failed; its data is in doubt",
             ));
         }
+        let _under_way = KernelWrite::begin();
         let outcome = self.file.fdatasync().await.map_err(os_error);
         self.lost.set(self.lost.get() || outcome.is_err());
         outcome
