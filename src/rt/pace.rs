@@ -18,6 +18,8 @@ const SLICE_MIN: Duration = Duration::from_micros(25);
 const PARTS_MAX: usize = 8;
 /// A pause in which nobody else works is shorter.
 const IDLE_PAUSE: Duration = Duration::from_micros(20);
+/// After a write another one is likely for so long.
+const WRITES_GO_ON: Duration = Duration::from_millis(50);
 /// A part of a slice that is worked on at a time while others have much to do: what a write waits for has half a dozen parts, each
 /// of which waits for a pause.
 const CROWDED_PART: u32 = 4;
@@ -25,10 +27,12 @@ const CROWDED_PART: u32 = 4;
 thread_local! {
     /// How many share this core.
     static SHARERS: Cell<u32> = const { Cell::new(0) };
-    /// Was anybody else at work in the last pause?
+    /// Was anybody else at work in the last pause, or is a write likely?
     static IS_CROWDED: Cell<bool> = const { Cell::new(false) };
     /// How many writes this core has given to the kernel that are not done.
     static WRITES: Cell<u32> = const { Cell::new(0) };
+    /// When it gave it the last one.
+    static LAST_WRITE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// A write or a flush that the kernel is at: its own threads end it, on this core as likely as on another, and they have to wait
@@ -40,6 +44,7 @@ impl KernelWrite {
     /// The kernel is given one more.
     pub(super) fn begin() -> Self {
         WRITES.set(WRITES.get() + 1);
+        LAST_WRITE.set(Some(Instant::now()));
         Self(())
     }
 }
@@ -160,7 +165,9 @@ impl Slice {
         }
         let begun = Instant::now();
         timer::look_around().await;
-        IS_CROWDED.set(begun.elapsed() > IDLE_PAUSE);
+        let since_write = LAST_WRITE.get().map(|last| begun.saturating_duration_since(last));
+        let writes_go_on = since_write.is_some_and(|time| time < WRITES_GO_ON);
+        IS_CROWDED.set(writes_go_on || begun.elapsed() > IDLE_PAUSE);
     }
 }
 
