@@ -225,6 +225,20 @@ mod tests {
     }
 
     #[test]
+    fn stretches_are_shorter_for_some_time_after_a_write_and_nothing_is_with_the_kernel_any_more() {
+        on_one_shard(|_| async {
+            let _sharer = Sharer::begin();
+            let (one, other) = (KernelWrite::begin(), KernelWrite::begin());
+            drop(one);
+            assert_eq!(WRITES.get(), 1);
+            drop(other);
+            assert_eq!(WRITES.get(), 0);
+            Slice::pause().await;
+            assert_eq!(Sharer::part_of(4000), 1000);
+        });
+    }
+
+    #[test]
     fn r2_a_timer_fires_while_a_busy_task_breathes() {
         on_one_shard(|_| async {
             let fired = Rc::new(Cell::new(false));
