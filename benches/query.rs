@@ -1,7 +1,8 @@
 //! What does a query cost for each point, that is each series at each step? Folding on a shard, from decoded samples;
 //! and the coordinator's share for what cannot be folded.
 //!
-//! 1,000 series of 6 hours: samples every 15 s, steps of 1 min and of 15 s, so four samples a point or one.
+//! 1,000 series of 6 hours: samples every 15 s, steps of 1 min and of 15 s, so four samples a point or one; evenly spaced, as
+//! Prometheus makes those that it scrapes nearly in time, and with a little jitter.
 
 use std::rc::Rc;
 
@@ -29,16 +30,16 @@ fn labels(series: usize) -> Labels {
     .expect("names are unique")
 }
 
-/// Counters that rise unevenly and are reset now and then; scraped with a little jitter.
-fn samples(series: usize) -> Vec<Sample> {
-    // Every target has a phase of its own, and now and then a sample is some milliseconds late.
+/// Counters that rise unevenly and are reset now and then; samples are up to `jitter_ms` late.
+fn samples(series: usize, jitter_ms: i64) -> Vec<Sample> {
+    // Every target has a phase of its own.
     let first = START_MS - 600_000 + (series as i64 * 7919) % SPACING_MS;
     let count = (SPAN_MS + 600_000) / SPACING_MS;
     let mut v = 0.0;
     let sample = |i: i64| {
         let noise = (series as i64 * 7919 + i * 104_729) % 1000;
         v = if noise == 7 { 0.0 } else { v + (noise % 13) as f64 };
-        Sample { t: TimestampMs(first + i * SPACING_MS + noise % 20), v }
+        Sample { t: TimestampMs(first + i * SPACING_MS + noise % (jitter_ms + 1)), v }
     };
     (0..count).map(sample).collect()
 }
@@ -69,13 +70,20 @@ fn ask(prepared: &Prepared, stored: &Stored) -> usize {
 }
 
 fn points(c: &mut Criterion) {
-    // Few enough to stay in the caches, as samples that are just being decoded do.
-    let decoded: Vec<Rc<[Sample]>> = (0..16).map(|series| samples(series).into()).collect();
-    let stored: Stored = (0..SERIES)
-        .zip(decoded.iter().cycle())
-        .map(|(series, samples)| (labels(series), samples.clone()))
-        .collect();
-    for (name, step_ms) in [("step 1m", 60_000), ("step 15s", 15_000)] {
+    let groups = [
+        ("step 1m", 60_000, 0),
+        ("step 15s", 15_000, 0),
+        ("step 1m, jitter", 60_000, 19),
+        ("step 15s, jitter", 15_000, 19),
+    ];
+    for (name, step_ms, jitter_ms) in groups {
+        // Few enough to stay in the caches, as samples that are just being decoded do.
+        let decoded: Vec<Rc<[Sample]>> =
+            (0..16).map(|series| samples(series, jitter_ms).into()).collect();
+        let stored: Stored = (0..SERIES)
+            .zip(decoded.iter().cycle())
+            .map(|(series, samples)| (labels(series), samples.clone()))
+            .collect();
         let mut group = c.benchmark_group(name);
         group.sample_size(10);
         group.throughput(Throughput::Elements((SERIES as i64 * (SPAN_MS / step_ms + 1)) as u64));

@@ -598,8 +598,7 @@ mod tests {
         ]
     }
 
-    fn fold(shape: Shape, function: RangeFunction, pieces: &[&[Sample]]) -> Vec<f64> {
-        let fold = Fold::Range(function);
+    fn fold(shape: Shape, fold: Fold, pieces: &[&[Sample]]) -> Vec<f64> {
         let mut fold = SeriesFold::new(shape, &fold, usize::MAX, TextRange::default());
         // A series before the one that counts: it must leave nothing behind.
         fold.begin();
@@ -621,7 +620,7 @@ mod tests {
 
     fn check(shape: Shape, samples: &[Sample], pieces: &[&[Sample]]) {
         for function in functions() {
-            let have = fold(shape, function.clone(), pieces);
+            let have = fold(shape, Fold::Range(function.clone()), pieces);
             for (step, have) in have.into_iter().enumerate() {
                 let end = shape.end(step);
                 let mut window: Vec<Sample> = samples.to_vec();
@@ -673,6 +672,48 @@ mod tests {
             let shape = Shape { grid, first_end: start - offset, end_step, length };
             let (left, right) = samples.split_at(cut.min(samples.len()));
             check(shape, &samples, &[left, right]);
+        }
+    }
+
+    /// Samples as Prometheus makes them: every second, but now and then late, or not at all.
+    fn scraped() -> impl Strategy<Value = Vec<Sample>> {
+        let gap =
+            prop_oneof![60 => Just(1000i64), 1 => 1000i64..1003, 1 => Just(2000), 1 => Just(9000)];
+        let rise =
+            prop_oneof![20 => (0u32..9).prop_map(f64::from), 1 => Just(-1e9), 1 => Just(0.3)];
+        proptest::collection::vec((gap, rise), 0..250).prop_map(|steps| {
+            let next = |(t, v): &mut (i64, f64), (gap, rise)| {
+                // Counters never fall below zero.
+                (*t, *v) = (*t + gap, f64::max(*v + rise, 0.0));
+                Some(Sample { t: TimestampMs(*t), v: *v })
+            };
+            steps.into_iter().scan((0, 0.0), next).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn windows_that_are_alike_have_the_bits_that_each_has_on_its_own(
+            samples in scraped(),
+            (start, step) in (-9000i64..20_000, prop_oneof![4 => (1i64..5).prop_map(|n| n * 1000), 1 => 1i64..5000]),
+            length in prop_oneof![4 => (1i64..9).prop_map(|n| n * 1000), 1 => 1i64..9000],
+            cut in 0usize..250,
+        ) {
+            let grid = Grid { start, step, count: 250, is_instant: false };
+            let shape = Shape { grid, first_end: start, end_step: step, length };
+            let (left, right) = samples.split_at(cut.min(samples.len()));
+            let ranges = [RangeFunction::Rate, RangeFunction::Increase, RangeFunction::Delta, RangeFunction::Max];
+            for one in ranges.map(Fold::Range).into_iter().chain([Fold::Newest, Fold::NewestTime]) {
+                let have = fold(shape, one.clone(), &[left, right]);
+                for (at, have) in have.into_iter().enumerate() {
+                    let grid = Grid::instant(grid.time(at));
+                    let alone = Shape { grid, first_end: grid.start, end_step: 1, length };
+                    let want = fold(alone, one.clone(), &[&samples]);
+                    prop_assert_eq!(want[0].to_bits(), have.to_bits(), "{:?} at step {}", one, at);
+                }
+            }
         }
     }
 

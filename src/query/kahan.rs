@@ -25,14 +25,11 @@ impl Kahan {
     #[must_use]
     pub(super) fn plus(self, v: f64) -> Self {
         let sum = self.sum + v;
-        let lost = if sum.is_infinite() {
-            0.0
-        } else if self.sum.abs() >= v.abs() {
-            self.lost + ((self.sum - sum) + v)
-        } else {
-            self.lost + ((v - sum) + self.sum)
-        };
-        Self { sum, lost }
+        // Written so that nothing has to be jumped over: it is added to many sums at once.
+        let is_larger = self.sum.abs() >= v.abs();
+        let (large, small) = if is_larger { (self.sum, v) } else { (v, self.sum) };
+        let lost = self.lost + ((large - sum) + small);
+        Self { sum, lost: if sum.is_infinite() { 0.0 } else { lost } }
     }
 
     /// The sum with another one added.

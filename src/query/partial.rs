@@ -33,6 +33,16 @@ trait Cell: Copy + Debug {
     /// Takes one series' value in.
     fn add(&mut self, v: f64);
 
+    /// Takes one series' values in, those that are there, each into the cell at its place.
+    #[inline(always)]
+    fn add_all(cells: &mut [Self], values: &[f64]) {
+        for (cell, v) in cells.iter_mut().zip(values) {
+            if !is_absent(*v) {
+                cell.add(*v);
+            }
+        }
+    }
+
     /// Takes in what another cell of the same group and step knows.
     fn merge(&mut self, other: &Self);
 
@@ -63,6 +73,16 @@ impl Cell for Sum {
     #[inline(always)]
     fn add(&mut self, v: f64) {
         self.0 = if is_absent(self.0.sum) { Kahan::of(v) } else { self.0.plus(v) };
+    }
+
+    /// Without a branch, so that several are added at a time.
+    #[inline(always)]
+    fn add_all(cells: &mut [Self], values: &[f64]) {
+        for (Self(cell), v) in cells.iter_mut().zip(values) {
+            let sum = cell.plus(*v);
+            let sum = if is_absent(cell.sum) { Kahan::of(*v) } else { sum };
+            *cell = if is_absent(*v) { *cell } else { sum };
+        }
     }
 
     fn merge(&mut self, other: &Self) {
@@ -391,11 +411,7 @@ impl<C: Cell> Groups<C> {
         if !values.is_empty() {
             group.drop_name |= drop_name;
             let cells = group.run.grown_to(first, first + values.len(), &C::EMPTY);
-            for (cell, v) in cells.iter_mut().zip(values) {
-                if !is_absent(*v) {
-                    cell.add(*v);
-                }
-            }
+            C::add_all(cells, values);
         }
         let mut points = group.run.cells().len() - before;
         let label_bytes = group.labels.as_bytes().len();

@@ -21,7 +21,7 @@ use crate::model::{Sample, is_stale_nan};
 const GATHER_SAMPLES: usize = 4096;
 
 /// Samples that are taken in together where nothing is odd about any of them.
-const TAKE_AT_ONCE: usize = 16;
+const TAKE_AT_ONCE: usize = 64;
 
 /// Windows that are found before their values are computed.
 pub(super) const RUN_WINDOWS: usize = 64;
@@ -104,6 +104,9 @@ pub(super) struct Run<'a> {
     pub shape: &'a Shape,
     /// The step of the first window.
     pub step: usize,
+    /// By how many samples the windows lie apart, if all are alike: as many samples in each, at the same distances from each
+    /// other and from where it begins and ends.
+    pub stride: Option<usize>,
 }
 
 impl Run<'_> {
@@ -237,8 +240,7 @@ impl Windows {
     /// Forgets the series: another one begins.
     pub(super) fn reset(&mut self) {
         (self.len, self.known, self.step) = (0, 0, 0);
-        // Strides stay: series are scraped alike.
-        (self.cursor.lo, self.cursor.hi) = (0, 0);
+        self.cursor.rewind();
         self.written = 0..0;
         self.gather = GATHER_SAMPLES;
         self.is_long = false;
@@ -289,7 +291,7 @@ impl Windows {
             let mut any_odd = false;
             for ((Sample { t, v }, t_slot), v_slot) in taken.iter().zip(ts).zip(vs) {
                 (*t_slot, *v_slot) = (t.0, *v);
-                any_odd |= is_stale_nan(v.abs());
+                any_odd |= v.is_nan();
             }
             if any_odd {
                 self.take_odd(taken);
@@ -306,7 +308,8 @@ impl Windows {
         }
     }
 
-    /// Takes in samples of which some have the bits of a stale marker, but for the sign. There is room for them.
+    /// Takes in samples of which some are no numbers, and may have the bits of a stale marker, but for the sign. There is room
+    /// for them.
     #[cold]
     fn take_odd(&mut self, samples: &[Sample]) {
         for Sample { t, v } in samples {
@@ -365,11 +368,23 @@ impl Windows {
         let mut bounds = [(0, 0); RUN_WINDOWS];
         while step < limit && (ended || end < newest) {
             let (run_step, run_end, mut hi_before) = (step, end, cursor.hi);
-            let mut found = 0;
+            let (mut found, mut stride) = (0, None);
             while step < limit && found < RUN_WINDOWS {
                 if !K::SCANS {
                     let room = (limit - step).min(RUN_WINDOWS - found);
                     let places = bounds.get_mut(found..found + room).unwrap_or_default();
+                    let here = cursor;
+                    let (even, apart) = cursor.stride_evenly::<K>(ts, end, &shape, places);
+                    if even > 0 {
+                        if found == 0 {
+                            (found, stride) = (even, Some(apart));
+                            step += even;
+                            end = shape.end(step);
+                        } else {
+                            cursor = here; // they make a run of their own
+                        }
+                        break;
+                    }
                     let strides = cursor.stride::<K>(ts, end, &shape, places);
                     (found, step) = (found + strides, step + strides);
                     end = shape.end(step);
@@ -400,7 +415,8 @@ impl Windows {
             }
             if found > 0 {
                 let bounds = bounds.get(..found).unwrap_or_default();
-                let run = Run { ts, vs, bounds, end: run_end, shape: &shape, step: run_step };
+                let (end, shape) = (run_end, &shape);
+                let run = Run { ts, vs, bounds, end, shape, step: run_step, stride };
                 let values = out.get_mut(run_step..step).unwrap_or_default();
                 kernel.values(&run, values);
                 if let Some(reads) = &mut self.reads {
@@ -475,8 +491,7 @@ impl Windows {
         }
         self.len = kept;
         self.known -= gone;
-        self.cursor.hi -= gone;
-        self.cursor.lo -= gone;
+        self.cursor.shift(gone);
         self.gather = GATHER_SAMPLES.max(kept * 2);
     }
 }
@@ -499,6 +514,18 @@ impl Kernel for Newest {
     #[inline(always)]
     fn value(&mut self, window: &Window<'_>) -> f64 {
         window.last().1 // the marker's bits are those of ABSENT
+    }
+
+    #[inline(always)]
+    fn values(&mut self, run: &Run<'_>, out: &mut [f64]) {
+        let newest = run.bounds.first().and_then(|(lo, _)| run.vs.get(*lo..)).unwrap_or_default();
+        match run.stride {
+            Some(1) => out.iter_mut().zip(newest).for_each(|(out, v)| *out = *v),
+            Some(stride) => {
+                out.iter_mut().zip(newest.iter().step_by(stride)).for_each(|(out, v)| *out = *v);
+            }
+            None => out.iter_mut().zip(run.windows()).for_each(|(out, w)| *out = self.value(&w)),
+        }
     }
 }
 

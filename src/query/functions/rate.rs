@@ -78,6 +78,49 @@ impl Extrapolated {
         }
     }
 
+    /// Writes the value of each window of a run whose windows lie `stride` samples apart and are alike but for their values:
+    /// what is made of times alone is made once.
+    #[inline(always)]
+    fn extrapolate_alike(&self, run: &Run<'_>, stride: usize, out: &mut [f64]) {
+        let sample = |at: usize| Some((*run.ts.get(at)?, run.vs.get(at..)?));
+        let Some((lo, hi)) = run.bounds.first().copied() else {
+            return;
+        };
+        let (Some((first_t, firsts)), Some((last_t, lasts))) = (sample(lo), sample(hi - 1)) else {
+            return;
+        };
+        let gaps = Gaps {
+            span: last_t.wrapping_sub(first_t) as f64,
+            start: first_t.wrapping_sub(run.end.wrapping_sub(run.shape.length)) as f64,
+            end: run.end.wrapping_sub(last_t) as f64,
+            intervals: (hi - lo - 1) as f64,
+        };
+        if gaps.intervals == 0.0 {
+            out.fill(ABSENT);
+            return;
+        }
+        let (firsts, mut rises) = (each(firsts, stride), each(lasts, stride));
+        rises.iter_mut().zip(&firsts).for_each(|(rise, first)| *rise -= first);
+        self.add_resets(run, &mut rises);
+        let seconds = |ms: f64| ms / 1000.0;
+        let factor = gaps.factor(0.0, None, seconds) / self.seconds;
+        let mut may_any_begin = 0;
+        for ((out, rise), first) in out.iter_mut().zip(&rises).zip(&firsts) {
+            *out = rise * factor;
+            let may_begin =
+                self.begins(*rise, *first) & gaps.may_reach_zero(*rise, *first, seconds);
+            may_any_begin |= u64::from(may_begin);
+        }
+        if may_any_begin == 0 {
+            return;
+        }
+        for ((out, rise), first) in out.iter_mut().zip(&rises).zip(&firsts) {
+            if self.begins(*rise, *first) && gaps.may_reach_zero(*rise, *first, seconds) {
+                *out = rise * (gaps.factor(*rise, Some(*first), seconds) / self.seconds);
+            }
+        }
+    }
+
     /// May a counter that rises by `rise` from `first` have begun in a window?
     #[inline(always)]
     fn begins(&self, rise: f64, first: f64) -> bool {
@@ -89,6 +132,18 @@ impl Extrapolated {
     fn is_special(&self, gaps: &Gaps, rise: f64, first: f64, seconds: impl Fn(f64) -> f64) -> bool {
         gaps.are_wide() | (self.begins(rise, first) & gaps.may_reach_zero(rise, first, seconds))
     }
+}
+
+/// The first of `vs`, and each `stride`-th from there on; zeros behind the last.
+#[inline(always)]
+fn each(vs: &[f64], stride: usize) -> [f64; RUN_WINDOWS] {
+    let mut some = [0.0; RUN_WINDOWS];
+    if stride == 1 {
+        some.iter_mut().zip(vs).for_each(|(to, v)| *to = *v);
+    } else {
+        some.iter_mut().zip(vs.iter().step_by(stride)).for_each(|(to, v)| *to = *v);
+    }
+    some
 }
 
 /// What is to be known of the windows of a run, each at its place: times in milliseconds.
@@ -187,14 +242,17 @@ impl Kernel for Extrapolated {
         let Window { ts, vs, lo, hi, end, length, step, grid } = *window;
         let shape = Shape { grid: *grid, first_end: end, end_step: 0, length };
         let mut values = [ABSENT];
-        self.values(&Run { ts, vs, bounds: &[(lo, hi)], end, shape: &shape, step }, &mut values);
+        let (bounds, shape) = (&[(lo, hi)], &shape);
+        self.values(&Run { ts, vs, bounds, end, shape, step, stride: None }, &mut values);
         let [value] = values;
         value
     }
 
     #[inline(always)]
     fn values(&mut self, run: &Run<'_>, out: &mut [f64]) {
-        if run.shape.length < SHORT_MS {
+        if let Some(stride) = run.stride {
+            self.extrapolate_alike(run, stride, out);
+        } else if run.shape.length < SHORT_MS {
             let mut edges = Edges::of_run(run, short_number);
             self.add_resets(run, &mut edges.rise);
             self.extrapolate(&edges, short_seconds, out);
