@@ -135,4 +135,9 @@ pub trait Clock: Clone + 'static {
 pub trait Pace {
     /// Lets others run if this work has held the core for long enough.
     fn breathe(&mut self) -> impl Future<Output = ()>;
+
+    /// The same after a microsecond or two of work, for loops that would look at the clock more often than is of use.
+    fn tick(&mut self) -> impl Future<Output = ()> {
+        self.breathe()
+    }
 }

@@ -110,6 +110,17 @@ impl Fingerprinter {
     /// The fingerprint of a label set.
     #[must_use]
     pub fn of(&self, labels: LabelsRef<'_>) -> Fingerprint {
+        self.of_those(labels, |_| true)
+    }
+
+    /// The fingerprint of the set of those labels whose names are `kept`.
+    #[must_use]
+    #[inline(always)]
+    pub fn of_those(
+        &self,
+        labels: LabelsRef<'_>,
+        mut kept: impl FnMut(&[u8]) -> bool,
+    ) -> Fingerprint {
         let set = labels.as_bytes();
         // Most texts of a set have enough of it behind them.
         let text = |text: &[u8]| {
@@ -118,7 +129,7 @@ impl Fingerprinter {
             padded.unwrap_or_else(|| self.text(text))
         };
         let mut sum = LabelsHash::NONE;
-        for (name, value) in labels.iter_raw() {
+        for (name, value) in labels.iter_raw().filter(|(name, _)| kept(name)) {
             sum += self.label(text(name), text(value));
         }
         sum.fingerprint(self)
@@ -132,16 +143,6 @@ impl Fingerprinter {
             sum += self.label(self.text(name), self.text(value));
         }
         sum
-    }
-
-    /// The fingerprint of the set of these names and values, each name once, in any order.
-    #[must_use]
-    pub fn of_pairs<'a>(&self, pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Fingerprint {
-        let mut sum = LabelsHash::NONE;
-        for (name, value) in pairs {
-            sum += self.label(self.text(name), self.text(value));
-        }
-        sum.fingerprint(self)
     }
 
     /// The hash of a name or a value.

@@ -3,7 +3,7 @@
 use super::ast::{Aggregate, VectorMatching};
 use super::key_map::KeyMap;
 use crate::model::labels::METRIC_NAME;
-use crate::model::{Label, Labels, LabelsRef};
+use crate::model::{Labels, LabelsRef};
 
 /// The labels that describe a metric and go where its name goes. Source: `schema.IsMetadataLabel` of Prometheus.
 pub(super) const METRIC_LABELS: &[&str] = &[METRIC_NAME, METRIC_TYPE, "__unit__"];
@@ -68,12 +68,14 @@ impl Grouping {
         grouping
     }
 
-    fn keeps(&self, label: Label<'_>) -> bool {
-        if self.hidden.contains(&label.name) {
+    /// Does this name stay?
+    fn keeps(&self, name: &[u8]) -> bool {
+        let is = |other: &str| other.as_bytes() == name;
+        if self.hidden.iter().any(|hidden| is(hidden)) {
             return false;
         }
-        let listed = self.labels.iter().any(|name| name == label.name);
-        if self.without { !listed && label.name != METRIC_NAME } else { listed }
+        let listed = self.labels.iter().any(|listed| is(listed));
+        if self.without { !listed && !is(METRIC_NAME) } else { listed }
     }
 
     /// Are all series one group?
@@ -87,10 +89,10 @@ impl Grouping {
         if self.is_one_group() {
             return;
         }
-        for label in labels.iter().filter(|label| self.keeps(*label)) {
-            key.extend_from_slice(label.name.as_bytes());
+        for (name, value) in labels.iter_raw().filter(|(name, _)| self.keeps(name)) {
+            key.extend_from_slice(name);
             key.push(SEPARATOR);
-            key.extend_from_slice(label.value.as_bytes());
+            key.extend_from_slice(value);
             key.push(SEPARATOR);
         }
     }
@@ -100,7 +102,7 @@ impl Grouping {
         if self.is_one_group() {
             return Labels::empty();
         }
-        let kept = labels.iter().filter(|label| self.keeps(*label));
+        let kept = labels.iter().filter(|label| self.keeps(label.name.as_bytes()));
         let pairs = kept.map(|label| (label.name, label.value));
         // Labels of a canonical set stay unique and named, whichever of them are kept.
         Labels::from_pairs(pairs).unwrap_or_else(|_| Labels::empty())

@@ -373,13 +373,12 @@ impl Identities {
 
     fn note(&mut self, labels: LabelsRef<'_>) {
         let (dropped, typed) = (self.dropped, &mut self.typed);
-        let kept = labels.iter().filter(|label| {
-            let goes = dropped.contains(&label.name);
-            *typed |= goes && label.name != METRIC_NAME;
+        let kept = |name: &[u8]| {
+            let goes = dropped.iter().any(|dropped| dropped.as_bytes() == name);
+            *typed |= goes && name != METRIC_NAME.as_bytes();
             !goes
-        });
-        let pairs = kept.map(|label| (label.name.as_bytes(), label.value.as_bytes()));
-        self.seen.push(self.fingerprinter.of_pairs(pairs));
+        };
+        self.seen.push(self.fingerprinter.of_those(labels, kept));
     }
 }
 

@@ -231,15 +231,15 @@ impl SortKeys {
         let at = self.pages.len() - 1;
         let Some(page) = self.pages.last_mut() else { return };
         let start = page.len();
-        for label in labels.iter() {
-            for text in [label.name, label.value] {
-                if text.bytes().any(|byte| byte == 0) {
-                    page.extend(text.bytes().flat_map(|byte| {
-                        let escape = (byte == 0).then_some(1);
-                        std::iter::once(byte).chain(escape)
+        for (name, value) in labels.as_ref().iter_raw() {
+            for text in [name, value] {
+                if text.contains(&0) {
+                    page.extend(text.iter().flat_map(|byte| {
+                        let escape = (*byte == 0).then_some(1);
+                        std::iter::once(*byte).chain(escape)
                     }));
                 } else {
-                    page.extend_from_slice(text.as_bytes());
+                    page.extend_from_slice(text);
                 }
                 page.extend_from_slice(&[0, 0]);
             }

@@ -16,6 +16,8 @@ const LONG_BREATH: Duration = Duration::from_micros(300);
 /// However many share a core, nobody's stretch is shorter.
 const SLICE_MIN: Duration = Duration::from_micros(25);
 const PARTS_MAX: usize = 8;
+/// So many pieces of work of a microsecond or two are done between two looks at the clock.
+const TICKS: u32 = 8;
 /// A pause in which nobody else works is shorter.
 const IDLE_PAUSE: Duration = Duration::from_micros(20);
 /// After a write another one is likely for so long.
@@ -104,6 +106,8 @@ pub struct Slice {
     breath: Option<Duration>,
     /// Is the length shared with the other [`Sharer`]s of the core?
     is_shared: bool,
+    /// Pieces of work of a microsecond or two since it was asked last whether the stretch is over.
+    ticks: u32,
 }
 
 impl Slice {
@@ -117,7 +121,7 @@ impl Slice {
     #[must_use]
     pub fn of(length: Duration) -> Self {
         let started = Cell::new(Instant::now());
-        Self { started, length, breath: None, is_shared: false }
+        Self { started, length, breath: None, is_shared: false, ticks: 0 }
     }
 
     /// The work begins now, that of a [`Sharer`].
@@ -189,6 +193,14 @@ pub fn let_go<T: 'static>(mut items: Vec<T>) {
 impl crate::io::Pace for Slice {
     async fn breathe(&mut self) {
         Self::breathe(self).await;
+    }
+
+    async fn tick(&mut self) {
+        self.ticks += 1;
+        if self.ticks >= TICKS {
+            self.ticks = 0;
+            Self::breathe(self).await;
+        }
     }
 }
 

@@ -45,7 +45,7 @@ pub async fn fold_leaf<D: Disk>(
                 let labels = run.series.labels(head).unwrap_or_else(Labels::empty);
                 fold.end(labels.as_ref(), pace).await?;
             }
-            slice.breathe().await;
+            slice.tick().await;
         }
     }
     Ok(selected)

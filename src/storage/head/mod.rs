@@ -377,7 +377,7 @@ impl Head {
         let texts = pairs.iter().map(|pair| self.pairs.text_of(*pair));
         let mut bytes = Vec::with_capacity(texts.clone().map(<[u8]>::len).sum());
         texts.for_each(|text| bytes.extend_from_slice(text));
-        Some(LabelsRef::trusted(&bytes).to_owned())
+        Some(Labels::trusted(bytes))
     }
 
     /// The newest sample of the series at `index`, without a look into any chunk: `None` if it is not within `range`, or not

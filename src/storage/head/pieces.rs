@@ -6,8 +6,9 @@
 use bytes::Bytes;
 
 use super::Head;
-use super::head_chunk::{encoded, read_chunk};
+use super::head_chunk::{HeadChunk, encoded, read_chunk};
 use super::late::LateSource;
+use super::spilled::SpilledChunk;
 use crate::encoding::chunk;
 use crate::encoding::record::SpillPlace;
 use crate::model::{Samples, SamplesMark, TimeRange, TimestampMs};
@@ -42,36 +43,44 @@ impl Head {
         let Some((series, rest)) = self.series.get(index).zip(self.rest.get(index)) else {
             return Vec::new();
         };
-        let here = |range, late, encoding, bytes: &Bytes| ChunkPiece {
+        let here = |range, late, encoding, bytes: Bytes| ChunkPiece {
             range,
             encoding,
             late,
-            source: PieceSource::Bytes(bytes.clone()),
+            source: PieceSource::Bytes(bytes),
         };
         let there = |chunk| {
             let place = self.spilled.place(chunk, series.reference)?;
             let SpillPlace { range, encoding, late, .. } = place;
             Some(ChunkPiece { range, encoding, late, source: PieceSource::Spilled(place) })
         };
-        let mut pieces: Vec<ChunkPiece> = rest.spilled.iter().copied().filter_map(there).collect();
-        let full = rest.chunks.iter();
-        pieces.extend(full.map(|chunk| here(chunk.range, false, chunk.encoding, &chunk.bytes)));
-        pieces.retain(|piece| piece.range.overlaps(range));
+        // The newest of them are asked for most.
+        let is_older = |chunk: &&SpilledChunk| {
+            self.spilled.range(**chunk).is_some_and(|chunk| chunk.max() < range.min())
+        };
+        let newer = rest.spilled.iter().rev().take_while(|chunk| !is_older(chunk)).count();
+        let spilled = rest.spilled.iter().skip(rest.spilled.len() - newer).copied();
+        let in_range = |piece: &ChunkPiece| piece.range.overlaps(range);
+        let mut pieces: Vec<_> = spilled.filter_map(there).filter(in_range).collect();
+        let full = rest.chunks.iter().filter(|chunk| chunk.range.overlaps(range));
+        let of_full =
+            |chunk: &HeadChunk| here(chunk.range, false, chunk.encoding, chunk.bytes.clone());
+        pieces.extend(full.map(of_full));
         let open = series.open_range(rest).filter(|open| open.overlaps(range));
         let open = open.and_then(|_| series.open_chunk(rest));
-        pieces.extend(open.map(|open| here(open.range, false, open.encoding, &open.bytes)));
+        pieces.extend(open.map(|open| here(open.range, false, open.encoding, open.bytes)));
         let Some(late) = &rest.late else { return pieces };
         for chunk in late.chunks.iter().filter(|chunk| chunk.range.overlaps(range)) {
             match &chunk.source {
                 LateSource::Memory(encoding, bytes) => {
-                    pieces.push(here(chunk.range, true, *encoding, bytes));
+                    pieces.push(here(chunk.range, true, *encoding, bytes.clone()));
                 }
                 LateSource::Spilled(chunk) => pieces.extend(there(*chunk)),
             }
         }
         let buffered = encoded(late.buffer().0).into_iter();
         let buffered = buffered.filter(|chunk| chunk.range.overlaps(range));
-        pieces.extend(buffered.map(|chunk| here(chunk.range, true, chunk.encoding, &chunk.bytes)));
+        pieces.extend(buffered.map(|chunk| here(chunk.range, true, chunk.encoding, chunk.bytes)));
         pieces
     }
 
@@ -95,8 +104,8 @@ impl Head {
         };
         let spilled = |chunk| self.spilled.range(chunk).is_some_and(|r| r.overlaps(range));
         range == TimeRange::ALL && !(rest.is_empty() && series.has_no_floats())
-            || rest.spilled.iter().copied().any(spilled)
             || series.overlaps(rest, range)
+            || rest.spilled.iter().rev().copied().any(spilled)
     }
 }
 

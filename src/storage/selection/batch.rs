@@ -96,7 +96,7 @@ impl<D: Disk> Selected<D> {
             let bytes = of_run.histograms.iter().map(|sample| sample.histogram.heap_bytes());
             histogram_bytes += bytes.sum::<usize>() + size_of_val(of_run.histograms);
             batch.runs.push(run);
-            pace.breathe().await;
+            pace.tick().await;
         }
         self.read_runs = read_runs;
         Ok(!batch.runs.is_empty())
@@ -195,7 +195,7 @@ impl<D: Disk> Selected<D> {
                 note(&mut self.damage, error)?;
             }
             together.merge_from(begin, before);
-            pace.breathe().await;
+            pace.tick().await;
         }
         samples.merge(start, &mut of_line);
         Ok(())
@@ -219,7 +219,7 @@ impl<D: Disk> Selected<D> {
                 places.extend(pieces.iter().filter_map(ChunkPiece::place));
             }
             of_runs.push(of_run);
-            pace.breathe().await;
+            pace.tick().await;
         }
         let read = if places.is_empty() {
             Vec::new()

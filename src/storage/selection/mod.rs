@@ -193,7 +193,7 @@ impl<D: Disk> Selected<D> {
             let fronts = self.lines.iter().filter_map(Line::front).chain(of_head);
             let Some(labels) = fronts.min().cloned() else { break };
             found.push(self.take(labels));
-            pace.breathe().await;
+            pace.tick().await;
         }
         if found.is_empty() {
             self.next_of_head(&mut found, pace).await;
@@ -232,7 +232,7 @@ impl<D: Disk> Selected<D> {
                     return;
                 }
             }
-            pace.breathe().await;
+            pace.tick().await;
         }
     }
 
