@@ -11,6 +11,14 @@ pub(super) struct Kahan {
     pub lost: f64,
 }
 
+/// The rounded sum of two numbers and what rounding lost, exactly (Knuth's TwoSum), if it is finite.
+#[inline(always)]
+pub(super) fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let b_part = sum - a;
+    (sum, (a - (sum - b_part)) + (b - b_part))
+}
+
 impl Kahan {
     /// Nothing added yet.
     pub(super) const ZERO: Self = Self { sum: 0.0, lost: 0.0 };
@@ -25,11 +33,14 @@ impl Kahan {
     #[must_use]
     pub(super) fn plus(self, v: f64) -> Self {
         let sum = self.sum + v;
-        // Written so that nothing has to be jumped over: it is added to many sums at once.
-        let is_larger = self.sum.abs() >= v.abs();
-        let (large, small) = if is_larger { (self.sum, v) } else { (v, self.sum) };
-        let lost = self.lost + ((large - sum) + small);
-        Self { sum, lost: if sum.is_infinite() { 0.0 } else { lost } }
+        let lost = if sum.is_infinite() {
+            0.0
+        } else if self.sum.abs() >= v.abs() {
+            self.lost + ((self.sum - sum) + v)
+        } else {
+            self.lost + ((v - sum) + self.sum)
+        };
+        Self { sum, lost }
     }
 
     /// The sum with another one added.

@@ -13,7 +13,7 @@ use super::ast::{AggregateOp, TextRange};
 use super::error::QueryError;
 use super::float_histogram::{FloatHistogram, HistogramMean, HistogramSum};
 use super::grouping::Grouping;
-use super::kahan::{Kahan, Mean};
+use super::kahan::{Kahan, Mean, two_sum};
 use super::key_map::KeyMap;
 use super::pace::{LABELS_POINTS, Meter, Pace};
 use super::pages::Pages;
@@ -22,6 +22,9 @@ use super::value::{ABSENT, Column, HistogramColumn, HistogramPoint, Series, is_a
 use crate::model::histogram::ResetHint;
 use crate::model::labels::METRIC_NAME;
 use crate::model::{Labels, LabelsRef};
+
+/// Cells that are looked at together for anything but numbers.
+const BLOCK: usize = 64;
 
 /// What one aggregation knows of one group at one step.
 trait Cell: Copy + Debug {
@@ -36,11 +39,7 @@ trait Cell: Copy + Debug {
     /// Takes one series' values in, those that are there, each into the cell at its place.
     #[inline(always)]
     fn add_all(cells: &mut [Self], values: &[f64]) {
-        for (cell, v) in cells.iter_mut().zip(values) {
-            if !is_absent(*v) {
-                cell.add(*v);
-            }
-        }
+        add_each(cells, values);
     }
 
     /// Takes in what another cell of the same group and step knows.
@@ -48,6 +47,16 @@ trait Cell: Copy + Debug {
 
     /// The aggregate, or [`ABSENT`] of no series.
     fn value(&self) -> f64;
+}
+
+/// Takes values in one by one.
+#[inline(always)]
+fn add_each<C: Cell>(cells: &mut [C], values: &[f64]) {
+    for (cell, v) in cells.iter_mut().zip(values) {
+        if !is_absent(*v) {
+            cell.add(*v);
+        }
+    }
 }
 
 /// What an aggregation makes of native histograms.
@@ -75,13 +84,21 @@ impl Cell for Sum {
         self.0 = if is_absent(self.0.sum) { Kahan::of(v) } else { self.0.plus(v) };
     }
 
-    /// Without a branch, so that several are added at a time.
+    /// Where all sums of a block are finite, no value is absent and no cell empty: what they lose is then known without a
+    /// branch, the same as [`Kahan::plus`] finds, and several are added at a time.
     #[inline(always)]
     fn add_all(cells: &mut [Self], values: &[f64]) {
-        for (Self(cell), v) in cells.iter_mut().zip(values) {
-            let sum = cell.plus(*v);
-            let sum = if is_absent(cell.sum) { Kahan::of(*v) } else { sum };
-            *cell = if is_absent(*v) { *cell } else { sum };
+        for (cells, values) in cells.chunks_mut(BLOCK).zip(values.chunks(BLOCK)) {
+            let sums = cells.iter().zip(values).map(|(Self(cell), v)| cell.sum + v);
+            // Of what is infinite or NaN the difference from itself is NaN, of all else it is zero.
+            if sums.fold(0, |any, sum| any | (sum - sum).to_bits()) != 0 {
+                add_each(cells, values);
+                continue;
+            }
+            for (Self(cell), v) in cells.iter_mut().zip(values) {
+                let (sum, lost) = two_sum(cell.sum, *v);
+                *cell = Kahan { sum, lost: cell.lost + lost };
+            }
         }
     }
 
@@ -126,6 +143,13 @@ impl Cell for Count {
     #[inline(always)]
     fn add(&mut self, _: f64) {
         self.0 += 1.0;
+    }
+
+    #[inline(always)]
+    fn add_all(cells: &mut [Self], values: &[f64]) {
+        for (cell, v) in cells.iter_mut().zip(values) {
+            cell.0 += if is_absent(*v) { 0.0 } else { 1.0 };
+        }
     }
 
     fn merge(&mut self, other: &Self) {
@@ -656,5 +680,37 @@ impl Partial {
         annotations: &mut Annotations,
     ) -> Result<Vec<Series>, QueryError> {
         with_groups!(self.0, groups => groups.into_series(meter, annotations).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_value() -> impl Strategy<Value = f64> {
+        let odd = [ABSENT, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN, -0.0];
+        prop_oneof![
+            40 => -1e9..1e9f64,
+            20 => any::<f64>(),
+            2 => proptest::sample::select(odd.to_vec()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn sums_of_many_have_the_bits_of_sums_one_by_one(
+            series in proptest::collection::vec(proptest::collection::vec(any_value(), 130), 1..12),
+        ) {
+            let (mut all, mut each) = (vec![Sum::EMPTY; 130], vec![Sum::EMPTY; 130]);
+            for values in &series {
+                Sum::add_all(&mut all, values);
+                add_each(&mut each, values);
+            }
+            for (all, each) in all.iter().zip(&each) {
+                prop_assert_eq!(all.value().to_bits(), each.value().to_bits(), "{:?} {:?}", all, each);
+            }
+        }
     }
 }

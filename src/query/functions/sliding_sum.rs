@@ -4,7 +4,7 @@
 //! them, exact to more than a number's last bit as long as it is not tiny beside the prefixes. Where it might be, or where
 //! the window holds something infinite or NaN, the window is summed anew as Prometheus sums it.
 
-use crate::query::kahan::{Kahan, Mean};
+use crate::query::kahan::{Kahan, Mean, two_sum};
 use crate::query::window::{Kernel, Window};
 
 /// A window's sum is trusted down to this part of the largest prefix sum. The prefixes' rounding errors are below
@@ -56,14 +56,6 @@ impl SlidingSum {
         // Written so that an overflowed prefix, which is NaN by now, is not trusted either.
         (total.abs() >= self.largest * TRUSTED).then_some(exact)
     }
-}
-
-/// The rounded sum of two numbers and what rounding lost, exactly (Knuth's TwoSum).
-#[inline(always)]
-fn two_sum(a: f64, b: f64) -> (f64, f64) {
-    let sum = a + b;
-    let b_part = sum - a;
-    (sum, (a - (sum - b_part)) + (b - b_part))
 }
 
 impl Kernel for SlidingSum {
