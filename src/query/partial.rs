@@ -90,8 +90,12 @@ impl Cell for Sum {
     fn add_all(cells: &mut [Self], values: &[f64]) {
         for (cells, values) in cells.chunks_mut(BLOCK).zip(values.chunks(BLOCK)) {
             let sums = cells.iter().zip(values).map(|(Self(cell), v)| cell.sum + v);
-            // Of what is infinite or NaN the difference from itself is NaN, of all else it is zero.
-            if sums.fold(0, |any, sum| any | (sum - sum).to_bits()) != 0 {
+            #[expect(
+                clippy::eq_op,
+                reason = "NaN of what is infinite or NaN, and zero of all else"
+            )]
+            let any_odd = sums.fold(0, |any, sum| any | (sum - sum).to_bits());
+            if any_odd != 0 {
                 add_each(cells, values);
                 continue;
             }
