@@ -16,6 +16,9 @@ use crate::rt::Slice;
 /// How many bytes of an answer are written before the core looks after others: some 200 microseconds' work.
 const SLICE_BYTES: usize = 32 << 10;
 
+/// Room for most answers that are not long.
+const FIRST_BYTES: usize = 4 << 10;
+
 /// A body of fewer bytes fits a packet and is sent as it is.
 const COMPRESSED_BYTES_MIN: usize = 1024;
 
@@ -40,7 +43,7 @@ impl Body {
     /// The answer that `slices` write. One that fits a slice is written here and now, so that its length is known.
     #[must_use]
     pub fn sliced(mut slices: Box<dyn Slices>) -> Self {
-        let mut first = Vec::new();
+        let mut first = Vec::with_capacity(FIRST_BYTES);
         if !slices.fill(&mut first, SLICE_BYTES) {
             return Self::Whole(Bytes::from(first));
         }
@@ -152,6 +155,8 @@ impl Sliced {
     fn next(&mut self) -> Option<Bytes> {
         let mut slice = std::mem::take(&mut self.first);
         if slice.is_empty() {
+            // Else it would be moved whenever it has to grow.
+            slice.reserve_exact(SLICE_BYTES + SLICE_BYTES / 4);
             let more = match &mut self.rest {
                 Some(rest) => rest.fill(&mut slice, SLICE_BYTES),
                 None => return None,

@@ -38,6 +38,7 @@ mod interop_retry;
 mod interop_scrape;
 mod kill;
 mod layering;
+mod long_answers;
 mod metadata;
 mod offline;
 mod peer;

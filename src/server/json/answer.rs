@@ -289,6 +289,8 @@ fn open_list(out: &mut Vec<u8>, is_first: bool, name: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -435,37 +437,46 @@ mod tests {
         assert_eq!(json["data"]["result"][0]["values"].as_array().unwrap().len(), 11_000);
     }
 
-    fn matrices() -> impl Strategy<Value = AnswerValue> {
-        let values = || proptest::collection::vec(prop_oneof![Just(ABSENT), any::<f64>()], 1..600);
-        let matrix =
-            proptest::collection::vec(values(), 0..5).prop_map(|all| AnswerValue::Matrix {
-                grid: Grid::new(0, 600, 1),
-                series: all
-                    .iter()
-                    .filter_map(|values| Column::of(values))
-                    .map(|column| Series::of_floats(Labels::empty(), false, column))
-                    .collect(),
-            });
-        let ranges = proptest::collection::vec(values(), 0..5).prop_map(|all| {
-            let samples = |values: Vec<f64>| {
-                (0..).map(TimestampMs).zip(values).map(|(t, v)| Sample { t, v }).collect()
-            };
-            AnswerValue::Ranges(
-                all.into_iter()
-                    .map(|values| RawSeries {
-                        labels: Labels::empty(),
-                        samples: samples(values),
-                        histograms: Vec::new(),
-                    })
-                    .collect(),
-            )
+    fn answers() -> impl Strategy<Value = AnswerValue> {
+        let values = proptest::collection::vec(prop_oneof![Just(ABSENT), any::<f64>()], 0..600);
+        let steps = proptest::collection::btree_set(600usize..700, 0..4);
+        let all = || proptest::collection::vec((values.clone(), steps.clone()), 0..5);
+        let matrix = all().prop_map(|all| AnswerValue::Matrix {
+            grid: Grid::new(0, 700, 1),
+            series: all
+                .into_iter()
+                .map(|(values, steps)| {
+                    let h = |step| (step, histogram(&[(0, 1.0)]));
+                    let histograms = HistogramColumn::of(steps.into_iter().map(h).collect());
+                    let column = Column::of(&values).unwrap_or_default();
+                    Series { labels: Labels::empty(), drop_name: false, column, histograms }
+                })
+                .filter(|one| !one.is_empty())
+                .collect(),
         });
-        prop_oneof![matrix, ranges]
+        let ranges = all().prop_map(|all| {
+            let one = |(values, steps): (Vec<f64>, BTreeSet<usize>)| {
+                let samples = (0..).map(TimestampMs).zip(values);
+                let samples = samples.map(|(t, v)| Sample { t, v }).collect();
+                let h = |step: usize| (step as i64, histogram(&[(0, 1.0)]));
+                let histograms = steps.into_iter().map(h).collect();
+                RawSeries { labels: Labels::empty(), samples, histograms }
+            };
+            AnswerValue::Ranges(all.into_iter().map(one).collect())
+        });
+        let vector = proptest::collection::vec(any::<Option<f64>>(), 0..300).prop_map(|all| {
+            let point = |v: Option<f64>| {
+                v.map_or_else(|| Point::Histogram(histogram(&[(0, 1.0)])), Point::Float)
+            };
+            let samples = all.into_iter().map(|v| (metric(&[("a", "b")]), point(v))).collect();
+            AnswerValue::Vector { t: TimestampMs(5), samples }
+        });
+        prop_oneof![3 => matrix, 3 => ranges, 2 => vector]
     }
 
     proptest! {
         #[test]
-        fn an_answer_reads_the_same_however_it_is_cut(value in matrices(), enough in 0usize..5000) {
+        fn an_answer_reads_the_same_however_it_is_cut(value in answers(), enough in 0usize..5000) {
             let whole = written(value.clone());
             let mut slices = AnswerSlices::new(value, None, Notes::default());
             prop_assert_eq!(&read(&mut slices, enough).0, &whole);
