@@ -65,8 +65,8 @@ pub(super) struct Top {
     grouping: Grouping,
     by_key: KeyMap,
     key: Vec<u8>,
-    /// For each group and step, the best so far, value and candidate: a heap with the worst of them on top.
-    groups: Vec<StepRun<Vec<Entry>>>,
+    /// For each group and step, the best so far.
+    groups: Vec<StepRun<Ranks>>,
     /// Series that are or were among the best of some step.
     candidates: Vec<Series>,
     /// Entries and steps in all groups.
@@ -81,6 +81,20 @@ pub(super) struct Top {
 
 /// A value and the candidate that has it; [`ABSENT`] if it has a histogram there.
 type Entry = (f64, usize);
+
+/// The best so far of a group at a step.
+#[derive(Clone, Debug)]
+struct Ranks {
+    /// Whoever is beaten by this number is not among them; NaN beats nobody. It lies here so that most are beaten without a look at
+    /// the entries.
+    worst: f64,
+    /// A heap with the worst of them on top.
+    entries: Vec<Entry>,
+}
+
+impl Ranks {
+    const NONE: Self = Self { worst: f64::NAN, entries: Vec::new() };
+}
 
 /// What is kept of a candidate.
 #[derive(Clone, Default)]
@@ -231,35 +245,40 @@ impl Top {
             Choice::Smallest => v > worst,
             Choice::First => false,
         };
-        let mut enter = |ranks: &mut Vec<Entry>, k: usize, v: f64| {
+        let mut enter = |Ranks { worst, entries }: &mut Ranks, k: usize, v: f64| {
             let entry = (v, new);
-            if ranks.len() < k {
-                ranks.push(entry);
-                sift_up(ranks, &order);
+            if entries.len() < k {
+                entries.push(entry);
+                sift_up(entries, &order);
                 more += 1;
-                entered = true;
             } else if k > 0
-                && let Some(worst) = ranks.first_mut()
+                && let Some(worst) = entries.first_mut()
                 && order(&entry, worst).is_lt()
             {
                 *worst = entry;
-                sift_down(ranks, &order);
-                entered = true;
+                sift_down(entries, &order);
+            } else {
+                return;
+            }
+            entered = true;
+            if let Some((v, _)) = entries.first()
+                && entries.len() >= k
+            {
+                *worst = *v; // NaN if it is absent
             }
         };
         let (first, values) = series.column.run();
         if !values.is_empty() {
-            let ranks = group.grown_to(first, first + values.len(), &Vec::new());
+            let ranks = group.grown_to(first, first + values.len(), &Ranks::NONE);
             for ((step, v), ranks) in (first..).zip(values).zip(ranks) {
-                let k = if is_absent(*v) { 0 } else { count_at(&self.k, step) };
                 // Most are beaten at nearly every step: that is told by one number.
-                if ranks.len() < k || !ranks.first().is_some_and(|(worst, _)| loses(*v, *worst)) {
-                    enter(ranks, k, *v);
+                if !loses(*v, ranks.worst) && !is_absent(*v) {
+                    enter(ranks, count_at(&self.k, step), *v);
                 }
             }
         }
         for (step, _) in series.histograms.points() {
-            let ranks = group.grown_to(*step, *step + 1, &Vec::new());
+            let ranks = group.grown_to(*step, *step + 1, &Ranks::NONE);
             ranks.iter_mut().for_each(|ranks| enter(ranks, count_at(&self.k, *step), ABSENT));
         }
         self.ranked += more + group.cells().len() - before;
@@ -278,9 +297,9 @@ impl Top {
             return Ok(());
         }
         let mut places = vec![None; self.candidates.len()];
-        for ranks in self.groups.iter().flat_map(StepRun::cells) {
-            pacer.spend(1 + ranks.len()).await?;
-            for (_, candidate) in ranks {
+        for Ranks { entries, .. } in self.groups.iter().flat_map(StepRun::cells) {
+            pacer.spend(1 + entries.len()).await?;
+            for (_, candidate) in entries {
                 if let Some(place) = places.get_mut(*candidate) {
                     *place = Some(0);
                 }
@@ -289,9 +308,9 @@ impl Top {
         for (place, index) in places.iter_mut().flatten().zip(0usize..) {
             *place = index;
         }
-        for ranks in self.groups.iter_mut().flat_map(StepRun::cells_mut) {
-            pacer.spend(1 + ranks.len()).await?;
-            for (_, candidate) in ranks {
+        for Ranks { entries, .. } in self.groups.iter_mut().flat_map(StepRun::cells_mut) {
+            pacer.spend(1 + entries.len()).await?;
+            for (_, candidate) in entries {
                 if let Some(Some(place)) = places.get(*candidate) {
                     *candidate = *place;
                 }
@@ -323,9 +342,9 @@ impl Top {
         let mut order = Vec::with_capacity(self.candidates.len());
         let mut best: Vec<Entry> = Vec::new();
         for group in &self.groups {
-            for (step, ranks) in (group.first()..).zip(group.cells()) {
+            for (step, Ranks { entries, .. }) in (group.first()..).zip(group.cells()) {
                 best.clear();
-                best.extend_from_slice(ranks);
+                best.extend_from_slice(entries);
                 pacer.spend(1 + best.len() * 4).await?;
                 let compare = |a: usize, b: usize| match (best.get(a), best.get(b)) {
                     (Some(a), Some(b)) => self.order(a, b),
