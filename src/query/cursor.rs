@@ -80,11 +80,13 @@ impl Cursor {
         }
         let ahead = self.even_to - 1 - self.hi;
         let count = (if stride == 1 { ahead } else { ahead / stride }).min(places.len());
+        let Some(moved) = count.checked_sub(1) else {
+            return (0, 0); // no places
+        };
         for (i, place) in places.iter_mut().enumerate().take(count) {
             *place = (lo + i * stride, hi + i * stride);
         }
-        self.lo = lo + (count - 1) * stride;
-        self.hi = hi + (count - 1) * stride;
+        (self.lo, self.hi) = (lo + moved * stride, hi + moved * stride);
         (count, stride)
     }
 

@@ -7,7 +7,7 @@ use crate::io::{self, Disk};
 use crate::model::Labels;
 use crate::query::{Leaf, LeafFold, Pace, QueryError};
 use crate::storage::head::Head;
-use crate::storage::selection::{Batch, Selected};
+use crate::storage::selection::{Batch, Selected, breathe_after};
 
 /// Reads what `selected` finds for `leaf`, as far as that looks at it, and feeds it to `fold`. Gives the selection back: what it
 /// found damaged is still to be told.
@@ -45,7 +45,7 @@ pub async fn fold_leaf<D: Disk>(
                 let labels = run.series.labels(head).unwrap_or_else(Labels::empty);
                 fold.end(labels.as_ref(), pace).await?;
             }
-            slice.tick().await;
+            breathe_after(samples, slice).await;
         }
     }
     Ok(selected)

@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use batch::ReadRuns;
-pub use batch::{Batch, Run};
+pub use batch::{Batch, Run, breathe_after};
 use head_order::HeadOrder;
 use line::Line;
 
