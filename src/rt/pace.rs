@@ -251,6 +251,23 @@ mod tests {
     }
 
     #[test]
+    fn a_timer_fires_while_a_busy_task_ticks() {
+        on_one_shard(|_| async {
+            let fired = Rc::new(Cell::new(false));
+            let seen = Rc::clone(&fired);
+            let waiter = task::spawn("waiter", async move {
+                timer::sleep(Duration::from_millis(1)).await;
+                seen.set(true);
+            });
+            let mut slice = Slice::start();
+            while !fired.get() {
+                crate::io::Pace::tick(&mut slice).await;
+            }
+            waiter.await.unwrap();
+        });
+    }
+
+    #[test]
     fn r2_a_timer_fires_while_a_busy_task_breathes() {
         on_one_shard(|_| async {
             let fired = Rc::new(Cell::new(false));
